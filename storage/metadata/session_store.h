@@ -1,0 +1,113 @@
+// Archived sessions: SessionStore changes them, SessionReader finds them. Thread-safe; calls block on the
+// database. Each mutation is one transaction with its history row and audit event.
+// Every method may also fail with UNAVAILABLE (DATABASE_UNAVAILABLE): try again later. A mutation may fail
+// with UNAVAILABLE (COMMIT_UNKNOWN): the connection broke while committing and the outcome could not be
+// settled yet; repeat it with the same request id, which answers what happened.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+
+#include "storage/metadata/records.h"
+#include "storage/metadata/session_filter.h"
+
+namespace narthex::metadata {
+
+class SessionStore {
+ public:
+  virtual ~SessionStore() = default;
+
+  // Takes an accession id for the session that `request_id` (not "") will commit, and the id of its subject
+  // (label `subject`, existing or not; a new one stays invisible until Commit). Durable when it returns;
+  // repeating it returns the same ids. Ids that are never committed are never used again.
+  // NOT_FOUND (PROJECT_NOT_FOUND).
+  virtual absl::StatusOr<Reservation> Reserve(absl::string_view project, absl::string_view subject,
+                                              absl::string_view request_id) = 0;
+
+  // Makes a session visible: subject (created if missing), session, scans, resources, files, history and
+  // audit in ONE transaction. Counts are taken from `files`. Its status is QUARANTINE if asked for or if the
+  // project says so, else ACTIVE. change.request_id is required: repeating it returns the first answer with
+  // repeated = true. ALREADY_EXISTS (SESSION_EXISTS; metadata "session" is the existing accession id): the
+  // label is taken in the project by a session that is not deleted. NOT_FOUND (PROJECT_NOT_FOUND).
+  // INVALID_ARGUMENT (SESSION_INVALID).
+  virtual absl::StatusOr<CommittedSession> Commit(const NewSession& session, const Change& change) = 0;
+
+  // Adds to (or replaces in) a session that is there, in one transaction; counters follow. Idempotent as
+  // Commit. NOT_FOUND (SESSION_NOT_FOUND), ABORTED (ETAG_MISMATCH), FAILED_PRECONDITION (SESSION_LOCKED),
+  // ALREADY_EXISTS (FILE_EXISTS): a file of that path is there and not among removed_paths.
+  virtual absl::StatusOr<CommittedSession> Merge(const SessionAddition& addition, const Change& change) = 0;
+
+  // What Commit or Merge answered to `request_id`; nullopt: no such transaction was committed.
+  virtual absl::StatusOr<std::optional<CommittedSession>> FindRequest(absl::string_view request_id) = 0;
+
+  // Changes label, subject, folder, fields or document. NOT_FOUND (SESSION_NOT_FOUND), ABORTED
+  // (ETAG_MISMATCH), ALREADY_EXISTS (SESSION_EXISTS), FAILED_PRECONDITION (SESSION_LOCKED, SESSION_DELETED).
+  virtual absl::StatusOr<Session> Update(absl::string_view accession_id, const SessionUpdate& update,
+                                         const Change& change) = 0;
+
+  // Moves between ACTIVE, QUARANTINE, LOCKED and DELETED (which hides it and frees its label; nothing is
+  // destroyed). To its own status: OK, nothing happens. ALREADY_EXISTS (SESSION_EXISTS): restoring, and the
+  // label was taken meanwhile. NOT_FOUND (SESSION_NOT_FOUND), ABORTED (ETAG_MISMATCH).
+  virtual absl::StatusOr<Session> SetStatus(absl::string_view accession_id, SessionStatus status,
+                                            absl::string_view etag, const Change& change) = 0;
+};
+
+struct SearchRequest {
+  SessionFilter filter;  // default: everything
+  std::string order_by;  // "sessionDate desc, label"; "" = newest first. INVALID_ARGUMENT (ORDER_BY_INVALID)
+  Page page;
+  bool count_total = false;  // costs a scan of everything that matches
+};
+
+struct SearchResult {
+  std::vector<Session> sessions;
+  std::string next_page_token;         // "" at the end
+  std::optional<int64_t> total_count;  // of all pages, if asked for
+};
+
+// Whatever `visible` excludes does not exist for these calls: NOT_FOUND (SESSION_NOT_FOUND), in no count, in
+// no page.
+class SessionReader {
+ public:
+  virtual ~SessionReader() = default;
+
+  // `ref` is an accession id or `PROJECT/LABEL`.
+  virtual absl::StatusOr<Session> Get(absl::string_view ref, const Visibility& visible) = 0;
+
+  // The session XML; "" if it has none.
+  virtual absl::StatusOr<Phi<std::string>> GetDocument(absl::string_view accession_id) = 0;
+
+  // Sessions that are not deleted with this study in this project (for conflict checks), oldest first.
+  virtual absl::StatusOr<std::vector<Session>> FindStudy(absl::string_view project,
+                                                         absl::string_view study_instance_uid) = 0;
+
+  // By number, then text. Call Get first: these take ids that the caller may see.
+  virtual absl::StatusOr<std::vector<Scan>> ListScans(absl::string_view accession_id) = 0;
+  virtual absl::StatusOr<std::vector<Resource>> ListResources(absl::string_view accession_id) = 0;
+
+  struct FileQuery {
+    std::optional<std::string> scan_id;   // "" = only files of the session itself
+    std::optional<std::string> resource;  // label
+    std::optional<std::string> path;      // exactly this one
+    Page page;                            // size may be up to 100,000 here
+  };
+  struct FileList {
+    std::vector<File> files;  // in the order they were added
+    std::string next_page_token;
+  };
+  virtual absl::StatusOr<FileList> ListFiles(absl::string_view accession_id, const FileQuery& query) = 0;
+
+  // INVALID_ARGUMENT (ORDER_BY_INVALID, PAGE_TOKEN_INVALID).
+  virtual absl::StatusOr<SearchResult> Search(const SearchRequest& request, const Visibility& visible) = 0;
+
+  // Oldest first, at most 10,000.
+  virtual absl::StatusOr<std::vector<HistoryEntry>> ListHistory(absl::string_view accession_id) = 0;
+};
+
+}  // namespace narthex::metadata

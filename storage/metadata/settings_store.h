@@ -1,0 +1,72 @@
+// Settings, scripts, receivers and study routes: what administrators and owners configure. Thread-safe.
+// `project` "" means the site. Every method may also fail with UNAVAILABLE (DATABASE_UNAVAILABLE).
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+
+#include "storage/metadata/records.h"
+
+namespace narthex::metadata {
+
+class SettingsStore {
+ public:
+  virtual ~SettingsStore() = default;
+
+  // nullopt: never set.
+  virtual absl::StatusOr<std::optional<Setting>> Get(absl::string_view project, absl::string_view key) = 0;
+  // By key.
+  virtual absl::StatusOr<std::vector<Setting>> ListSettings(absl::string_view project) = 0;
+  // `value_json` is any JSON value. INVALID_ARGUMENT (SETTING_INVALID): it is not JSON, or the key is not
+  // [A-Za-z0-9._-]{1,128}. NOT_FOUND (PROJECT_NOT_FOUND).
+  virtual absl::StatusOr<Setting> Set(absl::string_view project, absl::string_view key,
+                                      absl::string_view value_json, const Change& change) = 0;
+  // OK if there was none.
+  virtual absl::Status Remove(absl::string_view project, absl::string_view key, const Change& change) = 0;
+};
+
+class ScriptStore {
+ public:
+  virtual ~ScriptStore() = default;
+
+  // The newest version; nullopt if none was ever set.
+  virtual absl::StatusOr<std::optional<Script>> Get(absl::string_view kind, absl::string_view project) = 0;
+  // NOT_FOUND (SCRIPT_NOT_FOUND).
+  virtual absl::StatusOr<Script> GetVersion(absl::string_view kind, absl::string_view project,
+                                            int64_t version) = 0;
+  // Adds a version (input: kind, project, text, enabled). Old versions stay readable for ever.
+  virtual absl::StatusOr<Script> Set(const Script& script, const Change& change) = 0;
+  // Newest first, without their texts.
+  virtual absl::StatusOr<std::vector<Script>> ListVersions(absl::string_view kind,
+                                                           absl::string_view project) = 0;
+};
+
+class ReceiverStore {
+ public:
+  virtual ~ReceiverStore() = default;
+
+  // Creates or replaces. INVALID_ARGUMENT (RECEIVER_INVALID), NOT_FOUND (PROJECT_NOT_FOUND).
+  virtual absl::Status Put(const Receiver& receiver, const Change& change) = 0;
+  // By AE title.
+  virtual absl::StatusOr<std::vector<Receiver>> ListReceivers() = 0;
+  // NOT_FOUND (RECEIVER_NOT_FOUND).
+  virtual absl::Status Remove(absl::string_view ae_title, const Change& change) = 0;
+};
+
+class StudyRouteStore {
+ public:
+  virtual ~StudyRouteStore() = default;
+
+  // Creates or replaces the route of one study.
+  virtual absl::Status Put(const StudyRoute& route, const Change& change) = 0;
+  virtual absl::StatusOr<std::optional<StudyRoute>> Get(absl::string_view study_instance_uid) = 0;
+  // OK if there was none.
+  virtual absl::Status Remove(absl::string_view study_instance_uid) = 0;
+};
+
+}  // namespace narthex::metadata
