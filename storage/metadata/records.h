@@ -208,7 +208,12 @@ struct Visibility {
   std::vector<std::string> quarantine_projects;  // of these: whose quarantined sessions may be seen (owners)
   bool deleted = false;  // deleted sessions of quarantine_projects (or all) count as there
 
-  static Visibility All(bool with_deleted = false) { return {.all_projects = true, .deleted = with_deleted}; }
+  static Visibility All(bool with_deleted = false) {
+    Visibility all;
+    all.all_projects = true;
+    all.deleted = with_deleted;
+    return all;
+  }
 };
 
 // ---- people

@@ -1,0 +1,135 @@
+// Puts a session's files into the archive so that they appear at once or not at all, also after a crash.
+//
+//   auto writer = SessionWriter::Open({.archive_root = root, .folder = SessionFolder(project, label),
+//                                      .operation_id = id}, fs::Posix());
+//   if ((*writer)->state() == SessionWriter::State::kWriting) {
+//     (*writer)->WriteFiles(sources);        // digests are computed on the way
+//     (*writer)->WriteFile(path, catalog_xml);
+//     (*writer)->Publish();                  // one rename; durable
+//   }
+//   ... commit (*writer)->files() to the database ...
+//   (*writer)->Finish();                     // drops the journal
+//
+// Until Publish the files lie in `<root>/<project>/arc001/.incoming-<operation id>`. Steps that a crash cut
+// off are repeated by opening the writer with the same operation id: files that the journal names are not
+// written again. docs/formats/archive.md has the table of what each crash leaves and what repeats it.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "absl/types/span.h"
+
+#include "storage/fs/file_system.h"
+
+namespace narthex::archive {
+
+// Takes bytes in order; an error stops the reader.
+using ByteSink = std::function<absl::Status(absl::string_view)>;
+
+// A file that is to be written: `read` gives all its bytes to the sink. It is called once, on some thread,
+// and again only when the operation is repeated.
+struct FileSource {
+  std::string path;  // relative to the session's folder, safe components (layout.h)
+  std::function<absl::Status(const ByteSink&)> read;
+};
+
+struct WrittenFile {
+  std::string path;
+  uint64_t size_bytes = 0;
+  std::string md5;     // raw bytes
+  std::string sha256;  // raw bytes
+  std::string xxh3;    // raw bytes
+
+  friend bool operator==(const WrittenFile&, const WrittenFile&) = default;
+};
+
+// Single-threaded; uses threads of its own inside WriteFiles.
+class SessionWriter {
+ public:
+  struct Options {
+    std::string archive_root;
+    std::string folder;          // of the session, below the root: layout.h's SessionFolder
+    std::string operation_id;    // [A-Za-z0-9_-]{1,64}
+    bool into_existing = false;  // merge: `folder` exists already and belongs to a session
+    int threads = 2;             // that read, hash and write
+  };
+
+  enum class State {
+    kWriting,    // files may be written; nothing is visible
+    kPublished,  // `folder` holds the files of this operation; files() is complete
+  };
+
+  // Creates the incoming folder, or finds out how far an earlier run of this operation came.
+  // ALREADY_EXISTS (FOLDER_TAKEN): `folder` is there and not of this operation (unless into_existing).
+  // NOT_FOUND (FOLDER_NOT_FOUND): into_existing, and it is not there. INVALID_ARGUMENT
+  // (ARCHIVE_PATH_INVALID).
+  static absl::StatusOr<std::unique_ptr<SessionWriter>> Open(const Options& options,
+                                                             fs::FileSystem& file_system);
+
+  State state() const { return state_; }
+
+  // Writes files, many at once, with MD5, SHA-256 and XXH3 of their bytes, syncs them and notes them in the
+  // journal: when it returns OK they are durable. Skips paths that files() has. May be called repeatedly (a
+  // large session in portions of some thousand files).
+  // ALREADY_EXISTS (FILE_EXISTS): into_existing, and the session has a file of that path. After an error the
+  // operation may be repeated or abandoned. FAILED_PRECONDITION (WRITER_PUBLISHED).
+  absl::Status WriteFiles(absl::Span<const FileSource> sources);
+
+  // One small file from memory, such as a catalog; as WriteFiles. With into_existing it may replace an
+  // existing file: it then gets its place only in Finish, when the database says so too.
+  absl::Status WriteFile(absl::string_view path, absl::string_view bytes);
+
+  // All files that are written and durable, in the order of their paths; after a repetition also those of
+  // before.
+  std::vector<WrittenFile> files() const;
+
+  // Moves everything to its place: one rename of the folder, or (into_existing) one per new scan folder or
+  // file. Durable when it returns. Safe to repeat.
+  absl::Status Publish();
+
+  // After the database knows the session: puts replaced files in their place, removes `superseded_paths` of
+  // the session, the journal and the incoming folder. Safe to repeat, also by a writer that is opened for it.
+  absl::Status Finish(absl::Span<const std::string> superseded_paths = {});
+
+  // Gives the operation up: removes the incoming folder, and what Publish put into place. Only if the
+  // database does not know it. Safe to repeat.
+  absl::Status Abandon();
+
+ private:
+  struct Journal;
+
+  SessionWriter(Options options, fs::FileSystem& file_system);
+  absl::Status Recover();
+  absl::Status LoadJournal(absl::string_view folder);
+  absl::Status AppendJournal(absl::Span<const WrittenFile> files);
+  absl::Status StartWriting();
+  absl::Status WriteAll(absl::Span<const FileSource* const> sources, std::vector<WrittenFile>& written);
+  absl::Status PublishIntoExisting();
+  std::string Target(absl::string_view path) const;
+
+  const Options options_;
+  fs::FileSystem& fs_;
+  const std::string incoming_;  // absolute path of the incoming folder
+  const std::string target_;    // absolute path of the session's folder
+  State state_ = State::kWriting;
+  absl::flat_hash_map<std::string, WrittenFile> files_;
+  uint64_t journal_size_ = 0;
+};
+
+// Operation ids of incoming folders below `archive_root` (those that were neither finished nor abandoned).
+absl::StatusOr<std::vector<std::string>> ListUnfinished(absl::string_view archive_root,
+                                                        fs::FileSystem& file_system);
+
+// Removes the incoming folder of an operation that will never be repeated. OK if there is none.
+absl::Status RemoveIncoming(absl::string_view archive_root, absl::string_view operation_id,
+                            fs::FileSystem& file_system);
+
+}  // namespace narthex::archive
