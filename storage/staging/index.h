@@ -82,8 +82,9 @@ class Index {
 
   // Calls `visit` for each row with key in [begin, end) in key order (end "" means to the end of the table)
   // until it returns false. Sees the state at the moment of the call.
-  virtual absl::Status Scan(Table table, absl::string_view begin, absl::string_view end,
-                            const std::function<bool(absl::string_view key, absl::string_view value)>& visit) const = 0;
+  virtual absl::Status Scan(
+      Table table, absl::string_view begin, absl::string_view end,
+      const std::function<bool(absl::string_view key, absl::string_view value)>& visit) const = 0;
 
   // Makes everything written so far durable against power loss.
   virtual absl::Status SyncAll() = 0;

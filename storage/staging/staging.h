@@ -18,6 +18,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+
 #include "storage/fs/file_system.h"
 
 namespace narthex::staging {
@@ -54,7 +55,8 @@ class ObjectWriter {
 
   // Adds payload bytes, which are copied. Blocks while the session's buffers are full (back-pressure).
   // RESOURCE_EXHAUSTED (DISK_FULL): below the free-space watermark or no space left.
-  // DATA_LOSS (SEGMENT_FAILED): an earlier write or sync of this segment failed; the object must be sent again.
+  // DATA_LOSS (SEGMENT_FAILED): an earlier write or sync of this segment failed; the object must be sent
+  // again.
   virtual absl::Status Append(absl::string_view bytes) = 0;
 
   // Completes the object. `meta` (at most 1 MiB) is kept with it and returned by recovery. Not durable yet.
@@ -70,16 +72,17 @@ class SessionLog {
   virtual absl::StatusOr<std::unique_ptr<ObjectWriter>> StartObject() = 0;
 
   // Blocks until everything up to `position` is on the disk (group commit: concurrent callers share one
-  // fdatasync; one of them does the work on its own thread). After an error nothing of the failed segment that
-  // was not durable before may be acknowledged; the log goes on in a new segment file, and a failed fsync is
-  // never retried. Returns at once if already durable.
+  // fdatasync; one of them does the work on its own thread). After an error nothing of the failed segment
+  // that was not durable before may be acknowledged; the log goes on in a new segment file, and a failed
+  // fsync is never retried. Returns at once if already durable.
   virtual absl::Status Sync(Position position) = 0;
 
   // Gives the payload of `object` to `sink`, in order, in pieces of at most 1 MiB, each verified against its
-  // CRC-32C before the sink sees any byte of its extent (extents are at most 2 MiB, see docs/formats/segment.md).
-  // The object need not be durable yet. Stops at the sink's first error and returns it.
-  // DATA_LOSS (STAGED_BYTES_CORRUPT): the bytes on disk fail their checksum.
-  virtual absl::Status Read(const StoredObject& object, const std::function<absl::Status(absl::string_view)>& sink) = 0;
+  // CRC-32C before the sink sees any byte of its extent (extents are at most 2 MiB, see
+  // docs/formats/segment.md). The object need not be durable yet. Stops at the sink's first error and returns
+  // it. DATA_LOSS (STAGED_BYTES_CORRUPT): the bytes on disk fail their checksum.
+  virtual absl::Status Read(const StoredObject& object,
+                            const std::function<absl::Status(absl::string_view)>& sink) = 0;
 
   // As Read, but only payload bytes [offset, offset + length) (clipped to the object's size).
   virtual absl::Status ReadRange(const StoredObject& object, uint64_t offset, uint64_t length,
@@ -96,22 +99,42 @@ struct FoundObject {
   std::string meta;
 };
 
+// What VerifySession found. Nothing here is a patient value.
+struct SessionReport {
+  // A place whose bytes fail a check although they were durable.
+  struct Damage {
+    uint32_t segment = 0;
+    uint64_t offset = 0;  // of the record, or of the first unreadable block
+    std::string what;     // e.g. "payload checksum"
+  };
+
+  uint64_t segment_count = 0;
+  uint64_t record_count = 0;             // good ones
+  uint64_t object_count = 0;             // complete and good in all their records
+  uint64_t object_bytes = 0;             // their payload
+  uint64_t unfinished_record_count = 0;  // good, but of objects that were never completed
+  uint64_t torn_bytes = 0;               // behind the end of the log: never acknowledged, ignored by recovery
+  uint64_t damage_count = 0;
+  std::vector<Damage> damages;  // the first 1000
+};
+
 class StagingStore {
  public:
   struct Options {
     std::string directory;                       // created if missing
     uint64_t free_space_min_bytes = 1ull << 30;  // watermark
-    bool direct_io = true;                       // falls back by itself where the file system refuses O_DIRECT
+    bool direct_io = true;  // falls back by itself where the file system refuses O_DIRECT
   };
 
   virtual ~StagingStore() = default;
 
-  // Opens the store. Truncated and torn records at the end of segments are cut off. Costs no time for sessions
-  // that are not opened.
-  static absl::StatusOr<std::unique_ptr<StagingStore>> Open(const Options& options, fs::FileSystem& file_system);
+  // Opens the store. Truncated and torn records at the end of segments are cut off. Costs no time for
+  // sessions that are not opened.
+  static absl::StatusOr<std::unique_ptr<StagingStore>> Open(const Options& options,
+                                                            fs::FileSystem& file_system);
 
-  // Opens the log of `session_id` ([a-z0-9]+, at most 64), creating it if needed. Calls while it is open return
-  // the same log; it is closed when the last reference is gone. New objects go behind what is there.
+  // Opens the log of `session_id` ([a-z0-9]+, at most 64), creating it if needed. Calls while it is open
+  // return the same log; it is closed when the last reference is gone. New objects go behind what is there.
   virtual absl::StatusOr<std::shared_ptr<SessionLog>> OpenSession(absl::string_view session_id) = 0;
 
   // All sessions that have a folder in the store, in no order.
@@ -122,8 +145,14 @@ class StagingStore {
   virtual absl::Status Scan(absl::string_view session_id, Position after,
                             const std::function<absl::Status(FoundObject)>& found) = 0;
 
-  // The end of the session's log on disk, from the files' sizes alone (no record is read). NOT_FOUND: no such.
+  // The end of the session's log on disk, from the files' sizes alone (no record is read). NOT_FOUND: no
+  // such.
   virtual absl::StatusOr<Position> EndOf(absl::string_view session_id) = 0;
+
+  // Reads every record of a session completely, checks all checksums and fills `report`. Damage is reported,
+  // not an error; errors are those of the file system. NOT_FOUND: no such session. For storage/verify; reads
+  // at the speed of the disk.
+  virtual absl::Status VerifySession(absl::string_view session_id, SessionReport& report) = 0;
 
   // Removes a session's segment files. Readers that are open keep reading. OK if there is none. Durable when
   // it returns.
