@@ -7,8 +7,8 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
-#include <functional>
 #include <string>
+#include <utility>
 
 #include "absl/strings/str_format.h"
 #include "absl/types/span.h"
@@ -87,7 +87,7 @@ class TagPath {
     return text;
   }
 
-  friend constexpr bool operator==(const TagPath& a, const TagPath& b) { return a.tags() == b.tags(); }
+  friend constexpr bool operator==(const TagPath& a, const TagPath& b) = default;
 
  private:
   std::array<Tag, kMaxDepth> tags_{};
