@@ -1,0 +1,36 @@
+#!/usr/bin/env bash
+# ./dev fuzz [--seconds N] [NAME...]: feeds the parsers mutated input (libFuzzer, address and undefined-behaviour
+# sanitizers), N seconds each (60 if not said). Without NAME: every fuzzer in turn.
+#
+#   ./dev fuzz --seconds 600 header
+#
+# Start input: tests/fuzz/corpus/NAME, if there. New input is collected in build/fuzz/corpus/NAME; what crashes lies
+# in build/fuzz/finds/NAME-*, and `build/fuzz/bin/NAME_fuzzer FILE` repeats it. Each find becomes a test.
+set -euo pipefail
+source tools/dev/lib.sh
+
+seconds=60
+names=()
+while (($#)); do
+  case "$1" in
+    --seconds) seconds=${2:?--seconds needs a number} && shift ;;
+    -*) die 64 "fuzz does not know '$1'; ./dev fuzz --help" ;;
+    *) names+=("$1") ;;
+  esac
+  shift
+done
+
+bash tools/dev/setup.sh
+build_preset fuzz "${names[@]/%/_fuzzer}"
+if ((${#names[@]} == 0)); then
+  mapfile -t names < <(find build/fuzz/bin -name '*_fuzzer' -printf '%f\n' | sed 's/_fuzzer$//' | sort)
+fi
+mkdir -p build/fuzz/finds
+for name in "${names[@]}"; do
+  say "fuzzing $name for $seconds s"
+  corpora=("build/fuzz/corpus/$name")
+  mkdir -p "${corpora[0]}"
+  [[ ! -d tests/fuzz/corpus/$name ]] || corpora+=("tests/fuzz/corpus/$name")
+  "build/fuzz/bin/${name}_fuzzer" -max_total_time="$seconds" -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 \
+    -artifact_prefix="build/fuzz/finds/$name-" "${corpora[@]}"
+done
