@@ -1,0 +1,114 @@
+#include "clients/cpp/connection.h"
+
+#include <algorithm>
+#include <fstream>
+#include <sstream>
+#include <utility>
+
+#include "absl/random/random.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+
+#include "base/error.h"
+#include "base/limits.h"
+#include "base/status.h"
+
+namespace narthex::client {
+namespace {
+
+constexpr absl::Duration kKeepaliveTimeout = absl::Seconds(20);
+// Between the channel's own attempts to connect.
+constexpr absl::Duration kReconnectMin = absl::Milliseconds(100);
+constexpr absl::Duration kReconnectMax = absl::Seconds(5);
+
+absl::StatusOr<std::string> ReadPem(const std::string& path) {
+  if (path.empty()) return std::string();
+  std::ifstream file(path, std::ios::binary);
+  std::ostringstream text;
+  if (!file || !(text << file.rdbuf())) {
+    return InvalidArgument("INVALID_FIELD", absl::StrCat("the certificate file ", path, " cannot be read"),
+                           {{"field", path}});
+  }
+  return text.str();
+}
+
+absl::StatusOr<std::shared_ptr<grpc::ChannelCredentials>> CredentialsOf(const ConnectionOptions& options) {
+  if (!options.tls) return grpc::InsecureChannelCredentials();
+  grpc::SslCredentialsOptions ssl;
+  NX_ASSIGN_OR_RETURN(ssl.pem_root_certs, ReadPem(options.tls->root_certificates_path));
+  NX_ASSIGN_OR_RETURN(ssl.pem_cert_chain, ReadPem(options.tls->certificate_path));
+  NX_ASSIGN_OR_RETURN(ssl.pem_private_key, ReadPem(options.tls->private_key_path));
+  return grpc::SslCredentials(ssl);
+}
+
+grpc::ChannelArguments ArgumentsOf(const ConnectionOptions& options) {
+  grpc::ChannelArguments arguments;
+  arguments.SetMaxReceiveMessageSize(limits::kMessageMaxBytes);
+  arguments.SetMaxSendMessageSize(limits::kMessageMaxBytes);
+  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, absl::ToInt64Milliseconds(options.keepalive));
+  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, absl::ToInt64Milliseconds(kKeepaliveTimeout));
+  arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, absl::ToInt64Milliseconds(kReconnectMin));
+  arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, absl::ToInt64Milliseconds(kReconnectMin) * 20);
+  arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, absl::ToInt64Milliseconds(kReconnectMax));
+  // Two connections of one process must not share a socket: parallel streams are meant to be parallel.
+  arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
+  if (options.tls && !options.tls->server_name.empty()) {
+    arguments.SetSslTargetNameOverride(options.tls->server_name);
+  }
+  return arguments;
+}
+
+}  // namespace
+
+absl::StatusOr<std::shared_ptr<Connection>> Connection::Open(ConnectionOptions options) {
+  if (options.address.empty()) {
+    return InvalidArgument("INVALID_FIELD", "the server's address is empty; give host:port or unix:PATH",
+                           {{"field", "address"}});
+  }
+  NX_ASSIGN_OR_RETURN(auto credentials, CredentialsOf(options));
+  auto channel = grpc::CreateCustomChannel(options.address, credentials, ArgumentsOf(options));
+  return std::shared_ptr<Connection>(new Connection(std::move(channel), std::move(options)));
+}
+
+std::shared_ptr<Connection> Connection::Wrap(std::shared_ptr<grpc::ChannelInterface> channel,
+                                             ConnectionOptions options) {
+  return std::shared_ptr<Connection>(new Connection(std::move(channel), std::move(options)));
+}
+
+Connection::Connection(std::shared_ptr<grpc::ChannelInterface> channel, ConnectionOptions options)
+    : channel_(std::move(channel)),
+      options_(std::move(options)),
+      uploads_(v1::UploadService::NewStub(channel_)),
+      prearchive_(v1::PrearchiveService::NewStub(channel_)),
+      archive_(v1::ArchiveService::NewStub(channel_)),
+      projects_(v1::ProjectService::NewStub(channel_)),
+      settings_(v1::SettingsService::NewStub(channel_)),
+      operations_(google::longrunning::Operations::NewStub(channel_)) {}
+
+std::unique_ptr<grpc::ClientContext> Connection::NewContext() const {
+  auto context = std::make_unique<grpc::ClientContext>();
+  if (!options_.token.empty()) context->AddMetadata("authorization", absl::StrCat("Bearer ", options_.token));
+  return context;
+}
+
+absl::Duration Connection::Backoff(int attempt) const {
+  absl::BitGen random;
+  absl::Duration wait = options_.initial_backoff * (int64_t{1} << std::clamp(attempt - 1, 0, 20));
+  return std::min(wait, options_.max_backoff) * absl::Uniform(random, 0.7, 1.3);
+}
+
+absl::Status Connection::Retry(absl::Duration timeout,
+                               const std::function<grpc::Status(grpc::ClientContext*)>& call) const {
+  absl::Status status;
+  for (int attempt = 1;; ++attempt) {
+    // A context serves one call only.
+    std::unique_ptr<grpc::ClientContext> context = NewContext();
+    context->set_deadline(absl::ToChronoTime(absl::Now() + timeout));
+    status = FromGrpcStatus(call(context.get()));
+    if (!IsTransient(status) || attempt >= options_.max_attempts) return status;
+    absl::SleepFor(Backoff(attempt));
+  }
+}
+
+}  // namespace narthex::client

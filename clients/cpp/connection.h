@@ -1,0 +1,121 @@
+// A connection to narthexd: address, credentials, retries and the stubs of all services.
+//
+//   NX_ASSIGN_OR_RETURN(auto connection, Connection::Open({.address = "127.0.0.1:8443", .token = token}));
+//   v1::GetUploadRequest request;
+//   request.set_name(name);
+//   NX_ASSIGN_OR_RETURN(v1::Upload upload, connection->Call(connection->uploads(),
+//                                                           &v1::UploadService::StubInterface::GetUpload,
+//                                                           request));
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "google/longrunning/operations.grpc.pb.h"
+#include "grpcpp/grpcpp.h"
+
+#include "clients/cpp/rpc_status.h"
+#include "narthex/v1/archive_service.grpc.pb.h"
+#include "narthex/v1/prearchive_service.grpc.pb.h"
+#include "narthex/v1/project_service.grpc.pb.h"
+#include "narthex/v1/settings_service.grpc.pb.h"
+#include "narthex/v1/upload_service.grpc.pb.h"
+
+namespace narthex::client {
+
+// Certificates as PEM files. Empty: the system's roots, no client certificate, the address's host name.
+struct TlsOptions {
+  std::string root_certificates_path;
+  std::string certificate_path;
+  std::string private_key_path;
+  // The name in the server's certificate, if it is not the address's host.
+  std::string server_name;
+};
+
+struct ConnectionOptions {
+  // host:port or unix:PATH.
+  std::string address = "127.0.0.1:8443";
+  // Sent as `authorization: Bearer TOKEN` with every call; empty: nothing is sent.
+  std::string token;
+  // Unset: plain text.
+  std::optional<TlsOptions> tls;
+  // An HTTP/2 ping goes out after so long without a byte; no answer within 20 s ends the connection. Below 30
+  // s a server with gRPC's default settings may call it an attack.
+  absl::Duration keepalive = absl::Seconds(60);
+  // Of one attempt of a unary call.
+  absl::Duration call_timeout = absl::Seconds(60);
+  // Attempts of a unary call that meets a transient error (IsTransient), the first included, >= 1.
+  int max_attempts = 4;
+  // The waits between the attempts: doubled each time, with jitter, up to the maximum.
+  absl::Duration initial_backoff = absl::Milliseconds(100);
+  absl::Duration max_backoff = absl::Seconds(5);
+};
+
+// Thread-safe. Destroy streams before their connection.
+class Connection {
+ public:
+  // Makes the channel; the first call connects it. INVALID_ARGUMENT: the address is empty or a certificate
+  // file cannot be read.
+  static absl::StatusOr<std::shared_ptr<Connection>> Open(ConnectionOptions options);
+
+  // Uses `channel` as it is, such as grpc::Server::InProcessChannel. Address, TLS and keepalive of `options`
+  // are ignored.
+  static std::shared_ptr<Connection> Wrap(std::shared_ptr<grpc::ChannelInterface> channel,
+                                          ConnectionOptions options = {});
+
+  v1::UploadService::StubInterface& uploads() { return *uploads_; }
+  v1::PrearchiveService::StubInterface& prearchive() { return *prearchive_; }
+  v1::ArchiveService::StubInterface& archive() { return *archive_; }
+  v1::ProjectService::StubInterface& projects() { return *projects_; }
+  v1::SettingsService::StubInterface& settings() { return *settings_; }
+  google::longrunning::Operations::StubInterface& operations() { return *operations_; }
+
+  // For services that have no accessor above.
+  const std::shared_ptr<grpc::ChannelInterface>& channel() const { return channel_; }
+  const ConnectionOptions& options() const { return options_; }
+
+  // A context with the credentials and without deadline: what a stream needs.
+  std::unique_ptr<grpc::ClientContext> NewContext() const;
+
+  // Calls a unary method of `stub`; blocks. A transient error is met by repetition with backoff, so the call
+  // must be safe to repeat: reads are, and mutations that carry a request_id. `timeout` replaces
+  // options().call_timeout.
+  template <typename Stub, typename Request, typename Response>
+  absl::StatusOr<Response> Call(Stub& stub,
+                                grpc::Status (Stub::*method)(grpc::ClientContext*, const Request&, Response*),
+                                const Request& request,
+                                std::optional<absl::Duration> timeout = std::nullopt) const {
+    Response response;
+    absl::Status status = Retry(timeout.value_or(options_.call_timeout), [&](grpc::ClientContext* context) {
+      response.Clear();
+      return (stub.*method)(context, request, &response);
+    });
+    if (!status.ok()) return status;
+    return response;
+  }
+
+  // How long to wait before attempt number `attempt` (1: the first repetition), with jitter.
+  absl::Duration Backoff(int attempt) const;
+
+ private:
+  Connection(std::shared_ptr<grpc::ChannelInterface> channel, ConnectionOptions options);
+
+  absl::Status Retry(absl::Duration timeout,
+                     const std::function<grpc::Status(grpc::ClientContext*)>& call) const;
+
+  const std::shared_ptr<grpc::ChannelInterface> channel_;
+  const ConnectionOptions options_;
+  const std::unique_ptr<v1::UploadService::StubInterface> uploads_;
+  const std::unique_ptr<v1::PrearchiveService::StubInterface> prearchive_;
+  const std::unique_ptr<v1::ArchiveService::StubInterface> archive_;
+  const std::unique_ptr<v1::ProjectService::StubInterface> projects_;
+  const std::unique_ptr<v1::SettingsService::StubInterface> settings_;
+  const std::unique_ptr<google::longrunning::Operations::StubInterface> operations_;
+};
+
+}  // namespace narthex::client
