@@ -7,6 +7,7 @@
 
 #include "absl/types/span.h"
 
+#include "imaging/dicom/dictionary.h"
 #include "imaging/dicom/tag.h"
 
 namespace narthex::dicom {
@@ -26,14 +27,16 @@ class AttributeSet {
   bool Contains(const TagPath& path) const;
   const std::vector<TagPath>& paths() const { return paths_; }
 
-  // The trie that the scanner walks. Nodes of one level lie together, ascending by tag.
+  // The trie that the scanner walks. Nodes of one level lie together, ascending by tag, followed by a node
+  // whose tag is larger than any.
   struct Node {
     Tag tag;
+    Vr vr = Vr::kUN;              // as the dictionary has it, for implicit VR
     bool wanted = false;          // capture this value
     uint32_t children_begin = 0;  // index into nodes(); 0 if it has none
     uint32_t children_end = 0;
   };
-  // [0, top_level_count()) is the top level, followed by a node whose tag is larger than any.
+  // [0, top_level_count()) is the top level.
   const std::vector<Node>& nodes() const { return nodes_; }
   size_t top_level_count() const { return top_level_count_; }
 

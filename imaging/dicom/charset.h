@@ -56,7 +56,6 @@ class CharacterSet {
 
  private:
   bool known_ = true;
-  bool extended_ = false;       // escape sequences may occur
   Code first_ = Code::kLatin1;  // in force at the start and after each delimiter
 };
 
