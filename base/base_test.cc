@@ -1,10 +1,10 @@
 #include <string>
 #include <thread>
 
+#include "absl/strings/escaping.h"
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "absl/strings/escaping.h"
 #include "base/crc32c.h"
 #include "base/digest.h"
 #include "base/error.h"
@@ -55,7 +55,8 @@ TEST(ErrorTest, CarriesReasonAndMetadata) {
 }
 
 TEST(IdsTest, AreWellFormedAndDiffer) {
-  EXPECT_THAT(NewUuid(), testing::MatchesRegex("[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"));
+  EXPECT_THAT(NewUuid(),
+              testing::MatchesRegex("[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"));
   EXPECT_EQ(NewRandomId(10).size(), 16u);
   EXPECT_NE(NewUuid(), NewUuid());
 }

@@ -31,7 +31,9 @@ Xxh3Hasher::~Xxh3Hasher() = default;
 Xxh3Hasher::Xxh3Hasher(Xxh3Hasher&&) noexcept = default;
 Xxh3Hasher& Xxh3Hasher::operator=(Xxh3Hasher&&) noexcept = default;
 
-void Xxh3Hasher::Update(absl::string_view data) { XXH3_128bits_update(state_->xxh, data.data(), data.size()); }
+void Xxh3Hasher::Update(absl::string_view data) {
+  XXH3_128bits_update(state_->xxh, data.data(), data.size());
+}
 std::string Xxh3Hasher::Finish() const { return Canonical(XXH3_128bits_digest(state_->xxh)); }
 void Xxh3Hasher::Reset() { XXH3_128bits_reset(state_->xxh); }
 

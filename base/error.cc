@@ -45,16 +45,19 @@ ErrorMetadata ErrorMetadataOf(const absl::Status& status) {
   return metadata;
 }
 
-absl::Status InvalidArgument(absl::string_view reason, absl::string_view message, const ErrorMetadata& metadata) {
+absl::Status InvalidArgument(absl::string_view reason, absl::string_view message,
+                             const ErrorMetadata& metadata) {
   return Error(absl::StatusCode::kInvalidArgument, reason, message, metadata);
 }
 absl::Status NotFound(absl::string_view reason, absl::string_view message, const ErrorMetadata& metadata) {
   return Error(absl::StatusCode::kNotFound, reason, message, metadata);
 }
-absl::Status FailedPrecondition(absl::string_view reason, absl::string_view message, const ErrorMetadata& metadata) {
+absl::Status FailedPrecondition(absl::string_view reason, absl::string_view message,
+                                const ErrorMetadata& metadata) {
   return Error(absl::StatusCode::kFailedPrecondition, reason, message, metadata);
 }
-absl::Status ResourceExhausted(absl::string_view reason, absl::string_view message, const ErrorMetadata& metadata) {
+absl::Status ResourceExhausted(absl::string_view reason, absl::string_view message,
+                               const ErrorMetadata& metadata) {
   return Error(absl::StatusCode::kResourceExhausted, reason, message, metadata);
 }
 absl::Status DataLoss(absl::string_view reason, absl::string_view message, const ErrorMetadata& metadata) {

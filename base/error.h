@@ -30,12 +30,18 @@ std::string ErrorReason(const absl::Status& status);
 ErrorMetadata ErrorMetadataOf(const absl::Status& status);
 
 // Shorthands for the kinds that are used most.
-absl::Status InvalidArgument(absl::string_view reason, absl::string_view message, const ErrorMetadata& metadata = {});
-absl::Status NotFound(absl::string_view reason, absl::string_view message, const ErrorMetadata& metadata = {});
-absl::Status FailedPrecondition(absl::string_view reason, absl::string_view message, const ErrorMetadata& metadata = {});
-absl::Status ResourceExhausted(absl::string_view reason, absl::string_view message, const ErrorMetadata& metadata = {});
-absl::Status DataLoss(absl::string_view reason, absl::string_view message, const ErrorMetadata& metadata = {});
-absl::Status Internal(absl::string_view reason, absl::string_view message, const ErrorMetadata& metadata = {});
+absl::Status InvalidArgument(absl::string_view reason, absl::string_view message,
+                             const ErrorMetadata& metadata = {});
+absl::Status NotFound(absl::string_view reason, absl::string_view message,
+                      const ErrorMetadata& metadata = {});
+absl::Status FailedPrecondition(absl::string_view reason, absl::string_view message,
+                                const ErrorMetadata& metadata = {});
+absl::Status ResourceExhausted(absl::string_view reason, absl::string_view message,
+                               const ErrorMetadata& metadata = {});
+absl::Status DataLoss(absl::string_view reason, absl::string_view message,
+                      const ErrorMetadata& metadata = {});
+absl::Status Internal(absl::string_view reason, absl::string_view message,
+                      const ErrorMetadata& metadata = {});
 
 // The same status with "context: " before its message; code and payloads are kept. OK stays OK.
 absl::Status Annotate(const absl::Status& status, absl::string_view context);

@@ -3,10 +3,9 @@
 #include <cstdint>
 #include <cstdlib>
 
-#include <openssl/rand.h>
-
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
+#include <openssl/rand.h>
 
 namespace narthex {
 
@@ -21,8 +20,8 @@ std::string NewUuid() {
   bits[6] = static_cast<char>((bits[6] & 0x0F) | 0x40);
   bits[8] = static_cast<char>((bits[8] & 0x3F) | 0x80);
   const std::string hex = absl::BytesToHexString(bits);
-  return absl::StrCat(hex.substr(0, 8), "-", hex.substr(8, 4), "-", hex.substr(12, 4), "-", hex.substr(16, 4), "-",
-                      hex.substr(20));
+  return absl::StrCat(hex.substr(0, 8), "-", hex.substr(8, 4), "-", hex.substr(12, 4), "-", hex.substr(16, 4),
+                      "-", hex.substr(20));
 }
 
 std::string NewRandomId(int bytes) {

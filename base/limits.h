@@ -1,4 +1,5 @@
-// Every limit of the product, each with its unit and its reason. Settings may lower or raise those marked (set).
+// Every limit of the product, each with its unit and its reason. Settings may lower or raise those marked
+// (set).
 #pragma once
 
 #include <cstddef>
@@ -7,29 +8,32 @@
 namespace narthex::limits {
 
 // Upload protocol (design/api.md).
-inline constexpr size_t kChunkMaxBytes = 2 << 20;           // payload of one message's chunk
-inline constexpr size_t kMessageMaxBytes = 4 << 20;         // a gRPC message: several small objects and their heads
-inline constexpr uint64_t kObjectMaxBytes = 1ull << 40;     // one object; DICOM's own limit for a frame set is lower
-inline constexpr size_t kUploadUnackedMaxBytes = 32 << 20;  // bytes of one stream that may wait for their sync
-inline constexpr size_t kUploadUnackedMaxObjects = 4096;    // objects of one stream that may wait for their sync
+inline constexpr size_t kChunkMaxBytes = 2 << 20;    // payload of one message's chunk
+inline constexpr size_t kMessageMaxBytes = 4 << 20;  // a gRPC message: several small objects and their heads
+inline constexpr uint64_t kObjectMaxBytes = 1ull
+                                            << 40;  // one object; DICOM's own limit for a frame set is lower
+inline constexpr size_t kUploadUnackedMaxBytes = 32
+                                                 << 20;  // bytes of one stream that may wait for their sync
+inline constexpr size_t kUploadUnackedMaxObjects =
+    4096;  // objects of one stream that may wait for their sync
 
 // DICOM headers. Untrusted bytes.
-inline constexpr size_t kHeaderMaxBytes = 32 << 20;     // before the bulk data begin; real ones stay below 4 MiB
-inline constexpr int kSequenceMaxDepth = 64;            // real ones stay below 10; DCMTK's stack ends near 5,000
-inline constexpr size_t kHeaderMaxElements = 1 << 20;   // counted over all levels
-inline constexpr size_t kValueMaxBytes = 64 << 10;      // of a value that is kept as a fact
-inline constexpr size_t kUidMaxBytes = 64;              // PS3.5 9.1
-inline constexpr uint64_t kInflateMaxRatio = 1024;      // deflated data sets and archives: output over input
+inline constexpr size_t kHeaderMaxBytes = 32 << 20;  // before the bulk data begin; real ones stay below 4 MiB
+inline constexpr int kSequenceMaxDepth = 64;         // real ones stay below 10; DCMTK's stack ends near 5,000
+inline constexpr size_t kHeaderMaxElements = 1 << 20;  // counted over all levels
+inline constexpr size_t kValueMaxBytes = 64 << 10;     // of a value that is kept as a fact
+inline constexpr size_t kUidMaxBytes = 64;             // PS3.5 9.1
+inline constexpr uint64_t kInflateMaxRatio = 1024;     // deflated data sets and archives: output over input
 
 // Names.
-inline constexpr size_t kLabelMaxBytes = 64;            // XNAT's project, subject and session labels
-inline constexpr size_t kFileNameMaxBytes = 200;        // below every file system's 255
+inline constexpr size_t kLabelMaxBytes = 64;      // XNAT's project, subject and session labels
+inline constexpr size_t kFileNameMaxBytes = 200;  // below every file system's 255
 
 // Staging.
-inline constexpr size_t kSegmentBlockBytes = 4096;                  // alignment of records and of O_DIRECT
-inline constexpr uint64_t kSegmentMaxBytes = 4ull << 30;            // then the session gets another segment file
-inline constexpr size_t kSegmentBufferBytes = 8 << 20;              // what is collected before one write
-inline constexpr uint64_t kFreeSpaceMinBytes = 1ull << 30;          // (set) watermark below which objects are refused
+inline constexpr size_t kSegmentBlockBytes = 4096;          // alignment of records and of O_DIRECT
+inline constexpr uint64_t kSegmentMaxBytes = 4ull << 30;    // then the session gets another segment file
+inline constexpr size_t kSegmentBufferBytes = 8 << 20;      // what is collected before one write
+inline constexpr uint64_t kFreeSpaceMinBytes = 1ull << 30;  // (set) watermark below which objects are refused
 
 // Sessions.
 inline constexpr int64_t kIdleBuildSecondsDefault = 60;  // (set) no object for so long: the session is built
@@ -43,8 +47,8 @@ inline constexpr int kArchiveMaxNesting = 3;
 inline constexpr uint64_t kArchiveMaxEntries = 1'000'000;
 
 // DICOM network.
-inline constexpr uint32_t kPduMaxBytes = 256 << 10;       // what the gateway offers to receive
-inline constexpr int kAssociationsMax = 256;              // (set) at once
-inline constexpr int64_t kAssociationIdleSeconds = 300;   // (set) then it is aborted
+inline constexpr uint32_t kPduMaxBytes = 256 << 10;      // what the gateway offers to receive
+inline constexpr int kAssociationsMax = 256;             // (set) at once
+inline constexpr int64_t kAssociationIdleSeconds = 300;  // (set) then it is aborted
 
 }  // namespace narthex::limits

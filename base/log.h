@@ -23,7 +23,8 @@ struct LogField {
   LogField(absl::string_view key, absl::string_view value) : key(key), value(value) {}
   LogField(absl::string_view key, const char* value) : key(key), value(value) {}
   LogField(absl::string_view key, const std::string& value) : key(key), value(value) {}
-  LogField(absl::string_view key, const absl::Status& status) : key(key), value(status.ToString(absl::StatusToStringMode::kWithNoExtraData)) {}
+  LogField(absl::string_view key, const absl::Status& status)
+      : key(key), value(status.ToString(absl::StatusToStringMode::kWithNoExtraData)) {}
 
   absl::string_view key;
   std::string value;

@@ -27,7 +27,8 @@ class Metrics {
   // Sets the gauge `name`.
   void Set(absl::string_view name, absl::string_view help, double value, const MetricLabels& labels = {});
   // Adds an observation, in seconds, to the histogram `name` (buckets from 100 microseconds to 60 seconds).
-  void ObserveSeconds(absl::string_view name, absl::string_view help, double seconds, const MetricLabels& labels = {});
+  void ObserveSeconds(absl::string_view name, absl::string_view help, double seconds,
+                      const MetricLabels& labels = {});
 
   // What is to be exposed, for an exposer.
   std::shared_ptr<prometheus::Registry> registry() { return registry_; }

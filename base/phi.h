@@ -5,8 +5,8 @@
 
 namespace narthex {
 
-// Holds a T that identifies a patient. It has no stream operator, no conversion and no log field: whoever needs
-// the value calls Reveal() and can be found by that word. Thread-compatible.
+// Holds a T that identifies a patient. It has no stream operator, no conversion and no log field: whoever
+// needs the value calls Reveal() and can be found by that word. Thread-compatible.
 template <typename T>
 class Phi {
  public:

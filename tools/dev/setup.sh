@@ -2,16 +2,23 @@
 # ./dev setup: installs what building, running and testing Narthex need, on Debian 12.
 #
 # Debian packages are those of tools/setup/debian-packages.txt. Google's API definitions (google/rpc,
-# google/longrunning) come from PyPI into .deps/, checked by digest. Does nothing, and asks for no password,
-# when all is there. Run it as root, or as a user who may use sudo.
+# google/longrunning) come from PyPI into .deps/, checked by digest; so does buf, the linter of API definitions, from
+# npm, on machines that have npm (without it `./dev check` leaves that check out and says so). Does nothing, and
+# asks for no password, when all is there. Run it as root, or as a user who may use sudo.
 #
 #   ./dev setup            install
 #   ./dev setup --list     print what is missing, install nothing; exit code 1 if anything is
 set -euo pipefail
 source tools/dev/lib.sh
 
-googleapis=googleapis-common-protos==1.63.2
+googleapis="googleapis-common-protos==1.63.2"
 googleapis_sha256=27a2499c7e8aff199665b22741997e485eccc8645aa9176c7c988e6fae507945
+
+buf_version=1.75.0
+declare -A buf_sha512=(
+  [x64]=YGGJAx0lpMCE7aMWjNOJcfoEaG/e+iYHnTC4SZ0P5eS4IffMryA9Z4/bb1m1wNXAEJ8ATFMEZOAk/5x9VE47ig==
+  [aarch64]=eX+XyokzJDqsNIFo8b1O3DBvbnksOozPJX4QVsNn61JqSUtWspyTNeYqwg8lRDancML+bDqZEDFPABjAsVCQGQ==
+)
 
 missing_packages() {
   local wanted
@@ -56,6 +63,20 @@ install_googleapis() {
   mv "$partial" .deps/googleapis # only now complete
 }
 
+# Optional: what goes wrong here is said and left.
+install_buf() {
+  local arch partial=.deps/buf.partial
+  arch=$(uname -m | sed 's/x86_64/x64/')
+  say "fetching buf $buf_version"
+  rm -rf "$partial" .deps/buf && mkdir -p "$partial"
+  (
+    cd "$partial" && npm pack --silent "@bufbuild/buf-linux-$arch@$buf_version" >/dev/null 2>&1 &&
+      [[ $(openssl dgst -sha512 -binary ./*.tgz | base64 -w0) == "${buf_sha512[$arch]:-unknown}" ]] &&
+      tar -xzf ./*.tgz --strip-components=1 package/bin/buf
+  ) || { echo "buf could not be fetched or fails its digest; going on without it" >&2 && return; }
+  mv "$partial" .deps/buf
+}
+
 mapfile -t missing < <(missing_packages)
 [[ -f .deps/googleapis/google/longrunning/operations.proto ]] && have_googleapis=yes || have_googleapis=no
 
@@ -72,3 +93,4 @@ esac
 
 ((${#missing[@]} == 0)) || install_packages "${missing[@]}"
 [[ $have_googleapis == yes ]] || install_googleapis
+[[ -x .deps/buf/bin/buf ]] || ! command -v npm >/dev/null || install_buf
