@@ -36,7 +36,7 @@ tidy() {
   # Configured by clang, so that the flags are ones that clang-tidy knows; the generated headers are built, no more.
   cmake -S . -B build/tidy -G Ninja -DCMAKE_BUILD_TYPE=Dev -DNARTHEX_PCH=OFF -DCMAKE_EXPORT_COMPILE_COMMANDS=ON \
     -DCMAKE_C_COMPILER=clang-14 -DCMAKE_CXX_COMPILER=clang++-14 >/dev/null
-  ninja -C build/tidy $(ninja -C build/tidy -t targets all | grep -oE "^[^ ]+\.pb\.h") >&2
+  ninja -C build/tidy -t targets all | grep -oE '^[^ ]+\.pb\.h' | xargs ninja -C build/tidy >&2
   printf '%s\0' "${files[@]}" | xargs -0 -n 1 -P "$(nproc)" clang-tidy-14 -p build/tidy --quiet ||
     { echo "To put it right: edit, or NOLINTNEXTLINE(check): reason" >&2 && return 1; }
 }
