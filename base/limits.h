@@ -50,5 +50,9 @@ inline constexpr uint64_t kArchiveMaxEntries = 1'000'000;
 inline constexpr uint32_t kPduMaxBytes = 256 << 10;      // what the gateway offers to receive
 inline constexpr int kAssociationsMax = 256;             // (set) at once
 inline constexpr int64_t kAssociationIdleSeconds = 300;  // (set) then it is aborted
+inline constexpr uint32_t kAssociateMaxBytes =
+    512 << 10;  // an A-ASSOCIATE PDU; 128 contexts of 30 syntaxes: 130 KiB
+inline constexpr size_t kCommandMaxBytes = 64 << 10;  // a DIMSE command set; real ones stay below 1 KiB
+inline constexpr uint16_t kAsyncWindowMax = 64;  // objects of one association that may wait for an answer
 
 }  // namespace narthex::limits
