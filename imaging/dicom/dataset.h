@@ -12,13 +12,13 @@
 
 #include <cstdint>
 #include <deque>
-#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
@@ -30,6 +30,8 @@
 namespace narthex::dicom {
 
 class DataSet;
+class DataSetParser;
+class DataSetWriter;
 class Item;
 
 // How elements are turned into bytes (PS3.5 section 7.1).
@@ -59,8 +61,11 @@ class Sequence {
 
  private:
   friend class Item;
+  friend class Element;
   friend class DataSetParser;
   friend class DataSetWriter;
+  Item& AppendUnmarked();
+
   std::vector<std::unique_ptr<Item>> items_;
   Item* container_ = nullptr;  // the item or data set that holds the sequence
   bool undefined_length_ = false;
@@ -139,7 +144,7 @@ class Item {
   // Removes all elements `tag`. False: there was none.
   bool Remove(Tag tag);
   // Removes every element for which `matches` is true; the number of them.
-  size_t RemoveIf(const std::function<bool(const Element&)>& matches);
+  size_t RemoveIf(absl::FunctionRef<bool(const Element&)> matches);
 
   // Who reserved the block of the private attribute `tag`, without padding; "" if nobody did.
   std::string PrivateCreatorOf(Tag tag) const;
@@ -168,9 +173,9 @@ class Item {
   friend class DataSetWriter;
   size_t LowerBound(Tag tag) const;
   Element& Insert(Tag tag, Vr vr);
+  Item& CharsetScope();
   std::string EncodeText(absl::string_view utf8);
-  void ConvertToUtf8();
-  void ConvertElementsToUtf8(absl::string_view former, int depth);
+  void ConvertToUtf8(const std::string& former);
 
   DataSet* root_;
   Sequence* owner_;  // null: the data set itself
@@ -189,8 +194,8 @@ class DataSet : public Item {
   static absl::StatusOr<std::unique_ptr<DataSet>> Parse(std::string bytes, Encoding encoding);
   // Without elements.
   static std::unique_ptr<DataSet> Empty(Encoding encoding);
-  // An independent copy.
-  std::unique_ptr<DataSet> Clone() const;
+  // An independent copy, as it would be read back. Errors as Parse (only if it grew beyond a limit).
+  absl::StatusOr<std::unique_ptr<DataSet>> Clone() const;
 
   // The bytes in the encoding that it came in. Unchanged parts are copied; group lengths of changed items are
   // dropped (that of group 0002 is corrected); defined lengths of changed sequences and items are computed

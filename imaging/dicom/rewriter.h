@@ -74,6 +74,8 @@ class HeaderRewriter {
   bool truncated() const;
 
  private:
+  friend absl::StatusOr<ObjectHeader> ParseObjectHeader(absl::string_view bytes, size_t* bulk_offset,
+                                                        const RewriteOptions& options);
   class Impl;
   std::unique_ptr<Impl> impl_;
 };
