@@ -1,0 +1,118 @@
+// Objects of one upload on their way to staging: bytes are checked, headers read, objects routed and appended, and
+// outcomes given back once they are durable.
+//
+// One thread feeds the stream; a thread of the stream's own syncs what was appended (all that has come together
+// meanwhile, in one go) and hands the outcomes out. Feeding blocks while too much waits for its sync: that is the
+// back-pressure on the sender.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
+#include "absl/strings/string_view.h"
+#include "absl/synchronization/mutex.h"
+#include "base/digest.h"
+#include "imaging/dicom/attribute_set.h"
+#include "imaging/dicom/header_scanner.h"
+#include "imaging/identify/router.h"
+#include "server/ingest/uploads.h"
+#include "server/prearchive/prearchive.h"
+
+namespace narthex::ingest {
+
+// What holds for all objects at the moment; replaced as a whole when a setting changes. Immutable.
+struct Policy {
+  std::shared_ptr<const dicom::AttributeSet> attributes;
+  std::shared_ptr<const identify::Router> router;
+  uint64_t object_max_bytes = 0;
+};
+
+class PolicySource {
+ public:
+  virtual ~PolicySource() = default;
+  // Never null. Thread-safe; does not block.
+  virtual std::shared_ptr<const Policy> Current() const = 0;
+};
+
+// What the streams of a server share. Borrowed; outlives the streams.
+struct StreamDependencies {
+  prearchive::Prearchive& prearchive;
+  Uploads& uploads;
+  const PolicySource& policies;
+};
+
+class ObjectStream {
+ public:
+  // Gets outcomes that are durable, on the stream's own thread, several at once.
+  using OutcomeSink = std::function<void(const std::vector<prearchive::OutcomeRow>&)>;
+
+  // `projects` says which projects the sender may use; borrowed. `resumed`: objects that are settled already are
+  // answered as they were.
+  ObjectStream(StreamDependencies dependencies, prearchive::UploadRow upload,
+               const identify::ProjectDirectory& projects, bool resumed, OutcomeSink sink);
+  // Objects that were not complete leave nothing behind.
+  ~ObjectStream();
+
+  // One whole object; `digest` by the upload's algorithm. The views need to live until it returns.
+  // INVALID_ARGUMENT (UPLOAD_PROTOCOL): ends the stream; what was sent before is still answered.
+  absl::Status Whole(int64_t sequence, absl::string_view data, absl::string_view digest,
+                     absl::string_view transfer_syntax_uid);
+
+  struct Chunk {
+    int64_t sequence = 0;
+    int64_t offset = 0;
+    absl::string_view data;
+    uint32_t crc32c = 0;
+    bool last = false;
+    int64_t size_bytes = 0;       // 0: not known yet
+    absl::string_view digest;     // "": not known yet
+    bool abandon = false;
+    absl::string_view transfer_syntax_uid;
+  };
+  // A piece of an object. Errors as Whole.
+  absl::Status Add(const Chunk& chunk);
+
+  // No more objects. Blocks until every outcome was handed out. The stream's own error, if it had one: nothing after
+  // it was acknowledged. Call it once.
+  absl::Status Finish();
+
+ private:
+  struct Current;
+
+  void Settle(prearchive::Arrived arrived, uint64_t size_bytes);
+  void Reject(int64_t sequence, const absl::Status& why, uint64_t size_bytes, absl::string_view digest);
+  absl::Status WholeChecked(int64_t sequence, absl::string_view data, absl::string_view digest,
+                            absl::string_view xxh3, absl::string_view transfer_syntax_uid);
+  absl::StatusOr<std::unique_ptr<prearchive::Reception>> Receive(const dicom::HeaderFacts& facts, int64_t sequence,
+                                                                 prearchive::OutcomeRow& outcome);
+  absl::Status BeginLarge();
+  absl::Status FinishChunked(const Chunk& chunk);
+  absl::Status AddToCurrent(absl::string_view data);
+  void RunAcks();
+  bool Answered(int64_t sequence);
+
+  const StreamDependencies dependencies_;
+  const prearchive::UploadRow upload_;
+  const identify::ProjectDirectory& projects_;
+  const bool resumed_;
+  const OutcomeSink sink_;
+  std::shared_ptr<const Policy> policy_;
+  std::unique_ptr<Current> current_;
+  int64_t skipping_ = -1;  // sequence of an object whose remaining chunks are ignored
+
+  absl::Mutex mutex_;
+  std::vector<prearchive::Arrived> waiting_ ABSL_GUARDED_BY(mutex_);
+  uint64_t waiting_bytes_ ABSL_GUARDED_BY(mutex_) = 0;
+  bool finished_ ABSL_GUARDED_BY(mutex_) = false;
+  absl::Status status_ ABSL_GUARDED_BY(mutex_);
+  std::thread acks_;
+};
+
+}  // namespace narthex::ingest

@@ -1,0 +1,105 @@
+// Long-running operations that survive a restart: each is a row in the staging index and ends exactly once.
+//
+//   operations.Register("build", [](const OperationRow& row, Progress& progress) { ... return result; });
+//   operations.Resume();                                        // those that a crash interrupted
+//   auto row = operations.Start({.kind = "build", .target = id, ...});
+//
+// A handler may run again after a crash, with the same operation id: it must be repeatable. Thread-safe.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/container/flat_hash_map.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "absl/synchronization/mutex.h"
+#include "base/clock.h"
+#include "base/error.h"
+#include "storage/staging/index.h"
+
+namespace narthex::operations {
+
+struct Operation {
+  std::string id;
+  std::string kind;    // "build", "archive", "split", "import-inbox"
+  std::string target;  // what it works on: the id of a prearchive session, a path
+  std::map<std::string, std::string> arguments;
+  std::string user;
+  std::string project;  // whose members may see it; "" administrators and `user`
+  absl::Time create_time;
+  // Output of the handler:
+  bool done = false;
+  absl::Status status;        // once done
+  std::string result;         // once done with OK: such as an accession id
+  int64_t done_count = 0;     // progress; not kept over a restart
+  int64_t total_count = 0;
+  bool cancelled = false;     // somebody asked for it; the handler may not have noticed
+};
+
+// What a handler may tell and ask while it runs. Thread-safe.
+class Progress {
+ public:
+  virtual ~Progress() = default;
+  virtual void Report(int64_t done_count, int64_t total_count) = 0;
+  virtual bool cancelled() const = 0;
+};
+
+class Operations {
+ public:
+  using Handler = std::function<absl::StatusOr<std::string>(const Operation&, Progress&)>;
+
+  // `index` and `clock` are borrowed. Runs at most `workers` operations at once.
+  Operations(staging::Index& index, const Clock& clock, int workers);
+  // Handlers that run are waited for; what has not begun is resumed by the next process.
+  ~Operations();
+
+  void Register(absl::string_view kind, Handler handler);
+
+  // Puts every operation that is not done into the queue. Call it once, when all handlers are registered.
+  absl::Status Resume();
+
+  // Makes an operation durable and queues it. A repeated `request_id` (unless "") of the same user and kind returns the
+  // operation of the first call; ALREADY_EXISTS (REQUEST_ID_REUSED) if that had another target.
+  // `prepare` (optional) runs before anything is written and may refuse.
+  absl::StatusOr<Operation> Start(Operation operation, absl::string_view request_id,
+                                  const std::function<absl::Status(const std::string& id)>& prepare = nullptr);
+
+  // NOT_FOUND (OPERATION_NOT_FOUND).
+  absl::StatusOr<Operation> Get(absl::string_view id);
+  // Waits until it is done or `deadline` has come, and returns it as it is then.
+  absl::StatusOr<Operation> Wait(absl::string_view id, absl::Time deadline);
+  // Newest first, with id behind `after` ("" for the first page).
+  absl::StatusOr<std::vector<Operation>> List(absl::string_view after, int limit,
+                                              const std::function<bool(const Operation&)>& may_see);
+  // Asks a running operation to stop, or ends a queued one. OK if it is done already.
+  absl::Status Cancel(absl::string_view id);
+
+ private:
+  class ProgressOf;
+  struct Running;
+
+  void Work();
+  void RunOne(const std::string& id);
+  absl::Status Save(const Operation& operation);
+  absl::StatusOr<Operation> Load(absl::string_view id);
+
+  staging::Index& index_;
+  const Clock& clock_;
+  std::map<std::string, Handler, std::less<>> handlers_;
+  absl::Mutex mutex_;
+  std::deque<std::string> queue_ ABSL_GUARDED_BY(mutex_);
+  absl::flat_hash_map<std::string, std::shared_ptr<Running>> running_ ABSL_GUARDED_BY(mutex_);
+  bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
+  std::vector<std::thread> workers_;
+};
+
+}  // namespace narthex::operations

@@ -1,0 +1,219 @@
+// The sessions that wait: reception of objects, states, timers, events. Rows live in the staging index, bytes in the
+// staging store. Knows nothing of RPCs.
+//
+// Reception of one object:
+//   reception = prearchive.Begin(arriving)          which session; it is RECEIVING (or being built) from now on
+//   reception->Decide(digest of what was received)  store it, or is it there already?
+//   reception->Append(bytes) ...                    what is to be stored (may also come before Decide)
+//   reception->Finish(row)                          complete
+//   prearchive.Commit({reception, ...})             one sync for many; then the outcomes may be sent
+//
+// Thread-safe. Locks, outermost first: mutex_, LiveSession::mutex. A session's row is written to the index under the
+// session's lock, so that rows reach the index in order.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/container/flat_hash_map.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
+#include "base/clock.h"
+#include "server/prearchive/event_log.h"
+#include "server/prearchive/idle_timers.h"
+#include "server/prearchive/live_session.h"
+#include "server/prearchive/rows.pb.h"
+#include "server/prearchive/state_machine.h"
+#include "storage/staging/index.h"
+#include "storage/staging/staging.h"
+
+namespace narthex::prearchive {
+
+// Numbers as in narthex.v1.ObjectOutcome.Outcome.
+enum class Outcome { kStored = 1, kDuplicate, kReplaced, kConflict, kFiltered, kRejected };
+absl::string_view OutcomeName(Outcome outcome);  // "STORED"
+
+// What is known of an object when its header was read and routed.
+struct ArrivingObject {
+  SessionKeyRow key;
+  std::string sop_instance_uid;
+  std::string series_instance_uid;
+  std::string upload;
+  int64_t sequence = 0;
+  // RECEIVING sessions are built after so long without an object; zero: the site's setting.
+  absl::Duration idle_build = absl::ZeroDuration();
+};
+
+class Prearchive;
+
+// One object on its way into a session. Destroyed before Commit: nothing of the object stays. Single-threaded.
+class Reception {
+ public:
+  ~Reception();
+  Reception(const Reception&) = delete;
+  Reception& operator=(const Reception&) = delete;
+
+  enum class Verdict { kStore, kDuplicate, kConflict };
+
+  // What to do with the object whose received bytes have this XXH3-128. Waits while another object of the same SOP
+  // Instance UID is being received. Call it once.
+  Verdict Decide(absl::string_view received_xxh3);
+
+  // Adds bytes to be stored. Errors as staging::ObjectWriter::Append.
+  absl::Status Append(absl::string_view bytes);
+
+  // Completes a stored object after Decide said kStore. `row` needs facts, digests, sizes and flags; the rest is
+  // filled in here.
+  absl::Status Finish(ObjectRow row);
+
+  const std::string& session_id() const { return session_->id; }
+
+ private:
+  friend class Prearchive;
+  Reception(Prearchive& prearchive, std::shared_ptr<LiveSession> session, ArrivingObject object);
+
+  Prearchive& prearchive_;
+  const std::shared_ptr<LiveSession> session_;
+  const ArrivingObject object_;
+  std::unique_ptr<staging::ObjectWriter> writer_;
+  uint64_t number_ = 0;
+  bool owns_pending_ = false;     // the session's pending entry of this instance is ours
+  std::optional<ObjectRow> row_;  // after Finish
+  staging::Position position_;    // what must be durable before the outcome is
+  bool needs_sync_ = false;
+};
+
+// An object whose fate is decided, to be made durable.
+struct Arrived {
+  std::unique_ptr<Reception> reception;  // null if it belongs to no session
+  OutcomeRow outcome;                    // upload and sequence included
+  bool durable_already = false;          // only to be told again
+};
+
+struct ListQuery {
+  std::optional<std::string> project;  // "" is Unassigned
+  std::optional<State> state;
+  std::string after;  // id of the last session of the former page
+  int limit = 100;
+  // Whether the caller may see sessions of this project ("": Unassigned).
+  std::function<bool(const std::string& project)> may_see;
+};
+
+struct SessionUpdate {
+  std::optional<std::string> project;
+  std::optional<std::string> subject;
+  std::optional<std::string> label;
+  std::optional<int> auto_archive;
+  std::string etag;
+};
+
+class Prearchive {
+ public:
+  struct Options {
+    absl::Duration idle_build = absl::Seconds(60);
+  };
+
+  // Opens what is there: objects that are in segments and not in the index are indexed, folders of deleted sessions
+  // are removed, timers are set. `store`, `index` and `clock` are borrowed.
+  static absl::StatusOr<std::unique_ptr<Prearchive>> Open(const Options& options, staging::StagingStore& store,
+                                                          staging::Index& index, const Clock& clock);
+  ~Prearchive();
+
+  // Called with the id of a session whose idle timer has run out, on the timers' thread. Set it before Open's timers
+  // matter: until it is set, they wait.
+  void OnIdle(std::function<void(const std::string& id)> callback);
+
+  // ---- reception
+
+  absl::StatusOr<std::unique_ptr<Reception>> Begin(ArrivingObject object);
+
+  // Makes objects durable and visible, counts them, and returns their outcomes as they are now, in the order given. An
+  // object whose bytes could not be made durable becomes REJECTED. On error nothing may be acknowledged.
+  absl::StatusOr<std::vector<OutcomeRow>> Commit(std::vector<Arrived> arrived);
+
+  // ---- sessions
+
+  // NOT_FOUND (PREARCHIVE_SESSION_NOT_FOUND).
+  absl::StatusOr<SessionRow> Get(absl::string_view id);
+  // Newest first.
+  absl::StatusOr<std::vector<SessionRow>> List(const ListQuery& query);
+  int64_t CountSessions();
+
+  // Moves the session along its table of states, applying `change` to the row. Durable when it returns.
+  // FAILED_PRECONDITION (ILLEGAL_STATE): the event is not allowed. NOT_FOUND.
+  absl::StatusOr<SessionRow> Apply(absl::string_view id, Event event,
+                                   const std::function<void(SessionRow&)>& change = nullptr);
+  // As Apply(kBuilt), or kBuiltDirty if objects arrived since the build began.
+  absl::StatusOr<SessionRow> FinishBuild(absl::string_view id, const std::function<void(SessionRow&)>& change);
+
+  // ABORTED (ETAG_MISMATCH), FAILED_PRECONDITION (ILLEGAL_STATE), NOT_FOUND.
+  absl::StatusOr<SessionRow> Update(absl::string_view id, const SessionUpdate& update);
+
+  // Takes the session away: its rows, then its bytes. `archived_as` is the accession id if the archive holds it now,
+  // else "". Durable when it returns; repeating it is OK.
+  absl::Status Remove(absl::string_view id, absl::string_view archived_as);
+
+  // ---- what is in a session
+
+  // Calls `visit` for every object that is kept, in order of arrival, until it returns an error.
+  absl::Status ForEachObject(absl::string_view id, const std::function<absl::Status(const ObjectRow&)>& visit);
+  // NOT_FOUND (INSTANCE_NOT_FOUND).
+  absl::StatusOr<ObjectRow> FindObject(absl::string_view id, absl::string_view sop_instance_uid);
+  // The log that holds the session's bytes.
+  absl::StatusOr<std::shared_ptr<staging::SessionLog>> OpenLog(absl::string_view id);
+  static staging::StoredObject StoredObjectOf(const ObjectRow& row);
+
+  // Outcomes with number > `after`, at most `limit`, with their numbers.
+  absl::StatusOr<std::vector<std::pair<uint64_t, OutcomeRow>>> ListOutcomes(absl::string_view id, uint64_t after,
+                                                                            int limit);
+  // Whether bytes with this XXH3-128 wait in any session of `project`.
+  absl::StatusOr<bool> HasDigest(absl::string_view project, absl::string_view received_xxh3);
+
+  EventLog& events() { return *events_; }
+  IdleTimers& timers() { return *timers_; }
+  void SetIdleBuild(absl::Duration idle) ABSL_LOCKS_EXCLUDED(mutex_);
+  absl::Duration idle_build() const ABSL_LOCKS_EXCLUDED(mutex_);
+  // When the session will be built if nothing more arrives; nullopt: no timer runs.
+  std::optional<absl::Time> BuildAfter(const SessionRow& row) const;
+
+ private:
+  friend class Reception;
+  Prearchive(const Options& options, staging::StagingStore& store, staging::Index& index, const Clock& clock);
+
+  absl::Status Recover();
+  absl::Status RecoverSession(const std::string& id);
+  absl::StatusOr<std::shared_ptr<LiveSession>> Load(absl::string_view id);
+  absl::StatusOr<std::shared_ptr<LiveSession>> OpenForKey(const SessionKeyRow& key);
+  std::shared_ptr<LiveSession> Create(const SessionKeyRow& key) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::Status CommitSession(const std::shared_ptr<LiveSession>& session, const std::vector<Arrived*>& objects);
+  // Writes the session's row (and `batch`), with an event unless one was sent just now and nothing but counts changed.
+  absl::Status WriteRow(LiveSession& session, SessionRow row, staging::IndexBatch batch, staging::Durability durability,
+                        bool always_event) ABSL_EXCLUSIVE_LOCKS_REQUIRED(session.mutex);
+  void GiveUp(Reception& reception);
+  void IdleFired(const std::string& id);
+  absl::Duration IdleOf(const SessionRow& row) const;
+  int64_t NowMicros() const;
+
+  staging::StagingStore& store_;
+  staging::Index& index_;
+  const Clock& clock_;
+  std::unique_ptr<EventLog> events_;
+
+  mutable absl::Mutex mutex_;
+  absl::Duration idle_build_ ABSL_GUARDED_BY(mutex_);
+  std::function<void(const std::string&)> on_idle_ ABSL_GUARDED_BY(mutex_);
+  absl::flat_hash_map<std::string, std::weak_ptr<LiveSession>> live_ ABSL_GUARDED_BY(mutex_);
+  absl::flat_hash_map<std::string, std::weak_ptr<LiveSession>> live_by_key_ ABSL_GUARDED_BY(mutex_);
+
+  std::unique_ptr<IdleTimers> timers_;  // last: its thread uses the rest
+};
+
+}  // namespace narthex::prearchive

@@ -1,0 +1,277 @@
+// Reception of objects: Begin, Decide, Append, Finish and the group commit.
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/memory/memory.h"
+#include "absl/strings/str_cat.h"
+#include "base/error.h"
+#include "base/log.h"
+#include "base/status.h"
+#include "server/prearchive/keys.h"
+#include "server/prearchive/prearchive.h"
+
+namespace narthex::prearchive {
+namespace {
+
+// A session that receives steadily tells watchers so at most this often.
+constexpr absl::Duration kEventInterval = absl::Milliseconds(500);
+
+OutcomeRow Rejected(OutcomeRow outcome, const absl::Status& status) {
+  const std::string reason = ErrorReason(status);
+  outcome.set_outcome(static_cast<int>(Outcome::kRejected));
+  outcome.set_reason(reason.empty() ? "STORAGE_ERROR" : reason);
+  outcome.set_detail(std::string(status.message()));
+  outcome.clear_session();
+  return outcome;
+}
+
+}  // namespace
+
+Reception::Reception(Prearchive& prearchive, std::shared_ptr<LiveSession> session, ArrivingObject object)
+    : prearchive_(prearchive), session_(std::move(session)), object_(std::move(object)) {}
+
+Reception::~Reception() {
+  writer_.reset();
+  prearchive_.GiveUp(*this);
+}
+
+absl::StatusOr<std::unique_ptr<Reception>> Prearchive::Begin(ArrivingObject object) {
+  while (true) {
+    NX_ASSIGN_OR_RETURN(std::shared_ptr<LiveSession> session, OpenForKey(object.key));
+    absl::MutexLock lock(&session->mutex);
+    if (session->gone) continue;
+    const std::optional<State> next = Next(session->state(), Event::kObject);
+    if (!next) continue;  // it left reception between the two locks; OpenForKey makes another one
+    SessionRow row = session->row;
+    row.set_state(static_cast<int>(*next));
+    if (*next == State::kBuilding) row.set_dirty(true);
+    if (object.idle_build > absl::ZeroDuration()) row.set_idle_seconds(absl::ToInt64Seconds(object.idle_build));
+    if (session->persisted && row.state() != session->row.state()) {
+      row.clear_completion();
+      NX_RETURN_IF_ERROR(WriteRow(*session, row, {}, staging::Durability::kProcessCrash, true));
+    } else {
+      session->row = row;
+    }
+    if (!session->log) {
+      NX_ASSIGN_OR_RETURN(session->log, store_.OpenSession(session->id));
+    }
+    ++session->in_flight;
+    return absl::WrapUnique(new Reception(*this, session, std::move(object)));
+  }
+}
+
+Reception::Verdict Reception::Decide(absl::string_view received_xxh3) {
+  absl::MutexLock lock(&session_->mutex);
+  const std::string& uid = object_.sop_instance_uid;
+  // Two senders with one instance: the second waits until it is known what the first one's bytes are.
+  const auto settled = [&]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(session_->mutex) {
+    const auto it = session_->pending.find(uid);
+    return it == session_->pending.end() || it->second.decided;
+  };
+  session_->mutex.Await(absl::Condition(&settled));
+  if (const auto it = session_->pending.find(uid); it != session_->pending.end()) {
+    // Its outcome may be sent only when the first one's bytes are durable.
+    position_ = it->second.position;
+    needs_sync_ = true;
+    return it->second.digest == received_xxh3 ? Verdict::kDuplicate : Verdict::kConflict;
+  }
+  const auto number = prearchive_.index_.Get(staging::Table::kInstances, keys::Instance(session_->id, uid));
+  if (number.ok() && *number) {
+    const auto bytes = prearchive_.index_.Get(staging::Table::kObjects,
+                                              keys::Object(session_->id, keys::LastNumber(**number)));
+    ObjectRow row;
+    if (bytes.ok() && *bytes && row.ParseFromString(**bytes)) {
+      return row.received_xxh3() == received_xxh3 ? Verdict::kDuplicate : Verdict::kConflict;
+    }
+  }
+  PendingInstance pending;
+  pending.digest = std::string(received_xxh3);
+  session_->pending.emplace(uid, std::move(pending));
+  owns_pending_ = true;
+  return Verdict::kStore;
+}
+
+absl::Status Reception::Append(absl::string_view bytes) {
+  if (!writer_) {
+    std::shared_ptr<staging::SessionLog> log;
+    {
+      absl::MutexLock lock(&session_->mutex);
+      log = session_->log;
+    }
+    NX_ASSIGN_OR_RETURN(writer_, log->StartObject());
+  }
+  return writer_->Append(bytes);
+}
+
+absl::Status Reception::Finish(ObjectRow row) {
+  SessionKeyRow key;
+  {
+    absl::MutexLock lock(&session_->mutex);
+    number_ = session_->row.next_number();
+    session_->row.set_next_number(number_ + 1);
+    key = session_->row.key();
+  }
+  row.set_number(number_);
+  row.set_sop_instance_uid(object_.sop_instance_uid);
+  row.set_series_instance_uid(object_.series_instance_uid);
+  row.set_upload(object_.upload);
+  row.set_sequence(object_.sequence);
+  row.set_outcome(static_cast<int>(Outcome::kStored));
+  row.set_receive_time_us(prearchive_.NowMicros());
+  *row.mutable_session() = key;
+  if (!writer_) NX_RETURN_IF_ERROR(Append(""));
+  NX_ASSIGN_OR_RETURN(const staging::StoredObject stored, writer_->Finish(row.SerializeAsString()));
+  writer_.reset();
+  row.clear_session();
+  for (const staging::Extent& extent : stored.extents) {
+    ExtentRow& to = *row.add_extents();
+    to.set_segment(extent.segment);
+    to.set_offset(extent.offset);
+    to.set_length(extent.length);
+    to.set_crc32c(extent.crc32c);
+  }
+  row_ = std::move(row);
+  position_ = stored.position;
+  needs_sync_ = true;
+  absl::MutexLock lock(&session_->mutex);
+  PendingInstance& pending = session_->pending[object_.sop_instance_uid];
+  pending.decided = true;
+  pending.number = number_;
+  pending.position = position_;
+  return absl::OkStatus();
+}
+
+void Prearchive::GiveUp(Reception& reception) {
+  LiveSession& session = *reception.session_;
+  bool empty = false;
+  {
+    absl::MutexLock lock(&session.mutex);
+    if (reception.owns_pending_) session.pending.erase(reception.object_.sop_instance_uid);
+    --session.in_flight;
+    empty = session.in_flight == 0 && !session.persisted;
+    // Nobody may join a session that never came to be.
+    if (empty) session.gone = true;
+    if (session.in_flight == 0 && !empty) timers_->Arm(session.id, clock_.Now() + IdleOf(session.row));
+  }
+  if (!empty) return;
+  {
+    absl::MutexLock lock(&session.mutex);
+    session.log.reset();
+  }
+  if (const absl::Status removed = store_.Remove(session.id); !removed.ok()) {
+    Log(LogLevel::kWarning, "empty session not removed", {{"session", session.id}, {"error", removed}});
+  }
+}
+
+absl::StatusOr<std::vector<OutcomeRow>> Prearchive::Commit(std::vector<Arrived> arrived) {
+  const int64_t now = NowMicros();
+  absl::flat_hash_map<LiveSession*, std::vector<Arrived*>> by_session;
+  staging::IndexBatch loose;  // objects that belong to no session
+  for (Arrived& object : arrived) {
+    if (object.durable_already) continue;
+    object.outcome.set_receive_time_us(now);
+    if (object.reception) {
+      object.outcome.set_session(object.reception->session_->id);
+      by_session[object.reception->session_.get()].push_back(&object);
+    } else {
+      loose.Put(staging::Table::kUploadObjects,
+                keys::UploadObject(object.outcome.upload(), object.outcome.sequence()),
+                object.outcome.SerializeAsString());
+    }
+  }
+  for (auto& [live, objects] : by_session) {
+    NX_RETURN_IF_ERROR(CommitSession(objects.front()->reception->session_, objects));
+  }
+  if (!loose.empty()) NX_RETURN_IF_ERROR(index_.Write(loose, staging::Durability::kPowerLoss));
+  std::vector<OutcomeRow> outcomes;
+  outcomes.reserve(arrived.size());
+  for (Arrived& object : arrived) outcomes.push_back(std::move(object.outcome));
+  return outcomes;
+}
+
+absl::Status Prearchive::CommitSession(const std::shared_ptr<LiveSession>& session,
+                                       const std::vector<Arrived*>& objects) {
+  staging::Position end;
+  bool sync = false;
+  for (const Arrived* object : objects) {
+    if (!object->reception->needs_sync_) continue;
+    end = std::max(end, object->reception->position_);
+    sync = true;
+  }
+  std::shared_ptr<staging::SessionLog> log;
+  {
+    absl::MutexLock lock(&session->mutex);
+    log = session->log;
+  }
+  const absl::Status synced = sync ? log->Sync(end) : absl::OkStatus();
+
+  absl::MutexLock lock(&session->mutex);
+  SessionRow row = session->row;
+  staging::IndexBatch batch;
+  staging::Durability durability = staging::Durability::kProcessCrash;
+  const bool closed = session->gone || !Next(session->state(), Event::kObject);
+  bool stored_any = session->persisted;
+  for (Arrived* object : objects) {
+    Reception& reception = *object->reception;
+    const bool stored = reception.row_.has_value();
+    if (!synced.ok() && reception.needs_sync_) {
+      object->outcome = Rejected(std::move(object->outcome), synced);
+    } else if (closed) {
+      object->outcome =
+          Rejected(std::move(object->outcome),
+                   Error(absl::StatusCode::kAborted, "SESSION_BUSY",
+                         "the session was deleted or archived while the object arrived; send the object again"));
+    } else if (stored) {
+      const ObjectRow& kept = *reception.row_;
+      batch.Put(staging::Table::kObjects, keys::Object(session->id, kept.number()), kept.SerializeAsString());
+      batch.Put(staging::Table::kInstances, keys::Instance(session->id, kept.sop_instance_uid()),
+                keys::Number(kept.number()));
+      batch.Put(staging::Table::kDigests, keys::Digest(row.key().project(), kept.received_xxh3(), session->id),
+                keys::Number(kept.number()));
+      row.set_object_count(row.object_count() + 1);
+      row.set_size_bytes(row.size_bytes() + kept.size_bytes());
+      stored_any = true;
+    }
+    uint64_t number = reception.number_;
+    if (number == 0) {
+      number = row.next_number();
+      row.set_next_number(number + 1);
+    }
+    if (!closed && stored_any) {
+      ++(*row.mutable_outcome_counts())[object->outcome.outcome()];
+      batch.Put(staging::Table::kOutcomes, keys::Object(session->id, number), object->outcome.SerializeAsString());
+    }
+    batch.Put(staging::Table::kUploadObjects,
+              keys::UploadObject(object->outcome.upload(), object->outcome.sequence()),
+              object->outcome.SerializeAsString());
+    // What has no bytes in a segment is durable only through the index.
+    if (!stored || !synced.ok() || closed) durability = staging::Durability::kPowerLoss;
+  }
+  if (closed || !stored_any) {
+    // No session (or none any more) to write a row of.
+    NX_RETURN_IF_ERROR(index_.Write(batch, durability));
+  } else {
+    row.set_last_received_time_us(NowMicros());
+    if (session->in_flight == static_cast<int>(objects.size()) && synced.ok() && sync) {
+      row.mutable_indexed()->set_segment(end.segment);
+      row.mutable_indexed()->set_offset(end.offset);
+    }
+    const bool first = !session->persisted;
+    if (first) {
+      batch.Put(staging::Table::kSessionKeys,
+                keys::SessionKey(row.key().project(), row.key().study_instance_uid(), row.key().label()), session->id);
+    }
+    NX_RETURN_IF_ERROR(WriteRow(*session, row, std::move(batch), durability,
+                                first || clock_.Now() - session->last_event > kEventInterval));
+  }
+  for (Arrived* object : objects) {
+    if (object->reception->owns_pending_) {
+      session->pending.erase(object->reception->object_.sop_instance_uid);
+      object->reception->owns_pending_ = false;
+    }
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace narthex::prearchive
