@@ -73,8 +73,9 @@ class SeriesFilter {
   // The attributes that Evaluate may ask for: the header scanner must keep them.
   const std::vector<dicom::Tag>& wanted() const;
 
+  struct Rep;  // of the implementation
+
  private:
-  struct Rep;
   explicit SeriesFilter(std::unique_ptr<const Rep> rep);
   std::unique_ptr<const Rep> rep_;
 };
