@@ -22,6 +22,7 @@ inline constexpr size_t kHeaderMaxBytes = 32 << 20;  // before the bulk data beg
 inline constexpr int kSequenceMaxDepth = 64;         // real ones stay below 10; DCMTK's stack ends near 5,000
 inline constexpr size_t kHeaderMaxElements = 1 << 20;  // counted over all levels
 inline constexpr size_t kValueMaxBytes = 64 << 10;     // of a value that is kept as a fact
+inline constexpr uint64_t kBulkValueMinBytes = 4 << 20;  // an unwanted value this long counts as bulk data
 inline constexpr size_t kUidMaxBytes = 64;             // PS3.5 9.1
 inline constexpr uint64_t kInflateMaxRatio = 1024;     // deflated data sets and archives: output over input
 

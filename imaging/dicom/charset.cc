@@ -329,6 +329,11 @@ bool ParseTerm(absl::string_view term, Code* code) {
 
 }  // namespace
 
+TextKind KindOfText(Vr vr) {
+  if (vr == Vr::kPN) return TextKind::kPersonName;
+  return vr == Vr::kLT || vr == Vr::kST || vr == Vr::kUT ? TextKind::kText : TextKind::kString;
+}
+
 CharacterSet::CharacterSet(absl::string_view terms) : first_(Code::kAscii) {
   bool is_first = true;
   for (absl::string_view term : absl::StrSplit(terms, '\\')) {

@@ -7,6 +7,8 @@
 
 #include "absl/strings/string_view.h"
 
+#include "imaging/dicom/dictionary.h"
+
 namespace narthex::dicom {
 
 // What ends the reach of an ISO 2022 escape sequence (PS3.5 section 6.1.2.5.3).
@@ -15,6 +17,9 @@ enum class TextKind {
   kString,      // LO SH UC: also backslash
   kPersonName,  // PN: also '^' and '='
 };
+
+// The kind of text that values of `vr` are.
+TextKind KindOfText(Vr vr);
 
 // A value of SpecificCharacterSet made ready. Thread-compatible.
 class CharacterSet {

@@ -28,11 +28,6 @@ constexpr size_t kElementCountAt = 20;
 
 uint32_t Load32(const std::string& buffer, size_t at) { return LoadLittle<uint32_t>(buffer.data() + at); }
 
-TextKind KindOf(Vr vr) {
-  if (vr == Vr::kPN) return TextKind::kPersonName;
-  return vr == Vr::kLT || vr == Vr::kST || vr == Vr::kUT ? TextKind::kText : TextKind::kString;
-}
-
 }  // namespace
 
 struct HeaderFacts::Record {
@@ -97,7 +92,7 @@ std::string HeaderFacts::Text(const TagPath& path) const {
   const absl::string_view value = absl::string_view(buffer_).substr(record.value_at, record.value_bytes);
   // Bytes that were marked as UTF-8 are checked all the same.
   return ToUtf8(value, (record.flags & kUtf8Value) != 0 ? "ISO_IR 192" : specific_character_set(),
-                KindOf(record.vr));
+                KindOfText(record.vr));
 }
 
 absl::string_view HeaderFacts::GetFunctional(const TagPath& plain, const TagPath& in_functional_group) const {
@@ -120,7 +115,7 @@ void HeaderFacts::ForEach(const Visitor& visit) const {
   }
 }
 
-Encoding HeaderFacts::encoding() const { return static_cast<Encoding>(buffer_[kEncodingAt]); }
+DataSetEncoding HeaderFacts::encoding() const { return static_cast<DataSetEncoding>(buffer_[kEncodingAt]); }
 bool HeaderFacts::Flag(FlagBit bit) const { return (Load32(buffer_, kFlagsAt) & bit) != 0; }
 uint64_t HeaderFacts::header_bytes() const { return LoadLittle<uint64_t>(buffer_.data() + kHeaderBytesAt); }
 Tag HeaderFacts::bulk_tag() const { return Tag(Load32(buffer_, kBulkTagAt)); }
@@ -156,7 +151,7 @@ absl::StatusOr<HeaderFacts> HeaderFacts::Decode(absl::string_view encoded) {
   };
   if (encoded.size() < kHeadBytes || encoded.substr(0, 2) != "NH") return damaged("no magic number");
   if (encoded[2] != kVersion) return damaged("of a version that this program does not know");
-  if (static_cast<uint8_t>(encoded[kEncodingAt]) > static_cast<uint8_t>(Encoding::kImplicitBig)) {
+  if (static_cast<uint8_t>(encoded[kEncodingAt]) > static_cast<uint8_t>(DataSetEncoding::kImplicitBig)) {
     return damaged("unknown encoding");
   }
   if (encoded.size() > std::numeric_limits<uint32_t>::max()) return damaged("too long");
@@ -198,7 +193,7 @@ HeaderFactsBuilder& HeaderFactsBuilder::Add(const TagPath& path, absl::string_vi
   return Add(path, value, DictionaryVr(path.back()));
 }
 
-HeaderFactsBuilder& HeaderFactsBuilder::set_encoding(Encoding encoding) {
+HeaderFactsBuilder& HeaderFactsBuilder::set_encoding(DataSetEncoding encoding) {
   facts_.buffer_[kEncodingAt] = static_cast<char>(encoding);
   return *this;
 }

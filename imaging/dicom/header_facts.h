@@ -23,7 +23,7 @@
 namespace narthex::dicom {
 
 // How the elements of the data set are really encoded; the transfer syntax may claim otherwise.
-enum class Encoding : uint8_t { kExplicitLittle, kImplicitLittle, kExplicitBig, kImplicitBig };
+enum class DataSetEncoding : uint8_t { kExplicitLittle, kImplicitLittle, kExplicitBig, kImplicitBig };
 
 class HeaderFacts {
  public:
@@ -57,7 +57,7 @@ class HeaderFacts {
   absl::string_view transfer_syntax_uid() const { return View(kTransferSyntax); }
   absl::string_view specific_character_set() const { return View(kCharset); }
 
-  Encoding encoding() const;
+  DataSetEncoding encoding() const;
   bool has_preamble() const { return Flag(kHasPreamble); }  // 128 bytes and "DICM"
   bool has_meta_group() const { return Flag(kHasMeta); }    // group 0002
   bool has_part10_header() const { return has_preamble() && has_meta_group(); }
@@ -126,7 +126,7 @@ class HeaderFactsBuilder {
   // The VR as the dictionary has it.
   HeaderFactsBuilder& Add(const TagPath& path, absl::string_view value);
 
-  HeaderFactsBuilder& set_encoding(Encoding encoding);
+  HeaderFactsBuilder& set_encoding(DataSetEncoding encoding);
   HeaderFactsBuilder& set_has_preamble(bool on) { return Set(HeaderFacts::kHasPreamble, on); }
   HeaderFactsBuilder& set_has_meta_group(bool on) { return Set(HeaderFacts::kHasMeta, on); }
   HeaderFactsBuilder& set_is_deflated(bool on) { return Set(HeaderFacts::kDeflated, on); }

@@ -1,0 +1,140 @@
+#include "imaging/dicom/element.h"
+
+#include <charconv>
+
+#include "absl/strings/str_cat.h"
+
+namespace narthex::dicom {
+namespace {
+
+constexpr int kElementsToCheck = 4;
+constexpr uint32_t kPlausibleLengthMax = 64 << 20;
+
+bool IsUpper(char c) { return c >= 'A' && c <= 'Z'; }
+bool IsPrintable(char c) { return c >= 0x20 && c < 0x7f; }
+
+size_t WidthOf(Vr vr) {
+  switch (vr) {
+    case Vr::kUS:
+    case Vr::kSS:
+      return 2;
+    case Vr::kUL:
+    case Vr::kSL:
+    case Vr::kFL:
+    case Vr::kAT:
+      return 4;
+    case Vr::kFD:
+    case Vr::kUV:
+    case Vr::kSV:
+      return 8;
+    default:
+      return 0;
+  }
+}
+
+template <typename Float>
+void AppendFloat(Float number, std::string* out) {
+  char text[32];
+  const auto end = std::to_chars(text, text + sizeof text, number);
+  out->append(text, static_cast<size_t>(end.ptr - text));
+}
+
+void AppendNumber(const char* p, Vr vr, bool big, std::string* out) {
+  switch (vr) {
+    case Vr::kUS:
+      absl::StrAppend(out, LoadEither<uint16_t>(p, big));
+      break;
+    case Vr::kSS:
+      absl::StrAppend(out, static_cast<int16_t>(LoadEither<uint16_t>(p, big)));
+      break;
+    case Vr::kUL:
+      absl::StrAppend(out, LoadEither<uint32_t>(p, big));
+      break;
+    case Vr::kSL:
+      absl::StrAppend(out, static_cast<int32_t>(LoadEither<uint32_t>(p, big)));
+      break;
+    case Vr::kUV:
+      absl::StrAppend(out, LoadEither<uint64_t>(p, big));
+      break;
+    case Vr::kSV:
+      absl::StrAppend(out, static_cast<int64_t>(LoadEither<uint64_t>(p, big)));
+      break;
+    case Vr::kFL:
+      AppendFloat(std::bit_cast<float>(LoadEither<uint32_t>(p, big)), out);
+      break;
+    case Vr::kFD:
+      AppendFloat(std::bit_cast<double>(LoadEither<uint64_t>(p, big)), out);
+      break;
+    case Vr::kAT:
+      out->append(Tag(LoadEither<uint16_t>(p, big), LoadEither<uint16_t>(p + 2, big)).ToString());
+      break;
+    default:
+      break;
+  }
+}
+
+}  // namespace
+
+// Two capitals are a VR of a newer edition: those have long lengths (PS3.5 section 6.2.2, note). Two other
+// printable characters, such as "??", come from senders that did not know the VR and wrote a short length.
+// Anything else is the length of an implicit element that strayed into an explicit data set.
+ElementHead ReadOddHead(const char* p, Tag tag, bool big) {
+  ElementHead head;
+  head.tag = tag;
+  if (IsUpper(p[4]) && IsUpper(p[5])) {
+    head.vr = static_cast<Vr>(LoadLittle<uint16_t>(p + 4));
+    head.length = LoadEither<uint32_t>(p + 8, big);
+    head.size = 12;
+  } else if (IsPrintable(p[4]) && IsPrintable(p[5])) {
+    head.length = LoadEither<uint16_t>(p + 6, big);
+    head.size = 8;
+  } else {
+    head.length = LoadEither<uint32_t>(p + 4, big);
+    head.size = 8;
+  }
+  return head;
+}
+
+bool LooksLikeDataSet(absl::string_view bytes, DataSetEncoding encoding, uint64_t object_size) {
+  Tag last;
+  uint64_t at = 0;
+  for (int i = 0; i < kElementsToCheck && at < bytes.size(); ++i) {
+    ElementHead head;
+    if (!ReadHead(bytes.data() + at, bytes.size() - at, encoding, &head)) return i > 0;
+    if (i > 0 && head.tag <= last) return false;
+    if (head.tag.group() == 0xfffe || head.tag.group() < 0x0004) return false;
+    if (IsExplicit(encoding) && !head.vr_known) return false;
+    at += head.size;
+    // A sequence without length: nothing but an item or its end can follow. One level is enough to believe.
+    if (head.length == kUndefinedLength) return !IsExplicit(encoding) || HasLongLength(head.vr);
+    if (head.length > kPlausibleLengthMax || (object_size > 0 && head.length > object_size)) return i > 0;
+    at += head.length;
+    last = head.tag;
+  }
+  return !bytes.empty();
+}
+
+absl::string_view TrimValue(absl::string_view value, Vr vr) {
+  const auto is_padding = [](char c) { return c == ' ' || c == '\0'; };
+  size_t end = value.size();
+  while (end > 0 && is_padding(value[end - 1])) --end;
+  size_t begin = 0;
+  if (vr != Vr::kLT && vr != Vr::kST && vr != Vr::kUT) {
+    while (begin < end && is_padding(value[begin])) ++begin;
+  }
+  return value.substr(begin, end - begin);
+}
+
+bool IsBinaryNumber(Vr vr) { return WidthOf(vr) != 0; }
+
+std::string RenderNumbers(absl::string_view value, Vr vr, bool big) {
+  const size_t width = WidthOf(vr);
+  std::string out;
+  for (size_t at = 0; width != 0 && at + width <= value.size(); at += width) {
+    if (at > 0) out.push_back('\\');
+    AppendNumber(value.data() + at, vr, big, &out);
+  }
+  return out;
+}
+
+}  // namespace narthex::dicom
