@@ -68,16 +68,26 @@ absl::StatusOr<std::shared_ptr<Connection>> Connection::Open(ConnectionOptions o
   }
   NX_ASSIGN_OR_RETURN(auto credentials, CredentialsOf(options));
   auto channel = grpc::CreateCustomChannel(options.address, credentials, ArgumentsOf(options));
-  return std::shared_ptr<Connection>(new Connection(std::move(channel), std::move(options)));
+  return std::shared_ptr<Connection>(
+      new Connection(std::move(channel), std::move(credentials), std::move(options)));
 }
 
 std::shared_ptr<Connection> Connection::Wrap(std::shared_ptr<grpc::ChannelInterface> channel,
                                              ConnectionOptions options) {
-  return std::shared_ptr<Connection>(new Connection(std::move(channel), std::move(options)));
+  return std::shared_ptr<Connection>(new Connection(std::move(channel), nullptr, std::move(options)));
 }
 
-Connection::Connection(std::shared_ptr<grpc::ChannelInterface> channel, ConnectionOptions options)
+std::shared_ptr<Connection> Connection::Another() const {
+  auto channel = credentials_ == nullptr
+                     ? channel_
+                     : grpc::CreateCustomChannel(options_.address, credentials_, ArgumentsOf(options_));
+  return std::shared_ptr<Connection>(new Connection(std::move(channel), credentials_, options_));
+}
+
+Connection::Connection(std::shared_ptr<grpc::ChannelInterface> channel, Credentials credentials,
+                       ConnectionOptions options)
     : channel_(std::move(channel)),
+      credentials_(std::move(credentials)),
       options_(std::move(options)),
       uploads_(v1::UploadService::NewStub(channel_)),
       prearchive_(v1::PrearchiveService::NewStub(channel_)),

@@ -68,6 +68,10 @@ class Connection {
   static std::shared_ptr<Connection> Wrap(std::shared_ptr<grpc::ChannelInterface> channel,
                                           ConnectionOptions options = {});
 
+  // A connection of its own to the same server, so that two streams need not share one TCP connection; of a
+  // wrapped channel: the same channel again.
+  std::shared_ptr<Connection> Another() const;
+
   v1::UploadService::StubInterface& uploads() { return *uploads_; }
   v1::PrearchiveService::StubInterface& prearchive() { return *prearchive_; }
   v1::ArchiveService::StubInterface& archive() { return *archive_; }
@@ -103,12 +107,15 @@ class Connection {
   absl::Duration Backoff(int attempt) const;
 
  private:
-  Connection(std::shared_ptr<grpc::ChannelInterface> channel, ConnectionOptions options);
+  using Credentials = std::shared_ptr<grpc::ChannelCredentials>;
+  Connection(std::shared_ptr<grpc::ChannelInterface> channel, Credentials credentials,
+             ConnectionOptions options);
 
   absl::Status Retry(absl::Duration timeout,
                      const std::function<grpc::Status(grpc::ClientContext*)>& call) const;
 
   const std::shared_ptr<grpc::ChannelInterface> channel_;
+  const Credentials credentials_;  // null: the channel was given
   const ConnectionOptions options_;
   const std::unique_ptr<v1::UploadService::StubInterface> uploads_;
   const std::unique_ptr<v1::PrearchiveService::StubInterface> prearchive_;

@@ -11,6 +11,7 @@
 
 #include "base/digest.h"
 #include "base/error.h"
+#include "base/status.h"
 #include "imaging/anonymize/testing.h"
 
 namespace narthex::anonymize {

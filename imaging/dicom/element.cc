@@ -102,11 +102,16 @@ bool LooksLikeDataSet(absl::string_view bytes, DataSetEncoding encoding, uint64_
     ElementHead head;
     if (!ReadHead(bytes.data() + at, bytes.size() - at, encoding, &head)) return i > 0;
     if (i > 0 && head.tag <= last) return false;
-    if (head.tag.group() == 0xfffe || head.tag.group() < 0x0004) return false;
+    if (head.tag.group() == 0xfffe || head.tag.group() == 0x0000 || head.tag.group() == 0x0002) return false;
     if (IsExplicit(encoding) && !head.vr_known) return false;
     at += head.size;
-    // A sequence without length: nothing but an item or its end can follow. One level is enough to believe.
-    if (head.length == kUndefinedLength) return !IsExplicit(encoding) || HasLongLength(head.vr);
+    if (head.length == kUndefinedLength) {
+      // Nothing but an item or the end can follow. That is enough to believe.
+      const bool may_lack_length = !IsExplicit(encoding) || HasLongLength(head.vr);
+      ElementHead next;
+      if (!may_lack_length || at > bytes.size()) return may_lack_length;
+      return !ReadHead(bytes.data() + at, bytes.size() - at, encoding, &next) || next.tag.group() == 0xfffe;
+    }
     if (head.length > kPlausibleLengthMax || (object_size > 0 && head.length > object_size)) return i > 0;
     at += head.length;
     last = head.tag;

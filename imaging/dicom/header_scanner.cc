@@ -2,6 +2,7 @@
 
 #include <cerrno>
 #include <cstdio>
+#include <optional>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -147,7 +148,7 @@ class HeaderScanner::Impl {
       return BeginDataSet(options_.transfer_syntax_uid, *bytes);
     }
     if (bytes->size() < kStartBytes && !at_end_) return absl::OkStatus();
-    if (bytes->size() >= kMagicEnd && bytes->substr(kPreambleBytes, 4) == "DICM") {
+    if (HasPreamble(*bytes)) {
       builder_.set_has_preamble(true);
       Consume(bytes, kMagicEnd);
       stage_ = Stage::kMeta;
@@ -165,15 +166,30 @@ class HeaderScanner::Impl {
     return BeginBareDataSet(*bytes);
   }
 
-  absl::Status BeginBareDataSet(absl::string_view bytes) {
+  // The magic can also stand by chance at its place in a bare data set, which begins with an element then.
+  bool HasPreamble(absl::string_view bytes) const {
+    if (bytes.size() < kMagicEnd || bytes.substr(kPreambleBytes, 4) != "DICM") return false;
+    const absl::string_view rest = bytes.substr(kMagicEnd);
+    if (rest.size() >= 2 && LoadLittle<uint16_t>(rest.data()) == 0x0002) return true;
+    return !BareEncoding(bytes).has_value();
+  }
+
+  // The encoding of a data set without anything before it; nullopt if the bytes do not look like one.
+  std::optional<DataSetEncoding> BareEncoding(absl::string_view bytes) const {
     for (DataSetEncoding encoding : {DataSetEncoding::kExplicitLittle, DataSetEncoding::kImplicitLittle,
                                      DataSetEncoding::kExplicitBig, DataSetEncoding::kImplicitBig}) {
       ElementHead head;
       if (!ReadHead(bytes.data(), bytes.size(), encoding, &head)) continue;
       // Every object's first attributes are in group 0008, a directory's in 0004.
       if (head.tag.group() != 0x0008 && head.tag.group() != 0x0004) continue;
-      if (!LooksLikeDataSet(bytes, encoding, options_.object_size)) continue;
-      SetDataSet(NativeSyntaxOf(encoding), encoding);
+      if (LooksLikeDataSet(bytes, encoding, options_.object_size)) return encoding;
+    }
+    return std::nullopt;
+  }
+
+  absl::Status BeginBareDataSet(absl::string_view bytes) {
+    if (const std::optional<DataSetEncoding> encoding = BareEncoding(bytes)) {
+      SetDataSet(NativeSyntaxOf(*encoding), *encoding);
       return absl::OkStatus();
     }
     return NotDicom("neither \"DICM\" at offset 128 nor a data set at its beginning");

@@ -18,12 +18,30 @@ namespace {
 
 constexpr size_t kPreambleBytes = 128;
 constexpr size_t kMagicEnd = kPreambleBytes + 4;
+constexpr size_t kDecisionBytes = kMagicEnd + 8;  // and the head of an element
 // What is taken of a piece before looking whether the header has ended: most headers are shorter.
 constexpr size_t kSliceBytes = 16 << 10;
 constexpr size_t kEncodingBytes = 16;        // enough to tell the encoding of a data set
 constexpr uint16_t kFirstGroupMax = 0x0050;  // a bare data set that begins with a higher group is none
 
 bool IsBlank(absl::string_view bytes) { return bytes.find_first_not_of('\0') == absl::string_view::npos; }
+
+// Whether the bytes may begin a data set without file meta group.
+bool LooksLikeElement(absl::string_view bytes) {
+  ElementHead head;
+  if (!ReadElementHead(bytes, Encoding::ExplicitLittle(), &head) || IsBlank(bytes.substr(0, 8))) return false;
+  const bool swapped = head.tag.group() != 0 && (head.tag.group() & 0xff) == 0;
+  const uint16_t group = swapped ? head.tag.group() >> 8 : head.tag.group();
+  return group <= kFirstGroupMax && (group != 0 || head.tag.element() == 0);
+}
+
+// "DICM" behind a preamble. A bare data set may have the same letters there by chance; then no element
+// follows them.
+bool HasMagic(absl::string_view bytes) {
+  if (bytes.size() < kMagicEnd || bytes.substr(kPreambleBytes, 4) != "DICM") return false;
+  const absl::string_view behind = bytes.substr(kMagicEnd);
+  return behind.size() < 8 || LooksLikeElement(behind) || !LooksLikeElement(bytes);
+}
 
 }  // namespace
 
@@ -90,7 +108,7 @@ absl::Status HeaderRewriter::Impl::AddMeta(absl::string_view piece) {
     buffer_.append(piece.data(), take);
     piece.remove_prefix(take);
     if (!meta_started_) {
-      if (buffer_.size() < kMagicEnd) continue;
+      if (buffer_.size() < kDecisionBytes) continue;
       NX_RETURN_IF_ERROR(StartMeta(false));
     }
     if (in_data_) break;
@@ -104,27 +122,22 @@ absl::Status HeaderRewriter::Impl::AddMeta(absl::string_view piece) {
   return piece.empty() ? absl::OkStatus() : AddEncoded(piece);
 }
 
-// Decides what kind of object it is, once 132 bytes (or all) are there.
+// Decides what kind of object it is, once kDecisionBytes (or all) are there.
 absl::Status HeaderRewriter::Impl::StartMeta(bool at_end) {
   meta_started_ = true;
-  has_magic_ = buffer_.size() >= kMagicEnd && buffer_.compare(kPreambleBytes, 4, "DICM") == 0;
+  has_magic_ = HasMagic(buffer_);
   if (has_magic_) {
     header_.preamble = buffer_.substr(0, kPreambleBytes);
     buffer_.erase(0, kMagicEnd);
     meta_bytes_ = kMagicEnd;
   }
+  if (!has_magic_ && !LooksLikeElement(buffer_)) {
+    return InvalidArgument(
+        "NOT_DICOM", "there is neither DICM at byte 128 nor a data set at byte 0; it is no DICOM object");
+  }
   ElementHead head;
   const bool has_head = ReadElementHead(buffer_, Encoding::ExplicitLittle(), &head);
-  if (!has_magic_) {
-    const bool swapped = has_head && head.tag.group() != 0 && (head.tag.group() & 0xff) == 0;
-    const uint16_t group = swapped ? head.tag.group() >> 8 : head.tag.group();
-    const bool plausible = has_head && group <= kFirstGroupMax && (group != 0 || head.tag.element() == 0);
-    if (!plausible || IsBlank(absl::string_view(buffer_).substr(0, 8))) {
-      return InvalidArgument(
-          "NOT_DICOM", "there is neither DICM at byte 128 nor a data set at byte 0; it is no DICOM object");
-    }
-    if (head.tag.group() != 0x0002) return MetaDone(0);
-  }
+  if (has_head && head.tag.group() != 0x0002) return MetaDone(0);
   scanner_.emplace(Encoding::ExplicitLittle());
   scanner_->set_only_group(0x0002);
   return absl::OkStatus();

@@ -21,6 +21,7 @@ struct Parameter {
   std::string xml;       // see AttributeSpec::xml
   bool differs = false;  // the objects of the scan do not agree; `value` is joined
   bool numeric = false;
+  bool xml_units = false;  // see AttributeSpec::xml_units
 };
 
 // In the order of the type file; names are unique.

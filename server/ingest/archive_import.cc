@@ -1,6 +1,7 @@
 #include "server/ingest/archive_import.h"
 
 #include <algorithm>
+#include <cerrno>
 #include <memory>
 #include <utility>
 
@@ -35,7 +36,7 @@ la_ssize_t ReadSource(archive* reader, void* data, const void** buffer) {
   auto bytes = (*state->source)();
   if (!bytes.ok()) {
     state->status = bytes.status();
-    archive_set_error(reader, ARCHIVE_ERRNO_MISC, "the sender's bytes ended");
+    archive_set_error(reader, EIO, "the sender's bytes ended");
     return -1;
   }
   *buffer = bytes->data();

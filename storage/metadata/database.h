@@ -60,6 +60,9 @@ class Database : public AdminStores {
 
   // One round trip: OK if the database answers. For readiness checks.
   virtual absl::Status Ping() = 0;
+
+  // Round trips to PostgreSQL so far, without those of connections in use right now. For tests and metrics.
+  virtual int64_t round_trips() const = 0;
 };
 
 }  // namespace narthex::metadata

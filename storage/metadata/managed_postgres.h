@@ -19,6 +19,8 @@
 
 namespace narthex::metadata {
 
+class ChildProcess;
+
 class ManagedPostgres {
  public:
   struct Options {
@@ -53,7 +55,6 @@ class ManagedPostgres {
 
  private:
   struct Layout;
-  class Child;
 
   ManagedPostgres(Options options, std::unique_ptr<Layout> layout);
   absl::Status StartServer() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -62,7 +63,7 @@ class ManagedPostgres {
   const std::unique_ptr<Layout> layout_;
   std::string conninfo_;
   mutable absl::Mutex mutex_;
-  std::unique_ptr<Child> child_ ABSL_GUARDED_BY(mutex_);
+  std::unique_ptr<ChildProcess> child_ ABSL_GUARDED_BY(mutex_);
 };
 
 }  // namespace narthex::metadata

@@ -28,8 +28,7 @@ struct Page {
   std::string token;
 };
 
-// ---- projects
-// ------------------------------------------------------------------------------------------------
+// ---- projects ----
 
 enum class Accessibility { kPrivate, kProtected, kPublic };
 enum class AutoArchive { kManual, kAuto, kOverwrite };
@@ -64,8 +63,7 @@ struct Subject {
   absl::Time create_time;
 };
 
-// ---- sessions
-// ------------------------------------------------------------------------------------------------
+// ---- sessions ----
 
 enum class SessionStatus { kActive, kQuarantine, kLocked, kDeleted };
 
@@ -216,8 +214,7 @@ struct Visibility {
   }
 };
 
-// ---- people
-// --------------------------------------------------------------------------------------------------
+// ---- people ----
 
 struct User {
   std::string name;  // [a-z0-9._@-]{1,64}; never changes
@@ -245,8 +242,7 @@ struct Identity {
   std::map<std::string, Role> roles;  // project -> role
 };
 
-// ---- settings
-// ------------------------------------------------------------------------------------------------
+// ---- settings ----
 
 struct Setting {
   std::string project;  // "": the site
@@ -283,8 +279,7 @@ struct StudyRoute {
   std::string label;
 };
 
-// ---- audit
-// ---------------------------------------------------------------------------------------------------
+// ---- audit ----
 
 struct AuditEvent {
   std::string project;   // "": the site; each project has a hash chain of its own

@@ -1,0 +1,28 @@
+// From the text of a script to its parsed form. Thread-safe.
+#pragma once
+
+#include <string>
+
+#include "absl/strings/string_view.h"
+#include "imaging/anonymize/ast.h"
+#include "imaging/anonymize/script.h"
+
+namespace narthex::anonymize {
+
+// DicomEdit 4 runs scripts without version; DicomEdit 6 the others.
+enum class Dialect { kDicomEdit4, kDicomEdit6 };
+
+inline constexpr size_t kScriptMaxBytes = 1 << 20;
+inline constexpr int kScriptMaxNesting = 64;       // blocks in blocks, calls in calls
+inline constexpr int kScriptMaxDiagnostics = 100;  // then the parser gives up
+
+struct ParsedScript {
+  Block statements;
+  Dialect dialect = Dialect::kDicomEdit4;
+  std::string version;  // "6.6"; "4" without
+};
+
+// Parses as much of `text` as possible; after a syntax error it goes on in the next line.
+ParsedScript Parse(absl::string_view text, Diagnostics* diagnostics);
+
+}  // namespace narthex::anonymize

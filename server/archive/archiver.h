@@ -1,0 +1,70 @@
+// Moves a built prearchive session into the archive: check, files, catalogs, one database transaction, and only then
+// the staged bytes go. Every step may be repeated after a crash; docs/durability.md tells what each crash leaves.
+// Thread-safe.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "base/clock.h"
+#include "imaging/session/types.h"
+#include "server/operations/operations.h"
+#include "server/prearchive/build.h"
+#include "server/prearchive/prearchive.h"
+#include "storage/archive/session_writer.h"
+#include "storage/fs/file_system.h"
+#include "storage/metadata/database.h"
+
+namespace narthex::archiving {
+
+// As ConflictPolicy in the API.
+enum class ConflictPolicy { kNone = 1, kAppend, kOverwrite };
+
+// Numbers as in narthex.v1.Conflict.Type.
+enum class ConflictType { kFail = 1, kConflict, kWarn };
+
+class Archiver {
+ public:
+  struct Dependencies {
+    prearchive::Prearchive& prearchive;
+    metadata::Database& database;
+    const session::TypeRegistry& types;
+    fs::FileSystem& file_system;
+    const Clock& clock;
+    std::string archive_root;
+  };
+
+  explicit Archiver(const Dependencies& dependencies) : with_(dependencies) {}
+
+  // What archiving `row` would run into, by XNAT's codes. Changes nothing.
+  absl::StatusOr<std::vector<prearchive::ConflictRow>> Check(const prearchive::SessionRow& row);
+
+  // Whether these conflicts stop archiving under `policy`.
+  static bool Refuses(const std::vector<prearchive::ConflictRow>& conflicts, ConflictPolicy policy);
+
+  // The archive operation on the session `operation.target`, which is ARCHIVING. Returns the accession id. Arguments:
+  // "policy" (number of ConflictPolicy), "quarantine" ("1"). FAILED_PRECONDITION (ARCHIVE_CONFLICT): the session is
+  // then CONFLICT; other errors leave it in ERROR, with nothing visible and its bytes where they were.
+  absl::StatusOr<std::string> Archive(const operations::Operation& operation, operations::Progress& progress);
+
+ private:
+  struct Filing;
+
+  absl::StatusOr<std::string> File(const operations::Operation& operation, operations::Progress& progress,
+                                   const prearchive::SessionRow& row);
+  absl::StatusOr<std::unique_ptr<archive::SessionWriter>> OpenWriter(const prearchive::SessionRow& row,
+                                                                     const std::string& operation_id, Filing& filing);
+  absl::Status WriteObjects(Filing& filing, archive::SessionWriter& writer, const prearchive::SessionRow& row,
+                            operations::Progress& progress);
+  absl::Status WriteCatalogs(Filing& filing, archive::SessionWriter& writer, const operations::Operation& operation);
+  metadata::NewSession Describe(const Filing& filing, const prearchive::SessionRow& row,
+                                const operations::Operation& operation) const;
+  void Fail(absl::string_view id, const absl::Status& status);
+
+  const Dependencies with_;
+};
+
+}  // namespace narthex::archiving

@@ -1,0 +1,76 @@
+#include "storage/metadata/migrate.h"
+
+#include <map>
+#include <utility>
+
+#include "absl/strings/escaping.h"
+#include "absl/strings/str_cat.h"
+
+#include "base/digest.h"
+#include "base/error.h"
+#include "base/log.h"
+#include "base/status.h"
+
+namespace narthex::metadata {
+namespace {
+
+constexpr char kLock[] = "SELECT pg_advisory_lock(7310579023)";
+constexpr char kUnlock[] = "SELECT pg_advisory_unlock(7310579023)";
+
+absl::StatusOr<std::map<std::string, std::string>> Applied(Connection& connection) {
+  NX_RETURN_IF_ERROR(
+      connection.RunScript("SET client_min_messages = warning; CREATE TABLE IF NOT EXISTS schema_migrations "
+                           "(name text PRIMARY KEY, "
+                           "sha256 text NOT NULL, apply_time timestamptz NOT NULL DEFAULT now())"));
+  NX_ASSIGN_OR_RETURN(Rows rows, connection.Run(Statement("SELECT name, sha256 FROM schema_migrations")));
+  std::map<std::string, std::string> applied;
+  for (int i = 0; i < rows.size(); ++i) applied[rows.Text(i, 0)] = rows.Text(i, 1);
+  return applied;
+}
+
+absl::Status Apply(Connection& connection, const Migration& migration, const std::string& digest) {
+  const std::string name(migration.name);  // from a file name: [0-9a-z_]+
+  const absl::Status status = connection.RunScript(
+      absl::StrCat("BEGIN;\n", migration.sql, ";\nINSERT INTO schema_migrations (name, sha256) VALUES ('",
+                   name, "', '", digest, "');\nCOMMIT"));
+  if (!status.ok()) return Annotate(status, absl::StrCat("migration ", name));
+  Log(LogLevel::kInfo, "database migrated", {{"migration", name}});
+  return absl::OkStatus();
+}
+
+absl::Status MigrateLocked(Connection& connection, const std::vector<Migration>& migrations) {
+  NX_ASSIGN_OR_RETURN(auto applied, Applied(connection));
+  for (const Migration& migration : migrations) {
+    const std::string digest = absl::BytesToHexString(Sha256(migration.sql));
+    const auto found = applied.find(std::string(migration.name));
+    if (found == applied.end()) {
+      NX_RETURN_IF_ERROR(Apply(connection, migration, digest));
+      continue;
+    }
+    if (found->second != digest) {
+      return FailedPrecondition(
+          "DATABASE_MIGRATION_CHANGED",
+          absl::StrCat("migration ", migration.name,
+                       " was applied with another text; this database "
+                       "belongs to another build of narthexd: run that, or restore a backup"),
+          {{"migration", std::string(migration.name)}});
+    }
+    applied.erase(found);
+  }
+  if (applied.empty()) return absl::OkStatus();
+  return FailedPrecondition("DATABASE_TOO_NEW",
+                            absl::StrCat("the database has migration ", applied.begin()->first,
+                                         ", which this narthexd does not know: run a newer one"),
+                            {{"migration", applied.begin()->first}});
+}
+
+}  // namespace
+
+absl::Status Migrate(Connection& connection, const std::vector<Migration>& migrations) {
+  NX_RETURN_IF_ERROR(connection.RunScript(kLock));
+  const absl::Status status = MigrateLocked(connection, migrations);
+  (void)connection.RunScript(kUnlock);  // a broken connection has released it
+  return status;
+}
+
+}  // namespace narthex::metadata

@@ -1,0 +1,13 @@
+# cmake -DOUT=FILE -DDIR=FOLDER -P embed.cmake: writes EmbeddedMigrations() from FOLDER/*.sql.
+file(GLOB files ${DIR}/*.sql)
+list(SORT files)
+set(text "#include \"storage/metadata/migrate.h\"\n\nnamespace narthex::metadata {\n\n")
+string(APPEND text "const std::vector<Migration>& EmbeddedMigrations() {\n")
+string(APPEND text "  static const auto* const kMigrations = new std::vector<Migration>{\n")
+foreach(file ${files})
+  get_filename_component(name ${file} NAME_WE)
+  file(READ ${file} sql)
+  string(APPEND text "      {\"${name}\", R\"nxsql(${sql})nxsql\"},\n")
+endforeach()
+string(APPEND text "  };\n  return *kMigrations;\n}\n\n}  // namespace narthex::metadata\n")
+file(WRITE ${OUT} "${text}")

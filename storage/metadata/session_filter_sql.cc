@@ -1,0 +1,352 @@
+// Filters and orders as SQL. Values and map keys are always bound, never part of the text.
+#include <cmath>
+#include <utility>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/strings/ascii.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
+#include "absl/strings/strip.h"
+#include "absl/time/civil_time.h"
+#include "absl/time/time.h"
+
+#include "base/error.h"
+#include "base/status.h"
+#include "storage/metadata/session_fields.h"
+#include "storage/metadata/session_filter.h"
+
+namespace narthex::metadata {
+namespace {
+
+using Type = SessionField::Type;
+using Op = FilterNode::Op;
+
+constexpr size_t kOrderMax = 4;
+
+struct Column {
+  Type type;
+  absl::string_view sql;
+};
+
+const absl::flat_hash_map<std::string, Column>& SessionColumns() {
+  static const auto* const kColumns = new absl::flat_hash_map<std::string, Column>{
+      {"accession_id", {Type::kText, "s.session_id"}},
+      {"uid", {Type::kText, "s.uid::text"}},
+      {"project", {Type::kText, "s.project_id"}},
+      {"subject", {Type::kText, "u.label"}},
+      {"subject_id", {Type::kText, "s.subject_id"}},
+      {"label", {Type::kText, "s.label"}},
+      {"study_instance_uid", {Type::kText, "s.study_instance_uid"}},
+      {"modality", {Type::kText, "s.modality"}},
+      {"session_type", {Type::kText, "s.session_type"}},
+      {"session_date", {Type::kDate, "s.session_date"}},
+      {"session_time", {Type::kTime, "s.session_time"}},
+      {"scanner", {Type::kText, "s.scanner"}},
+      {"scanner_manufacturer", {Type::kText, "s.scanner_manufacturer"}},
+      {"scanner_model", {Type::kText, "s.scanner_model"}},
+      {"acquisition_site", {Type::kText, "s.acquisition_site"}},
+      {"description", {Type::kText, "s.description"}},
+      {"scan_count", {Type::kNumber, "s.scan_count"}},
+      {"file_count", {Type::kNumber, "s.file_count"}},
+      {"size_bytes", {Type::kNumber, "s.size_bytes"}},
+      {"status", {Type::kStatus, "s.status"}},
+      {"create_time", {Type::kTimestamp, "s.create_time"}},
+      {"update_time", {Type::kTimestamp, "s.update_time"}},
+  };
+  return *kColumns;
+}
+
+const absl::flat_hash_map<std::string, Column>& ScanColumns() {
+  static const auto* const kColumns = new absl::flat_hash_map<std::string, Column>{
+      {"id", {Type::kText, "c.scan_id"}},
+      {"type", {Type::kText, "c.type"}},
+      {"xsi_type", {Type::kText, "c.xsi_type"}},
+      {"series_instance_uid", {Type::kText, "c.series_instance_uid"}},
+      {"series_description", {Type::kText, "c.series_description"}},
+      {"modality", {Type::kText, "c.modality"}},
+      {"frames", {Type::kNumber, "c.frames"}},
+      {"quality", {Type::kText, "c.quality"}},
+      {"note", {Type::kText, "c.note"}},
+      {"start_time", {Type::kTime, "c.start_time"}},
+      {"scanner", {Type::kText, "c.scanner"}},
+      {"scanner_manufacturer", {Type::kText, "c.scanner_manufacturer"}},
+      {"scanner_model", {Type::kText, "c.scanner_model"}},
+      {"body_part", {Type::kText, "c.body_part"}},
+      {"protocol_name", {Type::kText, "c.protocol_name"}},
+      {"file_count", {Type::kNumber, "c.file_count"}},
+      {"size_bytes", {Type::kNumber, "c.size_bytes"}},
+  };
+  return *kColumns;
+}
+
+// sessionDate -> session_date
+std::string ToSnake(absl::string_view name) {
+  std::string out;
+  for (const char c : name) {
+    if (absl::ascii_isupper(c) && !out.empty()) out.push_back('_');
+    out.push_back(absl::ascii_tolower(c));
+  }
+  return out;
+}
+
+bool ParseNumber(absl::string_view text, double* value) {
+  // Decimal only: SimpleAtod would also take inf, nan and hexadecimal.
+  if (text.empty() || text.size() > 40 ||
+      text.find_first_not_of("0123456789+-.eE") != absl::string_view::npos)
+    return false;
+  return absl::SimpleAtod(text, value) && std::isfinite(*value);
+}
+
+bool IsDate(absl::string_view text) {
+  absl::CivilDay day;
+  return text.size() == 10 && absl::ParseCivilTime(text, &day) && day.year() >= 1;
+}
+
+bool IsClockTime(absl::string_view text) {
+  absl::Time time;
+  std::string error;
+  return text.size() <= 15 && (absl::ParseTime("%H:%M", text, &time, &error) ||
+                               absl::ParseTime("%H:%M:%E*S", text, &time, &error));
+}
+
+bool IsTimestamp(absl::string_view text) {
+  absl::Time time;
+  std::string error;
+  // Years of four digits: others would not be PostgreSQL's.
+  const bool rfc3339 = text.size() >= 20 && text.size() <= 40 && text[4] == '-' &&
+                       absl::ParseTime(absl::RFC3339_full, text, &time, &error);
+  return IsDate(text) || (rfc3339 && time > absl::UnixEpoch() - absl::Hours(24 * 365 * 1900));
+}
+
+class Compiler {
+ public:
+  explicit Compiler(int first) : next_(first) {}
+
+  std::string Node(const FilterNode& node) {
+    switch (node.kind) {
+      case FilterNode::Kind::kNot:
+        return absl::StrCat("(NOT ", Node(node.children[0]), ")");
+      case FilterNode::Kind::kAnd:
+        return Join(node, " AND ");
+      case FilterNode::Kind::kOr:
+        return Join(node, " OR ");
+      case FilterNode::Kind::kCompare:
+        break;
+    }
+    if (node.field.empty()) return LoneText(node.value);
+    const std::optional<SessionField> field = FindField(node.field);
+    if (!field) return "FALSE";  // Parse has refused it
+    const std::string condition = Compare(*field, node);
+    return field->of_scan ? Scan(condition) : condition;
+  }
+
+  std::vector<std::string> TakeParameters() { return std::move(parameters_); }
+
+ private:
+  std::string Bind(std::string value) {
+    parameters_.push_back(std::move(value));
+    return absl::StrCat("$", next_++);
+  }
+
+  std::string Join(const FilterNode& node, absl::string_view with) {
+    std::vector<std::string> parts;
+    for (const FilterNode& child : node.children) parts.push_back(Node(child));
+    return absl::StrCat("(", absl::StrJoin(parts, with), ")");
+  }
+
+  static std::string Scan(absl::string_view condition) {
+    return absl::StrCat(
+        "EXISTS (SELECT 1 FROM scans c WHERE c.project_id = s.project_id AND c.session_id = s.session_id "
+        "AND ",
+        condition, ")");
+  }
+
+  // A LIKE pattern that matches `text` literally.
+  static std::string Escape(absl::string_view text) {
+    std::string out;
+    for (const char c : text) {
+      if (c == '%' || c == '_' || c == '\\') out.push_back('\\');
+      out.push_back(c);
+    }
+    return out;
+  }
+
+  std::string LoneText(absl::string_view text) {
+    const std::string pattern = Bind(absl::StrCat("%", Escape(text), "%"));
+    return absl::StrCat(
+        "(s.label ILIKE ", pattern, " OR u.label ILIKE ", pattern, " OR s.description ILIKE ", pattern,
+        " OR ",
+        Scan(absl::StrCat("(c.series_description ILIKE ", pattern, " OR c.type ILIKE ", pattern, ")")), ")");
+  }
+
+  // IS TRUE: what has no value fulfils no condition, so NOT of it holds.
+  std::string Compare(const SessionField& field, const FilterNode& node) {
+    static constexpr absl::string_view kOperators[] = {"=", "<>", "<", "<=", ">", ">=", "="};
+    const absl::string_view op = kOperators[static_cast<size_t>(node.op)];
+    const std::string text = field.type == Type::kMap
+                                 ? absl::StrCat("(", field.column, " ->> ", Bind(field.key), ")")
+                                 : field.column;
+    if (node.op == Op::kHas && node.value == "*" && !node.quoted) {
+      const bool textual =
+          field.type == Type::kText || field.type == Type::kStatus || field.type == Type::kMap;
+      return absl::StrCat("(", text, textual ? " <> '') IS TRUE" : " IS NOT NULL)");
+    }
+    switch (field.type) {
+      case Type::kNumber:
+        return absl::StrCat("(", text, " ", op, " ", Bind(node.value), "::double precision)");
+      case Type::kDate:
+        return absl::StrCat("((", text, " ", op, " ", Bind(node.value), "::date) IS TRUE)");
+      case Type::kTime:
+        return absl::StrCat("((", text, " ", op, " ", Bind(node.value), "::time) IS TRUE)");
+      case Type::kTimestamp:
+        return absl::StrCat("((", text, " ", op, " ", Bind(node.value), "::timestamptz) IS TRUE)");
+      case Type::kStatus:
+        return absl::StrCat("(", text, " ", op, " ", Bind(absl::AsciiStrToUpper(node.value)), ")");
+      case Type::kText:
+      case Type::kMap:
+        break;
+    }
+    double number;
+    if (field.type == Type::kMap && !node.quoted && node.op != Op::kHas && ParseNumber(node.value, &number)) {
+      return absl::StrCat("((number_of(", text, ") ", op, " ", Bind(node.value),
+                          "::double precision) IS TRUE)");
+    }
+    return CompareText(text, node, op);
+  }
+
+  std::string CompareText(const std::string& text, const FilterNode& node, absl::string_view op) {
+    if (node.op == Op::kHas)
+      return absl::StrCat("((", text, " ILIKE ", Bind(absl::StrCat("%", Escape(node.value), "%")),
+                          ") IS TRUE)");
+    absl::string_view value = node.value;
+    const bool open_start = value.size() > 1 && absl::ConsumePrefix(&value, "*");
+    const bool open_end = !value.empty() && absl::ConsumeSuffix(&value, "*");
+    if ((node.op == Op::kEq || node.op == Op::kNe) && (open_start || open_end)) {
+      const std::string pattern =
+          Bind(absl::StrCat(open_start ? "%" : "", Escape(value), open_end ? "%" : ""));
+      return absl::StrCat("((", text, node.op == Op::kNe ? " NOT LIKE " : " LIKE ", pattern, ") IS TRUE)");
+    }
+    return absl::StrCat("((", text, " ", op, " ", Bind(node.value), ") IS TRUE)");
+  }
+
+  int next_;
+  std::vector<std::string> parameters_;
+};
+
+absl::Status OrderError(absl::string_view what) {
+  return InvalidArgument("ORDER_BY_INVALID",
+                         absl::StrCat("order_by: ", what, "; it reads like \"sessionDate desc, label\""), {});
+}
+
+absl::StatusOr<OrderKey> CompileKey(absl::string_view item) {
+  const std::vector<absl::string_view> words =
+      absl::StrSplit(item, absl::ByAnyChar(" \t"), absl::SkipWhitespace());
+  if (words.empty() || words.size() > 2) return OrderError("each part is a field and asc or desc");
+  const std::optional<SessionField> field = FindField(words[0]);
+  if (!field || field->of_scan || field->type == Type::kMap)
+    return OrderError("there is no such field to order by");
+  if (words.size() == 2 && words[1] != "asc" && words[1] != "desc")
+    return OrderError("a direction is asc or desc");
+  OrderKey key;
+  key.descending = words.size() == 2 && words[1] == "desc";
+  switch (field->type) {
+    case Type::kDate:
+      key.expression = absl::StrCat("coalesce(", field->column, ", '-infinity'::date)");
+      key.type = "date";
+      break;
+    case Type::kTime:
+      key.expression = absl::StrCat("coalesce(", field->column, ", '00:00'::time)");
+      key.type = "time";
+      break;
+    case Type::kTimestamp:
+      key.expression = field->column;
+      key.type = "timestamptz";
+      break;
+    case Type::kNumber:
+      key.expression = field->column;
+      key.type = "bigint";
+      break;
+    default:
+      key.expression = field->column;
+      key.type = "text";
+  }
+  return key;
+}
+
+}  // namespace
+
+std::optional<SessionField> FindField(absl::string_view name) {
+  if (name.size() > 200) return std::nullopt;
+  for (const auto& [prefix, column] : {std::pair<absl::string_view, absl::string_view>{"fields.", "s.fields"},
+                                       {"scans.parameters.", "c.parameters"}}) {
+    absl::string_view key = name;
+    if (!absl::ConsumePrefix(&key, prefix)) continue;
+    if (key.empty()) return std::nullopt;
+    return SessionField{Type::kMap, std::string(column), column[0] == 'c', std::string(key)};
+  }
+  absl::string_view rest = name;
+  const bool of_scan = absl::ConsumePrefix(&rest, "scans.");
+  const auto& columns = of_scan ? ScanColumns() : SessionColumns();
+  const auto found = columns.find(ToSnake(rest));
+  if (found == columns.end()) return std::nullopt;
+  return SessionField{found->second.type, std::string(found->second.sql), of_scan, ""};
+}
+
+std::string CheckRestriction(const FilterNode& node) {
+  const std::optional<SessionField> field = FindField(node.field);
+  if (!field)
+    return "there is no such field; fields are label, subject, sessionDate, scans.modality, "
+           "scans.parameters.tr, ...";
+  if (node.op == Op::kHas && node.value == "*" && !node.quoted) return "";
+  double number;
+  switch (field->type) {
+    case Type::kNumber:
+      return ParseNumber(node.value, &number) ? "" : "this field needs a number";
+    case Type::kDate:
+      return IsDate(node.value) ? "" : "this field needs a date like \"2024-01-31\"";
+    case Type::kTime:
+      return IsClockTime(node.value) ? "" : "this field needs a time like \"14:30:00\"";
+    case Type::kTimestamp:
+      return IsTimestamp(node.value) ? "" : "this field needs a time like \"2024-01-31T14:30:00Z\"";
+    case Type::kStatus: {
+      const std::string status = absl::AsciiStrToUpper(node.value);
+      const bool known =
+          status == "ACTIVE" || status == "QUARANTINE" || status == "LOCKED" || status == "DELETED";
+      if (!known) return "a status is ACTIVE, QUARANTINE, LOCKED or DELETED";
+      return node.op == Op::kEq || node.op == Op::kNe || node.op == Op::kHas
+                 ? ""
+                 : "a status is compared with = or !=";
+    }
+    case Type::kText:
+    case Type::kMap:
+      break;
+  }
+  return "";
+}
+
+SqlFragment CompileFilter(const SessionFilter& filter, int first) {
+  if (filter.empty()) return {"TRUE", {}};
+  Compiler compiler(first);
+  SqlFragment fragment;
+  fragment.sql = compiler.Node(*filter.root());
+  fragment.parameters = compiler.TakeParameters();
+  return fragment;
+}
+
+absl::StatusOr<std::vector<OrderKey>> CompileOrder(absl::string_view order_by) {
+  std::vector<OrderKey> keys;
+  if (absl::StripAsciiWhitespace(order_by).empty()) order_by = "createTime desc";
+  const std::vector<absl::string_view> items = absl::StrSplit(order_by, ',');
+  if (items.size() > kOrderMax) return OrderError(absl::StrCat("at most ", kOrderMax, " fields"));
+  for (absl::string_view item : items) {
+    NX_ASSIGN_OR_RETURN(OrderKey key, CompileKey(item));
+    keys.push_back(std::move(key));
+  }
+  const bool descending = keys.back().descending;
+  keys.push_back({"s.session_id", "text", descending});
+  return keys;
+}
+
+}  // namespace narthex::metadata
