@@ -136,6 +136,11 @@ TEST(HeaderScannerRealTest, RefusesWhatIsNoImage) {
   for (const ManifestEntry& entry : ReadManifest()) {
     SCOPED_TRACE(entry.path);
     const auto facts = ScanFile(SharedDataFolder() + "/" + entry.path);
+    if (absl::IsNotFound(facts.status())) {
+      // The manifest lists the zip-slip archives, which are not handed out with the data.
+      EXPECT_TRUE(absl::StrContains(entry.path, "zip-slip"));
+      continue;
+    }
     if (absl::StrContains(entry.path, "DICOMDIR") && entry.is_dicom) {
       EXPECT_EQ(ErrorReason(facts.status()), "DICOMDIR");
     } else if (entry.path == kWordsAsUids) {
@@ -221,7 +226,8 @@ TEST(HeaderScannerRealTest, EveryPrefixOfAFileIsSurvived) {
   }
 }
 
-// 355 crafted files: some are images with a flaw that we tolerate, most are refused; none may crash or hang.
+// Hundreds of crafted files: some are images with a flaw that we tolerate, most are refused; none may crash
+// or hang.
 TEST(HeaderScannerRealTest, SurvivesTheFuzzingCorpus) {
   NARTHEX_REQUIRE_SHARED_DATA();
   const std::string tar = SharedDataFolder() + "/fuzz-dicom-pwnlab/fuzz_corpus_v2.tar.xz";
@@ -231,7 +237,8 @@ TEST(HeaderScannerRealTest, SurvivesTheFuzzingCorpus) {
   ASSERT_EQ(archive_read_open_filename(reader.get(), tar.c_str(), 64 << 10), ARCHIVE_OK);
   int scanned = 0;
   archive_entry* entry = nullptr;
-  while (archive_read_next_header(reader.get(), &entry) == ARCHIVE_OK) {
+  // Warnings are about names that this locale cannot show.
+  for (int r; (r = archive_read_next_header(reader.get(), &entry)) == ARCHIVE_OK || r == ARCHIVE_WARN;) {
     if (archive_entry_filetype(entry) != AE_IFREG) continue;
     std::string bytes(static_cast<size_t>(archive_entry_size(entry)), '\0');
     ASSERT_EQ(archive_read_data(reader.get(), bytes.data(), bytes.size()),
@@ -241,7 +248,9 @@ TEST(HeaderScannerRealTest, SurvivesTheFuzzingCorpus) {
       options.walk_all_sequences = thorough;
       const auto facts = ScanWhole(bytes, options);
       EXPECT_TRUE(facts.ok() || !ErrorReason(facts.status()).empty()) << archive_entry_pathname(entry);
-      if (facts.ok()) EXPECT_TRUE(HeaderFacts::Decode(facts->Encode()).ok());
+      if (facts.ok()) {
+        EXPECT_TRUE(HeaderFacts::Decode(facts->Encode()).ok());
+      }
     }
     ++scanned;
   }

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+
 #include "base/error.h"
 #include "base/status.h"
 #include "imaging/session/built_in_paths.h"
@@ -34,28 +35,31 @@ absl::Status TypeLoader::Resolve(LoadedType<T>& loaded) {
 absl::Status TypeLoader::Claim(const LoadedType<ScanType>& loaded) {
   const auto claim = [&](const std::string& what, absl::flat_hash_map<std::string, const ScanType*>& claims) {
     std::string& before = claimed_in_[what];
-    if (before == loaded.file && claims[what] != loaded.type.get()) {
-      return Fail(loaded.file, loaded.line, absl::StrCat(what, " is claimed by another type of this file already"));
+    if (before == loaded.file && claims[what] != loaded.type) {
+      return Fail(loaded.file, loaded.line,
+                  absl::StrCat(what, " is claimed by another type of this file already"));
     }
     before = loaded.file;
-    claims[what] = loaded.type.get();
+    claims[what] = loaded.type;
     return absl::OkStatus();
   };
   for (const std::string& uid : loaded.sop_classes) NX_RETURN_IF_ERROR(claim(uid, registry_->by_sop_class_));
-  for (const std::string& modality : loaded.modalities) NX_RETURN_IF_ERROR(claim(modality, registry_->by_modality_));
+  for (const std::string& modality : loaded.modalities)
+    NX_RETURN_IF_ERROR(claim(modality, registry_->by_modality_));
   return absl::OkStatus();
 }
 
 absl::Status TypeLoader::CheckSessionTypes() const {
   const auto exists = [&](const std::string& name) { return registry_->FindSessionType(name) != nullptr; };
   for (const auto& loaded : scan_types_) {
-    if (loaded.type == nullptr || loaded.type->session_type.empty() || exists(loaded.type->session_type)) continue;
-    return Fail(loaded.file, loaded.line, absl::StrCat("there is no session type '", loaded.type->session_type, "'"));
+    if (loaded.type->session_type.empty() || exists(loaded.type->session_type)) continue;
+    return Fail(loaded.file, loaded.line,
+                absl::StrCat("there is no session type '", loaded.type->session_type, "'"));
   }
   for (const auto& loaded : session_types_) {
-    if (loaded.type == nullptr) continue;
     for (const std::string& name : loaded.type->combines) {
-      if (!exists(name)) return Fail(loaded.file, loaded.line, absl::StrCat("there is no session type '", name, "'"));
+      if (!exists(name))
+        return Fail(loaded.file, loaded.line, absl::StrCat("there is no session type '", name, "'"));
     }
   }
   return absl::OkStatus();
@@ -76,22 +80,11 @@ void TypeLoader::CollectWanted() {
 }
 
 absl::Status TypeLoader::Finish() {
-  // Session types first: scan types name them. A later type of the same name has replaced the earlier one.
   for (auto& loaded : session_types_) NX_RETURN_IF_ERROR(Resolve(loaded));
   for (auto& loaded : scan_types_) NX_RETURN_IF_ERROR(Resolve(loaded));
   for (const auto& loaded : scan_types_) NX_RETURN_IF_ERROR(Claim(loaded));
-  registry_->modality_ranks_.insert(ranks_.begin(), ranks_.end());
-  // The checks look names up in the registry, so the types move there first; what is needed of `loaded` stays.
-  const auto move_types = [](auto& all, auto& into) {
-    for (auto& loaded : all) into.push_back(std::move(loaded.type));
-  };
-  std::vector<std::pair<std::string, int>> places;
-  move_types(session_types_, registry_->session_types_);
-  for (size_t i = 0; i < session_types_.size(); ++i) {
-    session_types_[i].type = std::make_unique<SessionType>(*registry_->session_types_[i]);
-  }
   NX_RETURN_IF_ERROR(CheckSessionTypes());
-  move_types(scan_types_, registry_->scan_types_);
+  registry_->modality_ranks_.insert(ranks_.begin(), ranks_.end());
   registry_->other_ = registry_->FindScanType("other");
   if (registry_->other_ == nullptr || registry_->FindSessionType("other") == nullptr) {
     return Fail("(all files)", 0, "there must be a scan type and a session type 'other'");

@@ -9,6 +9,7 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
+
 #include "imaging/session/types.h"
 
 namespace narthex::session {
@@ -16,7 +17,7 @@ namespace narthex::session {
 // A type as its file has it: with the names of groups, not yet their attributes.
 template <typename T>
 struct LoadedType {
-  std::unique_ptr<T> type;
+  T* type = nullptr;  // owned by the registry
   std::vector<std::string> groups;
   std::vector<std::string> sop_classes, modalities;  // of scan types
   std::string file;

@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+
 #include "base/error.h"
 #include "base/status.h"
 #include "imaging/session/type_loader.h"
@@ -24,7 +25,8 @@ absl::StatusOr<std::string> ReadTypeFile(const std::filesystem::path& path) {
   const uintmax_t size = std::filesystem::file_size(path, error);
   std::ifstream file(path, std::ios::binary);
   if (error || !file) {
-    return InvalidArgument("TYPE_FILE_INVALID", absl::StrCat(path.string(), " cannot be read"), {{"file", path.string()}});
+    return InvalidArgument("TYPE_FILE_INVALID", absl::StrCat(path.string(), " cannot be read"),
+                           {{"file", path.string()}});
   }
   if (size > kFileMaxBytes) {
     return InvalidArgument("TYPE_FILE_INVALID", absl::StrCat(path.string(), " is larger than 1 MiB"),
@@ -69,7 +71,8 @@ absl::StatusOr<std::unique_ptr<const TypeRegistry>> TypeRegistry::Load(absl::Spa
   return registry;
 }
 
-absl::StatusOr<std::unique_ptr<const TypeRegistry>> TypeRegistry::LoadDirectory(const std::string& directory) {
+absl::StatusOr<std::unique_ptr<const TypeRegistry>> TypeRegistry::LoadDirectory(
+    const std::string& directory) {
   std::vector<std::filesystem::path> paths;
   std::error_code error;
   if (!directory.empty()) {
@@ -77,7 +80,8 @@ absl::StatusOr<std::unique_ptr<const TypeRegistry>> TypeRegistry::LoadDirectory(
     for (; !error && entries != std::filesystem::directory_iterator(); entries.increment(error)) {
       if (entries->path().extension() == ".toml") paths.push_back(entries->path());
       if (paths.size() > kFilesMax) {
-        return InvalidArgument("TYPE_FILE_INVALID", absl::StrCat(directory, " has more than ", kFilesMax, " type files"),
+        return InvalidArgument("TYPE_FILE_INVALID",
+                               absl::StrCat(directory, " has more than ", kFilesMax, " type files"),
                                {{"file", directory}});
       }
     }
@@ -92,12 +96,15 @@ absl::StatusOr<std::unique_ptr<const TypeRegistry>> TypeRegistry::LoadDirectory(
 }
 
 const ScanType& TypeRegistry::TypeOf(absl::string_view sop_class_uid, absl::string_view modality) const {
-  if (const auto found = by_sop_class_.find(sop_class_uid); found != by_sop_class_.end()) return *found->second;
+  if (const auto found = by_sop_class_.find(sop_class_uid); found != by_sop_class_.end())
+    return *found->second;
   if (const auto found = by_modality_.find(modality); found != by_modality_.end()) return *found->second;
   return *other_;
 }
 
-const ScanType* TypeRegistry::FindScanType(absl::string_view name) const { return FindByName(scan_types_, name); }
+const ScanType* TypeRegistry::FindScanType(absl::string_view name) const {
+  return FindByName(scan_types_, name);
+}
 const SessionType* TypeRegistry::FindSessionType(absl::string_view name) const {
   return FindByName(session_types_, name);
 }

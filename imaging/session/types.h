@@ -61,7 +61,7 @@ struct AttributeSpec {
   std::string unit;  // "ms"; "" for none
   std::string
       xml;  // "parameters/tr", "parameters/voxelRes/@x" below the scan or session element; "" for not in XML
-  bool xml_units = false;  // also writes the unit, as attribute `units` of the element
+  bool xml_units = false;                      // also writes the unit, as attribute `units` of the element
   std::map<std::string, std::string> replace;  // whole values that become others
 };
 

@@ -23,6 +23,7 @@
 
 #include "base/limits.h"
 #include "clients/cpp/connection.h"
+#include "server/gateway/object_sink.h"
 #include "server/gateway/receiver.h"
 
 namespace narthex::gateway {
@@ -52,6 +53,8 @@ class Gateway {
   // Listens. INVALID_ARGUMENT: options. UNAVAILABLE or PERMISSION_DENIED: a port cannot be listened to.
   static absl::StatusOr<std::unique_ptr<Gateway>> Start(GatewayOptions options,
                                                         std::shared_ptr<client::Connection> connection);
+  // As Start, with other sinks than Uploads: for measuring.
+  static absl::StatusOr<std::unique_ptr<Gateway>> StartWithSinks(GatewayOptions options, SinkFactory sinks);
   // As Stop.
   ~Gateway();
   Gateway(const Gateway&) = delete;

@@ -76,10 +76,7 @@ std::optional<StoreStatus> StoreHandler::StartObject(absl::string_view abstract_
 }
 
 void StoreHandler::Append(absl::string_view data) {
-  {
-    absl::MutexLock lock(&mutex_);
-    counts_.data_bytes += static_cast<int64_t>(data.size());
-  }
+  data_bytes_ += static_cast<int64_t>(data.size());
   if (current_->refusal) return;
   if (current_->probing) Probe(data);
   if (current_->refusal) return;
@@ -203,7 +200,9 @@ absl::Status StoreHandler::Answer(const Waiting& object, const StoreStatus& stat
 
 StoreCounts StoreHandler::counts() const {
   absl::MutexLock lock(&mutex_);
-  return counts_;
+  StoreCounts counts = counts_;
+  counts.data_bytes = data_bytes_;
+  return counts;
 }
 
 }  // namespace narthex::gateway

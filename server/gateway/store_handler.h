@@ -88,10 +88,11 @@ class StoreHandler {
   const StoreOptions options_;
   Responder& responder_;
   std::optional<Current> current_;
+  int64_t data_bytes_ = 0;
 
   mutable absl::Mutex mutex_;
   std::map<int64_t, Waiting> waiting_ ABSL_GUARDED_BY(mutex_);
-  StoreCounts counts_ ABSL_GUARDED_BY(mutex_);
+  StoreCounts counts_ ABSL_GUARDED_BY(mutex_);  // without data_bytes
 
   // Last: its threads end before anything above goes.
   const std::unique_ptr<ObjectSink> sink_;

@@ -1,0 +1,272 @@
+#include "server/gateway/gateway.h"
+
+#include <poll.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <map>
+#include <set>
+#include <thread>
+#include <utility>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/strings/str_cat.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/clock.h"
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+
+#include "base/error.h"
+#include "base/log.h"
+#include "base/metrics.h"
+#include "base/status.h"
+#include "server/gateway/association.h"
+#include "server/gateway/receiver_table.h"
+
+namespace narthex::gateway {
+namespace {
+
+// Connections above the limit that are told so; those above that, too, are closed without a word.
+constexpr int kRejectingMax = 64;
+// After an accept that failed for want of descriptors or memory.
+constexpr absl::Duration kAcceptPause = absl::Milliseconds(50);
+
+struct Listener {
+  UniqueFd fd;
+  uint16_t port = 0;
+};
+using Listeners =
+    std::map<uint16_t, std::shared_ptr<Listener>>;  // by the port that was asked for, 0 included
+
+}  // namespace
+
+// One thread accepts, and each association has its own. Associations are owned by connections_; a thread that
+// ends hands itself over to finished_, and the accepting thread joins it.
+class Gateway::Impl {
+ public:
+  Impl(GatewayOptions options, SinkFactory sinks) : options_(std::move(options)) {
+    environment_.sinks = std::move(sinks);
+    environment_.artim_timeout = options_.artim_timeout;
+    environment_.idle_timeout = options_.idle_timeout;
+    environment_.progress_timeout = options_.progress_timeout;
+    environment_.admit = [this](const Associate& request, absl::string_view address, uint16_t port) {
+      return table()->Admit(request, address, port);
+    };
+  }
+
+  absl::Status Start() {
+    wake_ = UniqueFd(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+    if (!wake_.valid()) return absl::ErrnoToStatus(errno, "eventfd");
+    NX_RETURN_IF_ERROR(SetReceivers(options_.receivers));
+    acceptor_ = std::thread([this] { AcceptLoop(); });
+    return absl::OkStatus();
+  }
+
+  absl::Status SetReceivers(std::vector<ReceiverConfig> receivers);
+  void Stop();
+
+  std::shared_ptr<const ReceiverTable> table() const {
+    absl::MutexLock lock(&mutex_);
+    return table_;
+  }
+  const GatewayOptions& options() const { return options_; }
+  int association_count() const {
+    absl::MutexLock lock(&mutex_);
+    return static_cast<int>(connections_.size());
+  }
+
+ private:
+  struct Connection {
+    std::unique_ptr<Association> association;
+    std::thread thread;
+  };
+
+  void AcceptLoop();
+  void AcceptFrom(const Listener& listener);
+  void StartAssociation(UniqueFd fd, uint16_t port);
+  void Serve(int64_t id, Association* association);
+  void Join();
+  void Wake() {
+    const uint64_t one = 1;
+    (void)!write(wake_.get(), &one, sizeof(one));
+  }
+  bool NoneLeft() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return connections_.empty(); }
+
+  const GatewayOptions options_;
+  AssociationEnvironment environment_;
+  UniqueFd wake_;
+  std::thread acceptor_;
+  absl::Mutex stop_mutex_;  // one Stop at a time
+
+  mutable absl::Mutex mutex_;
+  std::shared_ptr<const ReceiverTable> table_ ABSL_GUARDED_BY(mutex_);
+  Listeners listeners_ ABSL_GUARDED_BY(mutex_);
+  std::map<int64_t, Connection> connections_ ABSL_GUARDED_BY(mutex_);
+  std::vector<Connection> finished_ ABSL_GUARDED_BY(mutex_);
+  int64_t next_id_ ABSL_GUARDED_BY(mutex_) = 0;
+};
+
+absl::Status Gateway::Impl::SetReceivers(std::vector<ReceiverConfig> receivers) {
+  NX_RETURN_IF_ERROR(CheckReceivers(receivers));
+  Listeners wanted;
+  {
+    absl::MutexLock lock(&mutex_);
+    wanted = listeners_;
+  }
+  std::set<uint16_t> asked;
+  for (ReceiverConfig& receiver : receivers) {
+    const uint16_t port = receiver.port == 0 ? options_.listen.port : receiver.port;
+    asked.insert(port);
+    std::shared_ptr<Listener>& listener = wanted[port];
+    if (listener == nullptr) {
+      NX_ASSIGN_OR_RETURN(UniqueFd fd, Listen({options_.listen.host, port}));
+      const uint16_t bound = LocalPort(fd.get());
+      listener = std::make_shared<Listener>(Listener{std::move(fd), bound});
+    }
+    receiver.port = listener->port;
+  }
+  for (auto it = wanted.begin(); it != wanted.end();) {
+    it = asked.count(it->first) != 0 ? std::next(it) : wanted.erase(it);
+  }
+  NX_ASSIGN_OR_RETURN(ReceiverTable table, ReceiverTable::Make(receivers));
+  {
+    absl::MutexLock lock(&mutex_);
+    table_ = std::make_shared<const ReceiverTable>(std::move(table));
+    listeners_.swap(wanted);
+  }
+  Wake();
+  return absl::OkStatus();
+}
+
+void Gateway::Impl::AcceptLoop() {
+  while (!environment_.stop.IsSet()) {
+    std::vector<std::shared_ptr<Listener>> listeners;
+    {
+      absl::MutexLock lock(&mutex_);
+      for (const auto& [asked, listener] : listeners_) listeners.push_back(listener);
+    }
+    std::vector<pollfd> waited = {{wake_.get(), POLLIN, 0}, {environment_.stop.fd(), POLLIN, 0}};
+    for (const auto& listener : listeners) waited.push_back({listener->fd.get(), POLLIN, 0});
+    if (poll(waited.data(), waited.size(), -1) < 0 && errno != EINTR) absl::SleepFor(kAcceptPause);
+    uint64_t count = 0;
+    (void)!read(wake_.get(), &count, sizeof(count));
+    Join();
+    for (size_t i = 0; i < listeners.size() && !environment_.stop.IsSet(); ++i) {
+      if ((waited[i + 2].revents & POLLIN) != 0) AcceptFrom(*listeners[i]);
+    }
+  }
+}
+
+void Gateway::Impl::AcceptFrom(const Listener& listener) {
+  UniqueFd fd(accept4(listener.fd.get(), nullptr, nullptr, SOCK_CLOEXEC));
+  if (fd.valid()) {
+    StartAssociation(std::move(fd), listener.port);
+    return;
+  }
+  if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
+    Log(LogLevel::kError, "dicom connection cannot be accepted",
+        {{"status", absl::ErrnoToStatus(errno, "accept")}});
+    absl::SleepFor(kAcceptPause);
+  }
+}
+
+void Gateway::Impl::StartAssociation(UniqueFd fd, uint16_t port) {
+  absl::MutexLock lock(&mutex_);
+  const auto count = static_cast<int>(connections_.size());
+  if (count >= options_.associations_max + kRejectingMax) {
+    Metrics::Global().Count("narthex_gateway_rejected_total", "associations rejected", 1,
+                            {{"reason", "connection limit"}});
+    return;
+  }
+  const bool over_limit = count >= options_.associations_max;
+  const int64_t id = next_id_++;
+  Connection& connection = connections_[id];
+  connection.association =
+      std::make_unique<Association>(Socket(std::move(fd)), port, over_limit, environment_);
+  connection.thread =
+      std::thread([this, id, association = connection.association.get()] { Serve(id, association); });
+}
+
+void Gateway::Impl::Serve(int64_t id, Association* association) {
+  association->Run();
+  {
+    absl::MutexLock lock(&mutex_);
+    finished_.push_back(std::move(connections_.at(id)));
+    connections_.erase(id);
+  }
+  Wake();
+}
+
+void Gateway::Impl::Join() {
+  std::vector<Connection> finished;
+  {
+    absl::MutexLock lock(&mutex_);
+    finished.swap(finished_);
+  }
+  for (Connection& connection : finished) connection.thread.join();
+}
+
+void Gateway::Impl::Stop() {
+  absl::MutexLock stop_lock(&stop_mutex_);
+  environment_.stop.Set();
+  if (acceptor_.joinable()) acceptor_.join();
+  {
+    absl::MutexLock lock(&mutex_);
+    listeners_.clear();
+    if (!mutex_.AwaitWithTimeout(absl::Condition(this, &Impl::NoneLeft), options_.drain_timeout)) {
+      Log(LogLevel::kWarning, "dicom associations are broken off", {{"associations", connections_.size()}});
+      for (auto& [id, connection] : connections_) connection.association->Break();
+      mutex_.Await(absl::Condition(this, &Impl::NoneLeft));
+    }
+  }
+  Join();
+}
+
+absl::StatusOr<std::unique_ptr<Gateway>> Gateway::Start(GatewayOptions options,
+                                                        std::shared_ptr<client::Connection> connection) {
+  return StartWithSinks(std::move(options), UploadSinks(std::move(connection)));
+}
+
+absl::StatusOr<std::unique_ptr<Gateway>> Gateway::StartWithSinks(GatewayOptions options, SinkFactory sinks) {
+  if (options.associations_max < 1) {
+    return InvalidArgument("INVALID_FIELD", "associations_max must be at least 1",
+                           {{"field", "associations_max"}});
+  }
+  auto impl = std::make_unique<Impl>(std::move(options), std::move(sinks));
+  NX_RETURN_IF_ERROR(impl->Start());
+  return std::unique_ptr<Gateway>(new Gateway(std::move(impl)));
+}
+
+Gateway::Gateway(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Gateway::~Gateway() { Stop(); }
+
+uint16_t Gateway::port() const {
+  const auto table = impl_->table();
+  return table->configs().empty() ? 0 : table->configs().front().port;
+}
+
+uint16_t Gateway::port(absl::string_view ae_title) const {
+  const auto table = impl_->table();
+  for (const ReceiverConfig& config : table->configs()) {
+    if (config.ae_title == ae_title) return config.port;
+  }
+  return 0;
+}
+
+std::string Gateway::address() const {
+  const uint16_t port = this->port();
+  if (port == 0) return "";
+  const std::string& host = impl_->options().listen.host;
+  const bool bracketed = host.find(':') != std::string::npos;
+  return absl::StrCat(bracketed ? "[" : "", host.empty() ? "*" : host, bracketed ? "]" : "", ":", port);
+}
+
+absl::Status Gateway::SetReceivers(std::vector<ReceiverConfig> receivers) {
+  return impl_->SetReceivers(std::move(receivers));
+}
+
+int Gateway::association_count() const { return impl_->association_count(); }
+void Gateway::Stop() { impl_->Stop(); }
+
+}  // namespace narthex::gateway

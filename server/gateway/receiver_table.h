@@ -1,0 +1,33 @@
+// Finds the receiver that an association calls, and says whether the caller may. Thread-safe (immutable).
+#pragma once
+
+#include <cstdint>
+#include <variant>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+
+#include "server/gateway/pdu.h"
+#include "server/gateway/receiver.h"
+
+namespace narthex::gateway {
+
+class ReceiverTable {
+ public:
+  // `configs` as CheckReceivers wants them, with the ports that are really listened to.
+  static absl::StatusOr<ReceiverTable> Make(const std::vector<ReceiverConfig>& configs);
+
+  // What the called receiver does with objects, or how to reject the caller. The titles are without padding;
+  // the calling one may be empty (some senders leave it so), else it must be an AE title.
+  std::variant<v1::Destination, Reject> Admit(const Associate& request, absl::string_view peer_address,
+                                              uint16_t local_port) const;
+
+  const std::vector<ReceiverConfig>& configs() const { return configs_; }
+
+ private:
+  std::vector<ReceiverConfig> configs_;
+  std::vector<std::vector<AllowedCaller>> allowed_;  // as configs_
+};
+
+}  // namespace narthex::gateway

@@ -1,0 +1,49 @@
+// From our statuses to gRPC's, with google.rpc.ErrorInfo, and the frame of every call: who asks, then what.
+#pragma once
+
+#include <string>
+#include <utility>
+
+#include <grpcpp/grpcpp.h>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "server/auth/authenticator.h"
+#include "server/auth/caller.h"
+#include "server/auth/project_cache.h"
+
+namespace narthex::rpc {
+
+// `status` with its reason and metadata as ErrorInfo of domain "narthex". A status without reason is a defect of ours:
+// it is logged, and its reason becomes INTERNAL.
+grpc::Status ToGrpc(const absl::Status& status);
+
+// google.rpc.Status of `status`, serialized: what an operation's error holds.
+std::string ToRpcStatus(const absl::Status& status);
+
+// Lets calls in. Thread-safe.
+class Gate {
+ public:
+  Gate(auth::Authenticator& authenticator, const auth::ProjectCache& projects)
+      : authenticator_(authenticator), projects_(projects) {}
+
+  // UNAUTHENTICATED: no bearer token in the metadata `authorization`, or none that is valid.
+  absl::StatusOr<auth::Caller> Admit(const grpc::ServerContext& context) const;
+
+  // A unary call: `body` is absl::Status(const auth::Caller&), or absl::StatusOr<Response>(const auth::Caller&).
+  template <typename Response, typename Body>
+  grpc::Status Unary(grpc::ServerContext* context, Response* response, Body body) const {
+    auto caller = Admit(*context);
+    if (!caller.ok()) return ToGrpc(caller.status());
+    absl::StatusOr<Response> answer = body(*caller);
+    if (!answer.ok()) return ToGrpc(answer.status());
+    *response = *std::move(answer);
+    return grpc::Status::OK;
+  }
+
+ private:
+  auth::Authenticator& authenticator_;
+  const auth::ProjectCache& projects_;
+};
+
+}  // namespace narthex::rpc

@@ -1,0 +1,69 @@
+// UploadService over gRPC's synchronous API: one thread reads a stream, the ObjectStream's thread writes the outcomes.
+#pragma once
+
+#include <atomic>
+
+#include "narthex/v1/upload_service.grpc.pb.h"
+#include "server/ingest/object_stream.h"
+#include "server/ingest/uploads.h"
+#include "server/operations/operations.h"
+#include "server/rpc/status.h"
+#include "storage/metadata/database.h"
+
+namespace narthex::rpc {
+
+// Starts the build of a session. `completion` says what ended its reception. Returns the operation's id; "" if the
+// session is not in a state that can be built (it is being built, or gone).
+using BuildStarter = std::function<absl::StatusOr<std::string>(const std::string& session, const std::string& user,
+                                                               const std::string& completion,
+                                                               const std::string& request_id)>;
+
+class UploadServiceImpl final : public v1::UploadService::Service {
+ public:
+  struct Dependencies {
+    const Gate& gate;
+    ingest::StreamDependencies streams;
+    operations::Operations& operations;
+    metadata::Database& database;
+    BuildStarter build;
+    std::string inbox_root;
+    int streams_max = 256;
+  };
+  explicit UploadServiceImpl(Dependencies dependencies) : with_(std::move(dependencies)) {}
+
+  grpc::Status CreateUpload(grpc::ServerContext* context, const v1::CreateUploadRequest* request,
+                            v1::Upload* response) override;
+  grpc::Status GetUpload(grpc::ServerContext* context, const v1::GetUploadRequest* request,
+                         v1::Upload* response) override;
+  grpc::Status Upload(grpc::ServerContext* context,
+                      grpc::ServerReaderWriter<v1::UploadResponse, v1::UploadRequest>* stream) override;
+  grpc::Status FindMissing(grpc::ServerContext* context, const v1::FindMissingRequest* request,
+                           v1::FindMissingResponse* response) override;
+  grpc::Status CommitUpload(grpc::ServerContext* context, const v1::CommitUploadRequest* request,
+                            v1::CommitUploadResponse* response) override;
+  grpc::Status ImportArchive(grpc::ServerContext* context, grpc::ServerReader<v1::ImportArchiveRequest>* reader,
+                             v1::ImportArchiveResponse* response) override;
+  grpc::Status ImportInbox(grpc::ServerContext* context, const v1::ImportInboxRequest* request,
+                           google::longrunning::Operation* response) override;
+  grpc::Status ListUploadOutcomes(grpc::ServerContext* context, const v1::ListUploadOutcomesRequest* request,
+                                  v1::ListUploadOutcomesResponse* response) override;
+
+ private:
+  // The row of a new upload as the caller may make it: an existing project, a source that the caller may claim.
+  absl::StatusOr<prearchive::UploadRow> NewRow(const auth::Caller& caller, const grpc::ServerContext& context,
+                                               const v1::Destination& destination, int digest_algorithm,
+                                               const v1::ArrivalSource& source) const;
+  absl::StatusOr<prearchive::UploadRow> GetOwn(const auth::Caller& caller, absl::string_view name) const;
+  absl::StatusOr<prearchive::UploadRow> OpenUpload(const auth::Caller& caller, const grpc::ServerContext& context,
+                                                   const v1::UploadOpen& open) const;
+  absl::StatusOr<v1::CommitUploadResponse> Commit(const auth::Caller& caller, const prearchive::UploadRow& row,
+                                                  uint64_t expected_count, const std::vector<std::string>& manifest,
+                                                  const std::string& request_id) const;
+  absl::Status Pump(ingest::ObjectStream& objects,
+                    grpc::ServerReaderWriter<v1::UploadResponse, v1::UploadRequest>& stream) const;
+
+  const Dependencies with_;
+  std::atomic<int> streams_{0};
+};
+
+}  // namespace narthex::rpc

@@ -1,0 +1,570 @@
+// The in-memory twin of everything but sessions: maps behind one mutex.
+#include <algorithm>
+#include <map>
+#include <set>
+#include <utility>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/strings/ascii.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/clock.h"
+
+#include "base/error.h"
+#include "base/ids.h"
+#include "base/limits.h"
+#include "base/status.h"
+#include "storage/metadata/database.h"
+#include "storage/metadata/names.h"
+#include "storage/metadata/page_token.h"
+
+namespace narthex::metadata {
+namespace {
+
+using Key = std::pair<std::string, std::string>;
+
+struct Tables {
+  absl::Mutex mutex;
+  std::map<std::string, Project> projects ABSL_GUARDED_BY(mutex);
+  std::map<Key, Member> members ABSL_GUARDED_BY(mutex);
+  std::map<std::string, User> users ABSL_GUARDED_BY(mutex);
+  std::map<std::string, Token> tokens ABSL_GUARDED_BY(mutex);        // by id
+  std::map<std::string, std::string> hashes ABSL_GUARDED_BY(mutex);  // hash -> token id
+  std::map<Key, Setting> settings ABSL_GUARDED_BY(mutex);
+  std::map<Key, std::vector<Script>> scripts ABSL_GUARDED_BY(mutex);  // kind, project
+  std::map<std::string, Receiver> receivers ABSL_GUARDED_BY(mutex);
+  std::map<std::string, StudyRoute> routes ABSL_GUARDED_BY(mutex);
+  std::map<std::string, std::vector<AuditEvent>> audit ABSL_GUARDED_BY(mutex);
+  std::map<std::string, std::pair<std::string, std::string>> requests
+      ABSL_GUARDED_BY(mutex);  // id -> method, answer
+
+  AuditEvent Append(AuditEvent event) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
+    std::vector<AuditEvent>& chain = audit[event.project];
+    event.sequence = static_cast<int64_t>(chain.size()) + 1;
+    event.time = absl::FromUnixMicros(absl::ToUnixMicros(absl::Now()));
+    event.hash = AuditHash(chain.empty() ? "" : chain.back().hash, event);
+    chain.push_back(event);
+    return event;
+  }
+
+  void Note(absl::string_view project, const Change& change, absl::string_view action,
+            absl::string_view object) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
+    AuditEvent event;
+    event.project = std::string(project);
+    event.user = change.user;
+    event.action = std::string(action);
+    event.object = std::string(object);
+    Append(std::move(event));
+  }
+
+  // The first answer to a request id; "" if this is the first time.
+  absl::StatusOr<std::string> Answered(const Change& change, absl::string_view method)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
+    const auto found = requests.find(change.request_id);
+    if (change.request_id.empty() || found == requests.end()) return std::string();
+    if (found->second.first == method) return found->second.second;
+    return FailedPrecondition("REQUEST_ID_REUSED",
+                              "the request id was used for another method; take a new one", {});
+  }
+
+  void Answer(const Change& change, absl::string_view method, absl::string_view answer)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
+    if (!change.request_id.empty()) requests[change.request_id] = {std::string(method), std::string(answer)};
+  }
+
+  bool KnowsProject(absl::string_view project) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
+    return project.empty() || projects.count(std::string(project)) > 0;
+  }
+};
+
+class InMemoryProjects : public ProjectStore {
+ public:
+  explicit InMemoryProjects(Tables& tables) : t_(tables) {}
+
+  absl::StatusOr<Project> Create(const Project& project, const Change& change) override {
+    NX_RETURN_IF_ERROR(CheckProject(project));
+    absl::MutexLock lock(&t_.mutex);
+    NX_ASSIGN_OR_RETURN(const std::string earlier, t_.Answered(change, "CreateProject"));
+    if (!earlier.empty()) return t_.projects[earlier];
+    NX_RETURN_IF_ERROR(CheckFree(project));
+    for (const auto& [id, other] : t_.projects) {
+      if (absl::AsciiStrToLower(id) == absl::AsciiStrToLower(project.id)) return Taken(project);
+    }
+    Project& made = t_.projects[project.id] = project;
+    made.etag = "1";
+    made.create_time = made.update_time = absl::Now();
+    t_.Answer(change, "CreateProject", project.id);
+    t_.Note(project.id, change, "PROJECT_CREATE", project.id);
+    return made;
+  }
+
+  absl::StatusOr<Project> Get(absl::string_view id) override {
+    absl::MutexLock lock(&t_.mutex);
+    const auto found = t_.projects.find(std::string(id));
+    if (found == t_.projects.end()) return ProjectNotFound(id);
+    return found->second;
+  }
+
+  absl::StatusOr<Project> Resolve(absl::string_view candidate) override {
+    absl::MutexLock lock(&t_.mutex);
+    const auto found = t_.projects.find(std::string(candidate));
+    if (found != t_.projects.end()) return found->second;
+    for (const auto& [id, project] : t_.projects) {
+      if (std::count(project.aliases.begin(), project.aliases.end(), candidate) > 0) return project;
+    }
+    return NotFound("PROJECT_NOT_FOUND", "no project has this id or alias", {});
+  }
+
+  absl::StatusOr<List> ListProjects(const Visibility& visible, const Page& page) override {
+    const size_t size = static_cast<size_t>(PageSize(page, limits::kPageSizeMax));
+    std::string after;
+    if (!page.token.empty()) {
+      NX_ASSIGN_OR_RETURN(std::vector<std::string> values, DecodePageToken("projects", page.token, 1));
+      after = values.front();
+    }
+    absl::MutexLock lock(&t_.mutex);
+    List list;
+    for (auto it = t_.projects.upper_bound(after); it != t_.projects.end(); ++it) {
+      const auto& names = visible.projects;
+      if (!visible.all_projects && std::count(names.begin(), names.end(), it->first) == 0) continue;
+      if (list.projects.size() == size) {
+        list.next_page_token = EncodePageToken("projects", {list.projects.back().id});
+        break;
+      }
+      list.projects.push_back(it->second);
+    }
+    return list;
+  }
+
+  absl::StatusOr<Project> Update(const Project& project, const Change& change) override {
+    NX_RETURN_IF_ERROR(CheckProject(project));
+    absl::MutexLock lock(&t_.mutex);
+    const auto found = t_.projects.find(project.id);
+    if (found == t_.projects.end()) return ProjectNotFound(project.id);
+    NX_ASSIGN_OR_RETURN(const std::string earlier, t_.Answered(change, "UpdateProject"));
+    if (!earlier.empty()) return found->second;
+    Project& old = found->second;
+    if (!project.etag.empty() && project.etag != old.etag) {
+      return Error(absl::StatusCode::kAborted, "ETAG_MISMATCH",
+                   "the project was changed meanwhile; read it and try again");
+    }
+    NX_RETURN_IF_ERROR(CheckFree(project));
+    Project now = project;
+    int64_t version = 0;
+    (void)absl::SimpleAtoi(old.etag, &version);
+    now.etag = absl::StrCat(version + 1);
+    now.create_time = old.create_time;
+    now.update_time = absl::Now();
+    old = now;
+    t_.Answer(change, "UpdateProject", project.id);
+    t_.Note(project.id, change, "PROJECT_UPDATE", project.id);
+    return now;
+  }
+
+ private:
+  static absl::Status Taken(const Project& project) {
+    return Error(absl::StatusCode::kAlreadyExists, "PROJECT_EXISTS",
+                 absl::StrCat("project ", project.id, " or one of its aliases is taken by another project"),
+                 {{"project", project.id}});
+  }
+
+  // Names are ids in lower case and aliases as they are, as in the table project_names.
+  absl::Status CheckFree(const Project& project) ABSL_EXCLUSIVE_LOCKS_REQUIRED(t_.mutex) {
+    std::set<std::string> names = {absl::AsciiStrToLower(project.id)};
+    names.insert(project.aliases.begin(), project.aliases.end());
+    for (const auto& [id, other] : t_.projects) {
+      if (id == project.id) continue;
+      if (names.count(absl::AsciiStrToLower(id)) > 0) return Taken(project);
+      for (const std::string& alias : other.aliases) {
+        if (names.count(alias) > 0) return Taken(project);
+      }
+    }
+    return absl::OkStatus();
+  }
+
+  Tables& t_;
+};
+
+class InMemoryMembers : public MemberStore {
+ public:
+  explicit InMemoryMembers(Tables& tables) : t_(tables) {}
+
+  absl::Status Set(const Member& member, const Change& change) override {
+    absl::MutexLock lock(&t_.mutex);
+    if (member.project.empty() || !t_.KnowsProject(member.project)) return ProjectNotFound(member.project);
+    if (t_.users.count(member.user) == 0) return UserNotFound(member.user);
+    t_.members[{member.project, member.user}] = member;
+    t_.Note(member.project, change, "MEMBER_SET", member.user);
+    return absl::OkStatus();
+  }
+
+  absl::Status Remove(absl::string_view project, absl::string_view user, const Change& change) override {
+    absl::MutexLock lock(&t_.mutex);
+    t_.members.erase({std::string(project), std::string(user)});
+    t_.Note(project, change, "MEMBER_REMOVE", user);
+    return absl::OkStatus();
+  }
+
+  absl::StatusOr<std::vector<Member>> ListMembers(absl::string_view project) override {
+    absl::MutexLock lock(&t_.mutex);
+    std::vector<Member> members;
+    for (const auto& [key, member] : t_.members) {
+      if (member.project == project) members.push_back(member);
+    }
+    return members;
+  }
+
+  absl::StatusOr<std::map<std::string, Role>> RolesOf(absl::string_view user) override {
+    absl::MutexLock lock(&t_.mutex);
+    std::map<std::string, Role> roles;
+    for (const auto& [key, member] : t_.members) {
+      if (member.user == user) roles[member.project] = member.role;
+    }
+    return roles;
+  }
+
+ private:
+  Tables& t_;
+};
+
+class InMemoryUsers : public UserStore {
+ public:
+  explicit InMemoryUsers(Tables& tables) : t_(tables) {}
+
+  absl::StatusOr<User> Create(const User& user, const Change& change) override {
+    NX_RETURN_IF_ERROR(CheckUserName(user.name));
+    absl::MutexLock lock(&t_.mutex);
+    NX_ASSIGN_OR_RETURN(const std::string earlier, t_.Answered(change, "CreateUser"));
+    if (!earlier.empty()) return t_.users[earlier];
+    if (t_.users.count(user.name) > 0) {
+      return Error(absl::StatusCode::kAlreadyExists, "USER_EXISTS",
+                   absl::StrCat("there is a user ", user.name), {{"user", user.name}});
+    }
+    User& made = t_.users[user.name] = user;
+    made.create_time = absl::Now();
+    t_.Answer(change, "CreateUser", user.name);
+    t_.Note("", change, "USER_CREATE", user.name);
+    return made;
+  }
+
+  absl::StatusOr<User> Get(absl::string_view name) override {
+    absl::MutexLock lock(&t_.mutex);
+    const auto found = t_.users.find(std::string(name));
+    if (found == t_.users.end()) return UserNotFound(name);
+    return found->second;
+  }
+
+  absl::StatusOr<std::vector<User>> ListUsers() override {
+    absl::MutexLock lock(&t_.mutex);
+    std::vector<User> users;
+    for (const auto& [name, user] : t_.users) users.push_back(user);
+    return users;
+  }
+
+  absl::StatusOr<User> Update(const User& user, const Change& change) override {
+    absl::MutexLock lock(&t_.mutex);
+    const auto found = t_.users.find(user.name);
+    if (found == t_.users.end()) return UserNotFound(user.name);
+    const absl::Time created = found->second.create_time;
+    found->second = user;
+    found->second.create_time = created;
+    t_.Note("", change, "USER_UPDATE", user.name);
+    return found->second;
+  }
+
+ private:
+  Tables& t_;
+};
+
+class InMemoryTokens : public TokenStore {
+ public:
+  explicit InMemoryTokens(Tables& tables) : t_(tables) {}
+
+  absl::StatusOr<Token> Create(const Token& token, absl::string_view hash, const Change& change) override {
+    if (hash.size() != 32)
+      return InvalidArgument("TOKEN_HASH_INVALID", "a token's hash is a SHA-256 of 32 bytes", {});
+    absl::MutexLock lock(&t_.mutex);
+    NX_ASSIGN_OR_RETURN(const std::string earlier, t_.Answered(change, "CreateToken"));
+    if (!earlier.empty()) return t_.tokens[earlier];
+    if (t_.users.count(token.user) == 0) return UserNotFound(token.user);
+    if (t_.hashes.count(std::string(hash)) > 0) {
+      return Error(absl::StatusCode::kAlreadyExists, "TOKEN_EXISTS",
+                   "this token is registered; make a new one", {});
+    }
+    Token made = token;
+    made.id = NewRandomId();
+    made.create_time = absl::Now();
+    made.revoke_time.reset();
+    t_.tokens[made.id] = made;
+    t_.hashes[std::string(hash)] = made.id;
+    t_.Answer(change, "CreateToken", made.id);
+    t_.Note("", change, "TOKEN_CREATE", made.id);
+    return made;
+  }
+
+  absl::StatusOr<Identity> Verify(absl::string_view hash, absl::Time now) override {
+    absl::MutexLock lock(&t_.mutex);
+    const auto id = t_.hashes.find(std::string(hash));
+    const Token* token = id == t_.hashes.end() ? nullptr : &t_.tokens[id->second];
+    if (token == nullptr || token->revoke_time || token->expire_time <= now ||
+        t_.users[token->user].disabled) {
+      return Error(absl::StatusCode::kUnauthenticated, "TOKEN_INVALID",
+                   "the token is not valid; `narthex token create` makes one");
+    }
+    Identity identity{t_.users[token->user], token->id, {}};
+    for (const auto& [key, member] : t_.members) {
+      if (member.user == token->user) identity.roles[member.project] = member.role;
+    }
+    return identity;
+  }
+
+  absl::StatusOr<std::vector<Token>> ListTokens(absl::string_view user) override {
+    absl::MutexLock lock(&t_.mutex);
+    std::vector<Token> tokens;
+    for (const auto& [id, token] : t_.tokens) {
+      if (user.empty() || token.user == user) tokens.push_back(token);
+    }
+    std::stable_sort(tokens.begin(), tokens.end(),
+                     [](const Token& a, const Token& b) { return a.create_time > b.create_time; });
+    return tokens;
+  }
+
+  absl::Status Revoke(absl::string_view id, const Change& change) override {
+    absl::MutexLock lock(&t_.mutex);
+    const auto found = t_.tokens.find(std::string(id));
+    if (found == t_.tokens.end()) {
+      return NotFound("TOKEN_NOT_FOUND", absl::StrCat("there is no token ", id),
+                      {{"token", std::string(id)}});
+    }
+    if (!found->second.revoke_time) found->second.revoke_time = absl::Now();
+    t_.Note("", change, "TOKEN_REVOKE", id);
+    return absl::OkStatus();
+  }
+
+ private:
+  Tables& t_;
+};
+
+class InMemorySettings : public SettingsStore {
+ public:
+  explicit InMemorySettings(Tables& tables) : t_(tables) {}
+
+  absl::StatusOr<std::optional<Setting>> Get(absl::string_view project, absl::string_view key) override {
+    absl::MutexLock lock(&t_.mutex);
+    const auto found = t_.settings.find({std::string(project), std::string(key)});
+    if (found == t_.settings.end()) return std::nullopt;
+    return found->second;
+  }
+
+  absl::StatusOr<std::vector<Setting>> ListSettings(absl::string_view project) override {
+    absl::MutexLock lock(&t_.mutex);
+    std::vector<Setting> settings;
+    for (const auto& [key, setting] : t_.settings) {
+      if (key.first == project) settings.push_back(setting);
+    }
+    return settings;
+  }
+
+  absl::StatusOr<Setting> Set(absl::string_view project, absl::string_view key, absl::string_view value_json,
+                              const Change& change) override {
+    NX_RETURN_IF_ERROR(CheckSetting(key, value_json));
+    absl::MutexLock lock(&t_.mutex);
+    if (!t_.KnowsProject(project)) return ProjectNotFound(project);
+    Setting& setting = t_.settings[{std::string(project), std::string(key)}];
+    setting.project = std::string(project);
+    setting.key = std::string(key);
+    setting.value_json = std::string(value_json);
+    ++setting.version;
+    setting.user = change.user;
+    setting.update_time = absl::Now();
+    t_.Note(project, change, "SETTING_SET", key);
+    return setting;
+  }
+
+  absl::Status Remove(absl::string_view project, absl::string_view key, const Change& change) override {
+    absl::MutexLock lock(&t_.mutex);
+    t_.settings.erase({std::string(project), std::string(key)});
+    t_.Note(project, change, "SETTING_REMOVE", key);
+    return absl::OkStatus();
+  }
+
+ private:
+  Tables& t_;
+};
+
+class InMemoryScripts : public ScriptStore {
+ public:
+  explicit InMemoryScripts(Tables& tables) : t_(tables) {}
+
+  absl::StatusOr<std::optional<Script>> Get(absl::string_view kind, absl::string_view project) override {
+    absl::MutexLock lock(&t_.mutex);
+    const std::vector<Script>& versions = t_.scripts[{std::string(kind), std::string(project)}];
+    if (versions.empty()) return std::nullopt;
+    return versions.back();
+  }
+
+  absl::StatusOr<Script> GetVersion(absl::string_view kind, absl::string_view project,
+                                    int64_t version) override {
+    absl::MutexLock lock(&t_.mutex);
+    const std::vector<Script>& versions = t_.scripts[{std::string(kind), std::string(project)}];
+    if (version >= 1 && version <= static_cast<int64_t>(versions.size()))
+      return versions[static_cast<size_t>(version - 1)];
+    return NotFound("SCRIPT_NOT_FOUND", absl::StrCat("there is no version ", version, " of this script"), {});
+  }
+
+  absl::StatusOr<Script> Set(const Script& script, const Change& change) override {
+    absl::MutexLock lock(&t_.mutex);
+    if (!t_.KnowsProject(script.project)) return ProjectNotFound(script.project);
+    std::vector<Script>& versions = t_.scripts[{script.kind, script.project}];
+    Script added = script;
+    added.version = static_cast<int64_t>(versions.size()) + 1;
+    added.user = change.user;
+    added.create_time = absl::Now();
+    versions.push_back(added);
+    t_.Note(script.project, change, "SCRIPT_SET", script.kind);
+    return added;
+  }
+
+  absl::StatusOr<std::vector<Script>> ListVersions(absl::string_view kind,
+                                                   absl::string_view project) override {
+    absl::MutexLock lock(&t_.mutex);
+    std::vector<Script> versions = t_.scripts[{std::string(kind), std::string(project)}];
+    std::reverse(versions.begin(), versions.end());
+    for (Script& script : versions) script.text.clear();
+    return versions;
+  }
+
+ private:
+  Tables& t_;
+};
+
+class InMemoryReceivers : public ReceiverStore {
+ public:
+  explicit InMemoryReceivers(Tables& tables) : t_(tables) {}
+
+  absl::Status Put(const Receiver& receiver, const Change& change) override {
+    NX_RETURN_IF_ERROR(CheckReceiver(receiver));
+    absl::MutexLock lock(&t_.mutex);
+    if (!t_.KnowsProject(receiver.project)) return ProjectNotFound(receiver.project);
+    t_.receivers[receiver.ae_title] = receiver;
+    t_.Note("", change, "RECEIVER_SET", receiver.ae_title);
+    return absl::OkStatus();
+  }
+
+  absl::StatusOr<std::vector<Receiver>> ListReceivers() override {
+    absl::MutexLock lock(&t_.mutex);
+    std::vector<Receiver> receivers;
+    for (const auto& [title, receiver] : t_.receivers) receivers.push_back(receiver);
+    return receivers;
+  }
+
+  absl::Status Remove(absl::string_view ae_title, const Change& change) override {
+    absl::MutexLock lock(&t_.mutex);
+    if (t_.receivers.erase(std::string(ae_title)) == 0) {
+      return NotFound("RECEIVER_NOT_FOUND", absl::StrCat("there is no receiver ", ae_title), {});
+    }
+    t_.Note("", change, "RECEIVER_REMOVE", ae_title);
+    return absl::OkStatus();
+  }
+
+ private:
+  Tables& t_;
+};
+
+class InMemoryStudyRoutes : public StudyRouteStore {
+ public:
+  explicit InMemoryStudyRoutes(Tables& tables) : t_(tables) {}
+
+  absl::Status Put(const StudyRoute& route, const Change& change) override {
+    absl::MutexLock lock(&t_.mutex);
+    if (route.project.empty() || !t_.KnowsProject(route.project)) return ProjectNotFound(route.project);
+    t_.routes[route.study_instance_uid] = route;
+    t_.Note(route.project, change, "STUDY_ROUTE_SET", route.study_instance_uid);
+    return absl::OkStatus();
+  }
+
+  absl::StatusOr<std::optional<StudyRoute>> Get(absl::string_view study_instance_uid) override {
+    absl::MutexLock lock(&t_.mutex);
+    const auto found = t_.routes.find(std::string(study_instance_uid));
+    if (found == t_.routes.end()) return std::nullopt;
+    return found->second;
+  }
+
+  absl::Status Remove(absl::string_view study_instance_uid) override {
+    absl::MutexLock lock(&t_.mutex);
+    t_.routes.erase(std::string(study_instance_uid));
+    return absl::OkStatus();
+  }
+
+ private:
+  Tables& t_;
+};
+
+class InMemoryAudit : public AuditStore {
+ public:
+  explicit InMemoryAudit(Tables& tables) : t_(tables) {}
+
+  absl::StatusOr<AuditEvent> Append(const AuditEvent& event) override {
+    NX_RETURN_IF_ERROR(CheckAuditEvent(event));
+    absl::MutexLock lock(&t_.mutex);
+    return t_.Append(event);
+  }
+
+  absl::StatusOr<List> ListEvents(absl::string_view project, const Page& page) override {
+    const std::string list_name = absl::StrCat("audit/", project);
+    size_t after = 0;
+    if (!page.token.empty()) {
+      NX_ASSIGN_OR_RETURN(std::vector<std::string> values, DecodePageToken(list_name, page.token, 1));
+      if (!absl::SimpleAtoi(values.front(), &after))
+        return InvalidArgument("PAGE_TOKEN_INVALID", "not a page of this list", {});
+    }
+    absl::MutexLock lock(&t_.mutex);
+    const std::vector<AuditEvent>& chain = t_.audit[std::string(project)];
+    const size_t end =
+        std::min(chain.size(), after + static_cast<size_t>(PageSize(page, limits::kPageSizeMax)));
+    List list;
+    for (size_t i = after; i < end; ++i) list.events.push_back(chain[i]);
+    if (end < chain.size()) list.next_page_token = EncodePageToken(list_name, {absl::StrCat(end)});
+    return list;
+  }
+
+  absl::StatusOr<int64_t> Verify(absl::string_view project) override {
+    absl::MutexLock lock(&t_.mutex);
+    return static_cast<int64_t>(t_.audit[std::string(project)].size());
+  }
+
+ private:
+  Tables& t_;
+};
+
+class InMemoryAdminStores : public AdminStores {
+ public:
+  ProjectStore& projects() override { return projects_; }
+  MemberStore& members() override { return members_; }
+  UserStore& users() override { return users_; }
+  TokenStore& tokens() override { return tokens_; }
+  SettingsStore& settings() override { return settings_; }
+  ScriptStore& scripts() override { return scripts_; }
+  ReceiverStore& receivers() override { return receivers_; }
+  StudyRouteStore& study_routes() override { return study_routes_; }
+  AuditStore& audit() override { return audit_; }
+
+ private:
+  Tables tables_;
+  InMemoryProjects projects_{tables_};
+  InMemoryMembers members_{tables_};
+  InMemoryUsers users_{tables_};
+  InMemoryTokens tokens_{tables_};
+  InMemorySettings settings_{tables_};
+  InMemoryScripts scripts_{tables_};
+  InMemoryReceivers receivers_{tables_};
+  InMemoryStudyRoutes study_routes_{tables_};
+  InMemoryAudit audit_{tables_};
+};
+
+}  // namespace
+
+std::unique_ptr<AdminStores> NewInMemoryAdminStores() { return std::make_unique<InMemoryAdminStores>(); }
+
+}  // namespace narthex::metadata

@@ -1,0 +1,247 @@
+// Finding archived sessions in PostgreSQL.
+#include <utility>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+
+#include "base/error.h"
+#include "base/limits.h"
+#include "base/status.h"
+#include "storage/metadata/names.h"
+#include "storage/metadata/page_token.h"
+#include "storage/metadata/postgres_stores.h"
+#include "storage/metadata/session_rows.h"
+
+namespace narthex::metadata {
+namespace {
+
+constexpr int kFilePageMax = 100000;
+
+// Parameters and the text that refers to them.
+class Query {
+ public:
+  explicit Query(std::string sql) : sql_(std::move(sql)) {}
+
+  std::string Bind(const std::string& value) {
+    values_.push_back(value);
+    return absl::StrCat("$", values_.size() + arrays_);
+  }
+  int next() const { return static_cast<int>(values_.size()) + arrays_ + 1; }
+
+  std::string sql_;
+  std::vector<std::string> values_;
+  static constexpr int arrays_ = 2;  // the projects of a Visibility come first
+};
+
+// $1: projects, $2: projects whose quarantined sessions may be seen.
+std::string VisibleSql(const Visibility& visible) {
+  const std::string deleted = visible.deleted ? "TRUE" : "s.status <> 'DELETED'";
+  if (visible.all_projects)
+    return absl::StrCat("($1::text[] IS NOT NULL AND $2::text[] IS NOT NULL AND ", deleted, ")");
+  return absl::StrCat(
+      "(s.project_id = ANY($1) AND (s.status IN ('ACTIVE', 'LOCKED') OR s.project_id = ANY($2)) AND ",
+      deleted, ")");
+}
+
+Statement BindVisible(std::string sql, const Visibility& visible) {
+  Statement statement(std::move(sql));
+  return std::move(statement.TextArray(visible.projects).TextArray(visible.quarantine_projects));
+}
+
+// Rows behind the ones of the page token: (a, b) < ($3, $4), or OR-ed where directions differ.
+std::string AfterSql(const std::vector<OrderKey>& keys, const std::vector<std::string>& values,
+                     Query& query) {
+  std::vector<std::string> expressions, bound;
+  bool same = true;
+  for (size_t i = 0; i < keys.size(); ++i) {
+    expressions.push_back(keys[i].expression);
+    bound.push_back(absl::StrCat(query.Bind(values[i]), "::", keys[i].type));
+    same &= keys[i].descending == keys[0].descending;
+  }
+  if (same) {
+    return absl::StrCat("(", absl::StrJoin(expressions, ", "), ") ", keys[0].descending ? "<" : ">", " (",
+                        absl::StrJoin(bound, ", "), ")");
+  }
+  std::vector<std::string> cases;
+  for (size_t i = 0; i < keys.size(); ++i) {
+    std::string one;
+    for (size_t j = 0; j < i; ++j) absl::StrAppend(&one, expressions[j], " = ", bound[j], " AND ");
+    cases.push_back(
+        absl::StrCat("(", one, expressions[i], keys[i].descending ? " < " : " > ", bound[i], ")"));
+  }
+  return absl::StrCat("(", absl::StrJoin(cases, " OR "), ")");
+}
+
+class PostgresSessionReader : public SessionReader {
+ public:
+  explicit PostgresSessionReader(Pool& pool) : pool_(pool) {}
+
+  absl::StatusOr<Session> Get(absl::string_view ref, const Visibility& visible) override {
+    const size_t slash = ref.find('/');
+    const bool by_label = slash != absl::string_view::npos;
+    Statement select = BindVisible(
+        absl::StrCat("SELECT ", kSessionColumns, " FROM ", kSessionTables, " WHERE ", VisibleSql(visible),
+                     " AND ",
+                     by_label ? "s.project_id = $3 AND lower(s.label) = lower($4)" : "s.session_id = $3",
+                     // Of several deleted ones with a label the living one, then the newest counts.
+                     " ORDER BY s.status = 'DELETED', s.create_time DESC LIMIT 1"),
+        visible);
+    select.Text(by_label ? ref.substr(0, slash) : ref);
+    if (by_label) select.Text(ref.substr(slash + 1));
+    NX_ASSIGN_OR_RETURN(Rows rows, pool_.Read(select));
+    if (rows.size() > 0) return ToSession(rows, 0);
+    return NotFound(
+        "SESSION_NOT_FOUND",
+        absl::StrCat("there is no session ", ref.substr(0, 200), "; `narthex session search` lists them"),
+        {{"session", std::string(ref.substr(0, 200))}});
+  }
+
+  absl::StatusOr<Phi<std::string>> GetDocument(absl::string_view accession_id) override {
+    Statement select(
+        "SELECT d.document::text FROM sessions s JOIN session_documents d USING (project_id, session_id) "
+        "WHERE s.session_id = $1 "
+        "ORDER BY d.version DESC LIMIT 1");
+    NX_ASSIGN_OR_RETURN(Rows rows, pool_.Read(select.Text(accession_id)));
+    return Phi<std::string>(rows.size() == 0 ? std::string() : rows.Text(0, 0));
+  }
+
+  absl::StatusOr<std::vector<Session>> FindStudy(absl::string_view project,
+                                                 absl::string_view study_instance_uid) override {
+    Statement select(
+        absl::StrCat("SELECT ", kSessionColumns, " FROM ", kSessionTables,
+                     " WHERE s.project_id = $1 AND s.study_instance_uid = $2 AND s.status <> 'DELETED' "
+                     "ORDER BY s.create_time, s.session_id"));
+    NX_ASSIGN_OR_RETURN(Rows rows, pool_.Read(select.Text(project).Text(study_instance_uid)));
+    std::vector<Session> sessions;
+    for (int i = 0; i < rows.size(); ++i) sessions.push_back(ToSession(rows, i));
+    return sessions;
+  }
+
+  absl::StatusOr<std::vector<Scan>> ListScans(absl::string_view accession_id) override {
+    Statement select(absl::StrCat("SELECT ", kScanColumns, " FROM scans c WHERE ", kOfSession,
+                                  " ORDER BY number_of(scan_id) NULLS LAST, scan_id"));
+    NX_ASSIGN_OR_RETURN(Rows rows, pool_.Read(select.Text(accession_id)));
+    std::vector<Scan> scans;
+    for (int i = 0; i < rows.size(); ++i) scans.push_back(ToScan(rows, i));
+    return scans;
+  }
+
+  absl::StatusOr<std::vector<Resource>> ListResources(absl::string_view accession_id) override {
+    Statement select(absl::StrCat("SELECT ", kResourceColumns, " FROM resources WHERE ", kOfSession,
+                                  " ORDER BY number_of(scan_id) NULLS LAST, scan_id, label"));
+    NX_ASSIGN_OR_RETURN(Rows rows, pool_.Read(select.Text(accession_id)));
+    std::vector<Resource> resources;
+    for (int i = 0; i < rows.size(); ++i) resources.push_back(ToResource(rows, i));
+    return resources;
+  }
+
+  absl::StatusOr<FileList> ListFiles(absl::string_view accession_id, const FileQuery& query) override {
+    const int size = PageSize(query.page, kFilePageMax);
+    const std::string list_name = absl::StrCat("files/", accession_id, "/", query.scan_id.value_or("*"), "/",
+                                               query.resource.value_or("*"), "/", query.path.value_or("*"));
+    int64_t after = 0;
+    if (!query.page.token.empty()) {
+      NX_ASSIGN_OR_RETURN(std::vector<std::string> values, DecodePageToken(list_name, query.page.token, 1));
+      if (!absl::SimpleAtoi(values.front(), &after))
+        return InvalidArgument("PAGE_TOKEN_INVALID", "not a page of this list", {});
+    }
+    std::string sql =
+        absl::StrCat("SELECT ", kFileColumns, " FROM files WHERE ", kOfSession, " AND file_no > $2");
+    int next = 4;
+    if (query.scan_id) absl::StrAppend(&sql, " AND scan_id = $", next++);
+    if (query.resource) absl::StrAppend(&sql, " AND resource = $", next++);
+    if (query.path) absl::StrAppend(&sql, " AND path = $", next++);
+    Statement select(absl::StrCat(sql, " ORDER BY file_no LIMIT $3"));
+    select.Text(accession_id).Int(after).Int(size + 1);
+    for (const auto* value : {&query.scan_id, &query.resource, &query.path}) {
+      if (*value) select.Text(**value);
+    }
+    NX_ASSIGN_OR_RETURN(Rows rows, pool_.Read(select));
+    FileList list;
+    for (int i = 0; i < rows.size() && i < size; ++i) list.files.push_back(ToFile(rows, i));
+    if (rows.size() > size) list.next_page_token = EncodePageToken(list_name, {rows.Text(size - 1, 12)});
+    return list;
+  }
+
+  absl::StatusOr<SearchResult> Search(const SearchRequest& request, const Visibility& visible) override {
+    NX_ASSIGN_OR_RETURN(const std::vector<OrderKey> keys, CompileOrder(request.order_by));
+    const int size = PageSize(request.page, limits::kPageSizeMax);
+    const std::string list_name =
+        absl::StrCat("sessions\n", request.filter.ToString(), "\n", request.order_by);
+    Query query("");
+    const SqlFragment filter = CompileFilter(request.filter, query.next());
+    query.values_ = filter.parameters;
+    const std::string matching = absl::StrCat(VisibleSql(visible), " AND ", filter.sql);
+
+    std::vector<Statement> batch;
+    Statement count =
+        BindVisible(absl::StrCat("SELECT count(*) FROM ", kSessionTables, " WHERE ", matching), visible);
+    for (const std::string& value : query.values_) count.Text(value);
+
+    std::string after = "TRUE";
+    if (!request.page.token.empty()) {
+      NX_ASSIGN_OR_RETURN(std::vector<std::string> values,
+                          DecodePageToken(list_name, request.page.token, keys.size()));
+      after = AfterSql(keys, values, query);
+    }
+    std::string columns = kSessionColumns, order;
+    for (const OrderKey& key : keys) {
+      absl::StrAppend(&columns, ", (", key.expression, ")::text");
+      absl::StrAppend(&order, order.empty() ? "" : ", ", key.expression, key.descending ? " DESC" : "");
+    }
+    Statement select =
+        BindVisible(absl::StrCat("SELECT ", columns, " FROM ", kSessionTables, " WHERE ", matching, " AND ",
+                                 after, " ORDER BY ", order, " LIMIT ", size + 1),
+                    visible);
+    for (const std::string& value : query.values_) select.Text(value);
+    batch.push_back(std::move(select));
+    if (request.count_total) batch.push_back(std::move(count));
+    NX_ASSIGN_OR_RETURN(std::vector<Rows> rows, pool_.Read(batch));
+    return ToResult(rows, request, list_name, keys.size(), size);
+  }
+
+  absl::StatusOr<std::vector<HistoryEntry>> ListHistory(absl::string_view accession_id) override {
+    Statement select(absl::StrCat(
+        "SELECT number, unix_us(change_time), user_name, action, note, coalesce(old_row::text, ''), "
+        "new_row::text FROM session_history WHERE ",
+        kOfSession, " ORDER BY number LIMIT 10000"));
+    NX_ASSIGN_OR_RETURN(Rows rows, pool_.Read(select.Text(accession_id)));
+    std::vector<HistoryEntry> entries;
+    for (int i = 0; i < rows.size(); ++i) {
+      entries.push_back({rows.Int(i, 0), rows.Time(i, 1), rows.Text(i, 2), rows.Text(i, 3), rows.Text(i, 4),
+                         rows.Text(i, 5), rows.Text(i, 6)});
+    }
+    return entries;
+  }
+
+ private:
+  // $1: the accession id. The project comes first in every key.
+  static constexpr char kOfSession[] =
+      "(project_id, session_id) = (SELECT s.project_id, s.session_id FROM sessions s WHERE s.session_id = "
+      "$1)";
+
+  static SearchResult ToResult(const std::vector<Rows>& rows, const SearchRequest& request,
+                               const std::string& list_name, size_t keys, int size) {
+    SearchResult result;
+    for (int i = 0; i < rows[0].size() && i < size; ++i) result.sessions.push_back(ToSession(rows[0], i));
+    if (rows[0].size() > size) {
+      std::vector<std::string> values;
+      for (size_t k = 0; k < keys; ++k)
+        values.push_back(rows[0].Text(size - 1, kSessionColumnCount + static_cast<int>(k)));
+      result.next_page_token = EncodePageToken(list_name, values);
+    }
+    if (request.count_total) result.total_count = rows[1].Int(0, 0);
+    return result;
+  }
+
+  Pool& pool_;
+};
+
+}  // namespace
+
+std::unique_ptr<SessionReader> NewPostgresSessionReader(Pool& pool) {
+  return std::make_unique<PostgresSessionReader>(pool);
+}
+
+}  // namespace narthex::metadata

@@ -1,0 +1,318 @@
+// Changes of archived sessions in PostgreSQL.
+#include <iterator>
+#include <utility>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+
+#include "base/error.h"
+#include "base/status.h"
+#include "storage/metadata/json.h"
+#include "storage/metadata/mutation.h"
+#include "storage/metadata/names.h"
+#include "storage/metadata/postgres_stores.h"
+#include "storage/metadata/session_rows.h"
+
+namespace narthex::metadata {
+namespace {
+
+using More = absl::StatusOr<std::vector<Statement>>;
+
+absl::Status SessionNotFound(absl::string_view ref) {
+  return NotFound("SESSION_NOT_FOUND",
+                  absl::StrCat("there is no session ", ref, "; `narthex session search` lists them"),
+                  {{"session", std::string(ref)}});
+}
+
+void Append(std::vector<Statement>& all, std::vector<Statement> more) {
+  all.insert(all.end(), std::make_move_iterator(more.begin()), std::make_move_iterator(more.end()));
+}
+
+std::string Counts(const Session& session, size_t scans, size_t files) {
+  return JsonObject(
+      {{"label", session.label}, {"scans", absl::StrCat(scans)}, {"files", absl::StrCat(files)}});
+}
+
+CommittedSession ToCommitted(const MutationResult& result) {
+  const std::vector<std::string>& a = result.answer;
+  if (a.size() != 3) return {};
+  return {a[0], a[1], a[2], result.outcome == CommitOutcome::kRepeated};
+}
+
+class PostgresSessionStore : public SessionStore {
+ public:
+  PostgresSessionStore(Pool& pool, std::string site_id) : pool_(pool), site_id_(std::move(site_id)) {}
+
+  absl::StatusOr<Reservation> Reserve(absl::string_view project, absl::string_view subject,
+                                      absl::string_view request_id) override {
+    if (request_id.empty())
+      return InvalidArgument("REQUEST_ID_MISSING", "reserving an accession id needs a request id", {});
+    if (!IsLabel(subject))
+      return InvalidArgument("SUBJECT_LABEL_INVALID", "a label is 1 to 64 of letters, digits and _ . -", {});
+    Statement reserve("SELECT session_id, uid, subject_id FROM reserve_session($1, $2, $3, $4)");
+    reserve.Text(site_id_).Text(project).Text(subject).Text(request_id);
+    // The same call gives the same ids, so it may be repeated.
+    absl::StatusOr<Rows> rows = pool_.Read(reserve);
+    if (ErrorReason(rows.status()) == "PROJECT_NOT_FOUND") return ProjectNotFound(project);
+    NX_RETURN_IF_ERROR(rows.status());
+    return Reservation{rows->Text(0, 0), rows->Text(0, 1), rows->Text(0, 2)};
+  }
+
+  absl::StatusOr<CommittedSession> Commit(const NewSession& added, const Change& change) override {
+    if (change.request_id.empty())
+      return InvalidArgument("REQUEST_ID_MISSING", "committing a session needs a request id", {});
+    NX_RETURN_IF_ERROR(CheckSession(added.session));
+    NX_RETURN_IF_ERROR(CheckContents(added.scans, added.resources, added.files));
+    Session session = added.session;
+    if (session.accession_id.empty()) {
+      NX_ASSIGN_OR_RETURN(Reservation reserved, Reserve(session.project, session.subject, change.request_id));
+      session.accession_id = reserved.accession_id;
+      session.uid = reserved.uid;
+      session.subject_id = reserved.subject_id;
+    }
+    Mutation mutation{.method = "CommitSession", .change = change, .project = session.project};
+    mutation.action = "SESSION_CREATE";
+    mutation.object = session.accession_id;
+    mutation.details_json = Counts(session, added.scans.size(), added.files.size());
+    mutation.answer = {session.accession_id, session.uid, session.subject_id};
+    mutation.first = CommitStatements(session, added, change);
+    absl::StatusOr<MutationResult> result = Apply(pool_, std::move(mutation));
+    if (Violates(result.status(), "sessions_label")) return LabelTaken(session.project, session.label);
+    if (Violates(result.status(), "sessions_project_id_fkey")) return ProjectNotFound(session.project);
+    NX_RETURN_IF_ERROR(result.status());
+    return ToCommitted(*result);
+  }
+
+  absl::StatusOr<CommittedSession> Merge(const SessionAddition& addition, const Change& change) override {
+    if (change.request_id.empty())
+      return InvalidArgument("REQUEST_ID_MISSING", "merging a session needs a request id", {});
+    NX_RETURN_IF_ERROR(CheckContents(addition.scans, addition.resources, addition.files));
+    Mutation mutation{.method = "MergeSession", .change = change};
+    mutation.first = {Lock(addition.accession_id), NextFileNumber(addition.accession_id)};
+    mutation.then = [&](const std::vector<Rows>& rows, Mutation& self) -> More {
+      NX_ASSIGN_OR_RETURN(const Session session, Locked(rows[0], addition.accession_id, addition.etag));
+      NX_RETURN_IF_ERROR(CheckChangeable(session));
+      self.project = session.project;
+      self.action = "SESSION_MERGE";
+      self.object = session.accession_id;
+      self.details_json = Counts(session, addition.scans.size(), addition.files.size());
+      self.answer = {session.accession_id, session.uid, session.subject_id};
+      return MergeStatements(session, rows[0].Text(0, kSessionColumnCount), rows[1].Int(0, 0), addition,
+                             change);
+    };
+    absl::StatusOr<MutationResult> result = Apply(pool_, std::move(mutation));
+    if (Violates(result.status(), "files_path")) {
+      return Error(absl::StatusCode::kAlreadyExists, "FILE_EXISTS",
+                   absl::StrCat("session ", addition.accession_id,
+                                " has a file of the same path that is not replaced"),
+                   {{"session", addition.accession_id}});
+    }
+    NX_RETURN_IF_ERROR(result.status());
+    return ToCommitted(*result);
+  }
+
+  absl::StatusOr<std::optional<CommittedSession>> FindRequest(absl::string_view request_id) override {
+    Statement find(
+        "SELECT answer FROM requests WHERE request_id = $1 AND method IN ('CommitSession', 'MergeSession')");
+    NX_ASSIGN_OR_RETURN(Rows rows, pool_.Read(find.Text(request_id)));
+    if (rows.size() == 0) return std::nullopt;
+    return ToCommitted({CommitOutcome::kRepeated, rows.Texts(0, 0), {}});
+  }
+
+  absl::StatusOr<Session> Update(absl::string_view accession_id, const SessionUpdate& update,
+                                 const Change& change) override {
+    std::string project;
+    Mutation mutation{.method = "UpdateSession", .change = change};
+    mutation.first = {Lock(accession_id)};
+    mutation.then = [&](const std::vector<Rows>& rows, Mutation& self) -> More {
+      NX_ASSIGN_OR_RETURN(const Session old, Locked(rows[0], accession_id, update.etag));
+      project = old.project;
+      NX_RETURN_IF_ERROR(CheckChangeable(old));
+      Session now = old;
+      if (update.label) now.label = *update.label;
+      if (update.subject) now.subject = *update.subject;
+      if (update.folder) now.folder = *update.folder;
+      if (update.session_date) now.session_date = *update.session_date;
+      if (update.fields) now.fields = *update.fields;
+      NX_RETURN_IF_ERROR(CheckSession(now));
+      self.project = old.project;
+      self.action = "SESSION_UPDATE";
+      self.object = old.accession_id;
+      return UpdateStatements(old, now, rows[0].Text(0, kSessionColumnCount), update, change);
+    };
+    const absl::Status status = Apply(pool_, std::move(mutation)).status();
+    if (Violates(status, "sessions_label")) return LabelTaken(project, update.label.value_or(""));
+    NX_RETURN_IF_ERROR(status);
+    return Read(accession_id);
+  }
+
+  absl::StatusOr<Session> SetStatus(absl::string_view accession_id, SessionStatus status,
+                                    absl::string_view etag, const Change& change) override {
+    Session old;
+    Mutation mutation{.method = "SetSessionStatus", .change = change};
+    mutation.first = {Lock(accession_id)};
+    mutation.then = [&](const std::vector<Rows>& rows, Mutation& self) -> More {
+      NX_ASSIGN_OR_RETURN(old, Locked(rows[0], accession_id, etag));
+      if (old.status == status) return std::vector<Statement>();
+      self.project = old.project;
+      self.action = absl::StrCat("SESSION_", status == SessionStatus::kDeleted ? "DELETE" : ToText(status));
+      self.object = old.accession_id;
+      Statement set(
+          "UPDATE sessions SET status = $3, version = version + 1, update_time = now() WHERE project_id = $1 "
+          "AND session_id = $2");
+      set.Text(old.project).Text(old.accession_id).Text(ToText(status));
+      return std::vector<Statement>{std::move(set),
+                                    InsertHistory(old.project, old.accession_id, "STATUS",
+                                                  rows[0].Text(0, kSessionColumnCount), change)};
+    };
+    const absl::Status result = Apply(pool_, std::move(mutation)).status();
+    if (Violates(result, "sessions_label")) return LabelTaken(old.project, old.label);
+    NX_RETURN_IF_ERROR(result);
+    return Read(accession_id);
+  }
+
+ private:
+  static Statement Lock(absl::string_view accession_id) {
+    Statement lock(absl::StrCat("SELECT ", kSessionColumns, ", to_jsonb(s) FROM ", kSessionTables,
+                                " WHERE s.session_id = $1 FOR UPDATE OF s"));
+    return std::move(lock.Text(accession_id));
+  }
+
+  static Statement NextFileNumber(absl::string_view accession_id) {
+    Statement next(
+        "SELECT coalesce(max(f.file_no), 0) + 1 FROM sessions s JOIN files f USING (project_id, session_id) "
+        "WHERE s.session_id = $1");
+    return std::move(next.Text(accession_id));
+  }
+
+  static absl::StatusOr<Session> Locked(const Rows& rows, absl::string_view accession_id,
+                                        absl::string_view etag) {
+    if (rows.size() == 0) return SessionNotFound(accession_id);
+    Session session = ToSession(rows, 0);
+    if (!etag.empty() && session.etag != etag) {
+      return Error(absl::StatusCode::kAborted, "ETAG_MISMATCH",
+                   absl::StrCat("session ", accession_id, " was changed meanwhile; read it and try again"),
+                   {{"session", std::string(accession_id)}});
+    }
+    return session;
+  }
+
+  static absl::Status CheckChangeable(const Session& session) {
+    const ErrorMetadata metadata = {{"session", session.accession_id}};
+    if (session.status == SessionStatus::kLocked) {
+      return FailedPrecondition("SESSION_LOCKED",
+                                absl::StrCat("session ", session.accession_id, " is locked; unlock it first"),
+                                metadata);
+    }
+    if (session.status == SessionStatus::kDeleted) {
+      return FailedPrecondition(
+          "SESSION_DELETED", absl::StrCat("session ", session.accession_id, " is deleted; restore it first"),
+          metadata);
+    }
+    return absl::OkStatus();
+  }
+
+  static std::vector<Statement> CommitStatements(const Session& session, const NewSession& added,
+                                                 const Change& change) {
+    const std::string& project = session.project;
+    const std::string& id = session.accession_id;
+    std::vector<Statement> all;
+    Statement subject(
+        "UPDATE subjects SET status = 'ACTIVE' WHERE project_id = $1 AND subject_id = $2 AND status = "
+        "'RESERVED'");
+    all.push_back(std::move(subject.Text(project).Text(session.subject_id)));
+    all.push_back(InsertSession(session));
+    if (!added.document.Reveal().empty()) all.push_back(InsertDocument(project, id, 1, added.document));
+    if (!added.scans.empty()) all.push_back(UpsertScans(project, id, added.scans));
+    if (!added.resources.empty()) all.push_back(UpsertResources(project, id, added.resources));
+    Append(all, InsertFiles(project, id, 1, added.files));
+    Append(all, CountFiles(project, id));
+    all.push_back(InsertHistory(project, id, "CREATE", "", change));
+    return all;
+  }
+
+  static std::vector<Statement> MergeStatements(const Session& session, const std::string& old_row,
+                                                int64_t first_number, const SessionAddition& addition,
+                                                const Change& change) {
+    const std::string& project = session.project;
+    const std::string& id = session.accession_id;
+    int64_t version = 0;
+    (void)absl::SimpleAtoi(session.etag, &version);
+    std::vector<Statement> all;
+    if (!addition.removed_paths.empty()) {
+      Statement remove("DELETE FROM files WHERE project_id = $1 AND session_id = $2 AND path = ANY($3)");
+      all.push_back(std::move(remove.Text(project).Text(id).TextArray(addition.removed_paths)));
+    }
+    if (!addition.scans.empty()) all.push_back(UpsertScans(project, id, addition.scans));
+    if (!addition.resources.empty()) all.push_back(UpsertResources(project, id, addition.resources));
+    Append(all, InsertFiles(project, id, first_number, addition.files));
+    Append(all, CountFiles(project, id));
+    Statement bump(
+        "UPDATE sessions SET version = version + 1, update_time = now() WHERE project_id = $1 AND session_id "
+        "= $2");
+    all.push_back(std::move(bump.Text(project).Text(id)));
+    if (!addition.document.Reveal().empty())
+      all.push_back(InsertDocument(project, id, version + 1, addition.document));
+    all.push_back(InsertHistory(project, id, "MERGE", old_row, change));
+    return all;
+  }
+
+  std::vector<Statement> UpdateStatements(const Session& old, const Session& now, const std::string& old_row,
+                                          const SessionUpdate& update, const Change& change) const {
+    int64_t version = 0;
+    (void)absl::SimpleAtoi(old.etag, &version);
+    std::vector<Statement> all;
+    if (now.subject != old.subject) {
+      Statement show(
+          "UPDATE subjects SET status = 'ACTIVE' WHERE project_id = $1 AND subject_id = subject_for($2, $1, "
+          "$3, 'ACTIVE')");
+      all.push_back(std::move(show.Text(old.project).Text(site_id_).Text(now.subject)));
+    }
+    Statement set(
+        "UPDATE sessions s SET label = $3, subject_id = u.subject_id, folder = $5, session_date = $6, fields "
+        "= $7, "
+        "version = version + 1, update_time = now() FROM subjects u WHERE s.project_id = $1 AND s.session_id "
+        "= $2 AND "
+        "u.project_id = $1 AND lower(u.label) = lower($4)");
+    set.Text(old.project).Text(old.accession_id).Text(now.label).Text(now.subject).Text(now.folder);
+    all.push_back(std::move(set.TextOrNull(now.session_date).Text(JsonObject(now.fields))));
+    if (update.document)
+      all.push_back(InsertDocument(old.project, old.accession_id, version + 1, *update.document));
+    all.push_back(InsertHistory(old.project, old.accession_id, "UPDATE", old_row, change));
+    return all;
+  }
+
+  absl::StatusOr<Session> Read(absl::string_view accession_id) {
+    Statement select(
+        absl::StrCat("SELECT ", kSessionColumns, " FROM ", kSessionTables, " WHERE s.session_id = $1"));
+    NX_ASSIGN_OR_RETURN(Rows rows, pool_.Read(select.Text(accession_id)));
+    if (rows.size() == 0) return SessionNotFound(accession_id);
+    return ToSession(rows, 0);
+  }
+
+  absl::Status LabelTaken(absl::string_view project, absl::string_view label) {
+    Statement find(
+        "SELECT session_id FROM sessions WHERE project_id = $1 AND lower(label) = lower($2) AND status <> "
+        "'DELETED'");
+    NX_ASSIGN_OR_RETURN(Rows rows, pool_.Read(find.Text(project).Text(label)));
+    if (rows.size() == 0)
+      return Error(absl::StatusCode::kAborted, "TRANSACTION_CONFLICT",
+                   "the label was taken for a moment; try again");
+    const std::string existing = rows.Text(0, 0);
+    return Error(absl::StatusCode::kAlreadyExists, "SESSION_EXISTS",
+                 absl::StrCat("project ", project, " has a session of this label, ", existing,
+                              ": merge into it, or choose another label"),
+                 {{"project", std::string(project)}, {"session", existing}});
+  }
+
+  Pool& pool_;
+  const std::string site_id_;
+};
+
+}  // namespace
+
+std::unique_ptr<SessionStore> NewPostgresSessionStore(Pool& pool, const std::string& site_id) {
+  return std::make_unique<PostgresSessionStore>(pool, site_id);
+}
+
+}  // namespace narthex::metadata

@@ -1,0 +1,53 @@
+// How sessions and what belongs to them are written to and read from rows. Used by postgres_sessions*.cc
+// only.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/strings/string_view.h"
+
+#include "storage/metadata/connection.h"
+#include "storage/metadata/records.h"
+
+namespace narthex::metadata {
+
+// Columns over `sessions s JOIN subjects u`.
+extern const char kSessionColumns[];
+extern const char kSessionTables[];
+inline constexpr int kSessionColumnCount = 25;
+Session ToSession(const Rows& rows, int row);
+
+extern const char kScanColumns[];
+Scan ToScan(const Rows& rows, int row);
+extern const char kResourceColumns[];
+Resource ToResource(const Rows& rows, int row);
+extern const char kFileColumns[];
+File ToFile(const Rows& rows, int row);
+
+// A session's row, version 1. Status is QUARANTINE if asked for or if the project says so.
+Statement InsertSession(const Session& session);
+// Inserts rows or replaces all but the counters of those that are there. One statement however many rows.
+Statement UpsertScans(absl::string_view project, absl::string_view session_id,
+                      const std::vector<Scan>& scans);
+Statement UpsertResources(absl::string_view project, absl::string_view session_id,
+                          const std::vector<Resource>& resources);
+// Statements of at most some ten thousand rows each. Numbers go on from `first_number`.
+std::vector<Statement> InsertFiles(absl::string_view project, absl::string_view session_id,
+                                   int64_t first_number, const std::vector<File>& files);
+// Counts a session's files into its scans, resources and itself.
+std::vector<Statement> CountFiles(absl::string_view project, absl::string_view session_id);
+// Version `version` of the XML.
+Statement InsertDocument(absl::string_view project, absl::string_view session_id, int64_t version,
+                         const Phi<std::string>& document);
+// The history row of the version that the session's row has now. `old_row`: jsonb text, "" for none.
+Statement InsertHistory(absl::string_view project, absl::string_view session_id, absl::string_view action,
+                        absl::string_view old_row, const Change& change);
+
+// INVALID_ARGUMENT (SESSION_INVALID): what the columns cannot hold. Says which field, never its value.
+absl::Status CheckSession(const Session& session);
+absl::Status CheckContents(const std::vector<Scan>& scans, const std::vector<Resource>& resources,
+                           const std::vector<File>& files);
+
+}  // namespace narthex::metadata
