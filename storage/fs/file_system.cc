@@ -117,10 +117,10 @@ absl::StatusOr<bool> Exists(FileSystem& files, absl::string_view path) {
 
 absl::Status MakeDirectoriesDurably(FileSystem& files, absl::string_view path) {
   NX_ASSIGN_OR_RETURN(const bool exists, Exists(files, path));
-  if (exists) return files.MakeDirectories(path);  // checks that it is a directory
   const std::string parent = ParentPath(path);
-  if (parent != path && parent != ".") NX_RETURN_IF_ERROR(MakeDirectoriesDurably(files, parent));
+  if (!exists && parent != path && parent != ".") NX_RETURN_IF_ERROR(MakeDirectoriesDurably(files, parent));
   NX_RETURN_IF_ERROR(files.MakeDirectories(path));
+  // Also if it was there: who made it may have failed, or died, before this.
   return files.SyncDirectory(parent);
 }
 

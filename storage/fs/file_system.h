@@ -156,7 +156,7 @@ std::string BaseName(absl::string_view path);
 // Whether there is something at `path`. Errors other than NOT_FOUND are passed on.
 absl::StatusOr<bool> Exists(FileSystem& files, absl::string_view path);
 
-// MakeDirectories, and the new names are durable when it returns.
+// MakeDirectories, and the names are durable when it returns. Costs a sync also if `path` exists.
 absl::Status MakeDirectoriesDurably(FileSystem& files, absl::string_view path);
 
 // The whole file. RESOURCE_EXHAUSTED (FILE_TOO_LARGE): it is larger than `max_bytes`.

@@ -70,7 +70,7 @@ StagingStore::Options SmallOptions() {
           .writer_threads = 0};
 }
 
-// Checks a session after a restart against what happened before; `sure`: also that nothing else is missing.
+// Checks a session after a restart against what happened before.
 void CheckRecovered(fs::FileSystem& files, const Outcome& outcome, const std::string& context) {
   SCOPED_TRACE(context);
   auto store = OpenStore(files, SmallOptions());
@@ -224,7 +224,9 @@ TEST_P(FaultTest, EveryCallFailsOnce) {
 TEST(SyncFailureTest, UnsyncedObjectsFailAndTheLogGoesOnInANewSegment) {
   auto memory = fs::NewInMemory();
   fs::FaultInjector faults(*memory);
-  auto store = OpenStore(faults, SmallOptions());
+  StagingStore::Options options = SmallOptions();
+  options.segment_max_bytes = 64 << 20;
+  auto store = OpenStore(faults, options);
   auto log = *store->OpenSession(kSession);
   auto first = Put(*log, BytesOf(0), "0");
   ASSERT_TRUE(log->Sync(first->position).ok());
@@ -256,7 +258,6 @@ TEST(SyncFailureTest, UnsyncedObjectsFailAndTheLogGoesOnInANewSegment) {
   EXPECT_EQ(ScanAll(*store, kSession).size(), 3u);
 }
 
-// A file whose n-th sync says OK to nothing: used to see that nothing rewrites a block that was synced.
 TEST(SyncTest, NeverRewritesSyncedBlocks) {
   auto memory = fs::NewInMemory();
   auto store = OpenStore(*memory, SmallOptions());

@@ -129,8 +129,10 @@ bool IsSessionId(absl::string_view id) {
   });
 }
 
+uint8_t ShardOf(absl::string_view id) { return static_cast<uint8_t>(Crc32c(id)); }
+
 std::string SessionPath(absl::string_view root, absl::string_view id) {
-  return fs::JoinPath(root, absl::StrFormat("%02x/%s", Crc32c(id) & 0xff, id));
+  return fs::JoinPath(root, absl::StrFormat("%02x/%s", ShardOf(id), id));
 }
 
 std::string SegmentPath(absl::string_view session_path, uint32_t segment) {

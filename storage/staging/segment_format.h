@@ -60,7 +60,10 @@ std::optional<RecordHead> DecodeHead(absl::string_view bytes);
 // Whether `id` may name a session: [a-z0-9], 1 to 64.
 bool IsSessionId(absl::string_view id);
 
-// "<root>/<two hex digits of the CRC-32C of id>/<id>"
+// Sessions are spread over 256 folders: the low byte of the CRC-32C of `id`.
+uint8_t ShardOf(absl::string_view id);
+
+// "<root>/<ShardOf(id) in two hex digits>/<id>"
 std::string SessionPath(absl::string_view root, absl::string_view id);
 
 // "<session path>/<six digits>.seg"

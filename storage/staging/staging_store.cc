@@ -163,9 +163,11 @@ class SegmentStore : public StagingStore {
 
   absl::StatusOr<std::shared_ptr<SegmentLog>> NewLog(const std::string& id, const LogState* state) {
     const std::string path = SessionPath(core_->options.directory, id);
-    const std::string shard = fs::ParentPath(path);
-    NX_ASSIGN_OR_RETURN(const bool has_shard, fs::Exists(files_, shard));
-    if (!has_shard) NX_RETURN_IF_ERROR(fs::MakeDirectoriesDurably(files_, shard));
+    std::atomic<bool>& shard_durable = core_->shard_durable[ShardOf(id)];
+    if (!shard_durable) {
+      NX_RETURN_IF_ERROR(fs::MakeDirectoriesDurably(files_, fs::ParentPath(path)));
+      shard_durable = true;
+    }
     NX_RETURN_IF_ERROR(files_.MakeDirectories(path));
     uint32_t next_segment = 0;
     uint64_t size_bytes = 0;

@@ -2,6 +2,7 @@
 // storage/staging.
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <cstdint>
 #include <deque>
@@ -102,6 +103,8 @@ struct StoreCore {
   FreeSpace free_space;
   FileCache file_cache;
   std::atomic<uint64_t> next_log{1};
+  std::array<std::atomic<bool>, 256> shard_durable =
+      {};  // folders of sessions whose name this process synced
 
   absl::Mutex mutex;
   struct Entry {
