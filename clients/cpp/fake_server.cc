@@ -323,6 +323,17 @@ grpc::Status FakeServer::Archive::DownloadSession(grpc::ServerContext* context,
   return grpc::Status::OK;
 }
 
+grpc::Status FakeServer::Archive::ReadFile(grpc::ServerContext* context, const v1::ReadFileRequest* request,
+                                           grpc::ServerWriter<v1::ReadFileResponse>* writer) {
+  absl::MutexLock lock(&state_.mutex);
+  State::SessionRow* row = Find(request->session());
+  if (row == nullptr) return NoSuch("SESSION_NOT_FOUND", request->session());
+  v1::ReadFileResponse response;
+  response.set_data(row->files[request->path()].substr(request->offset()));
+  writer->Write(response);
+  return grpc::Status::OK;
+}
+
 grpc::Status FakeServer::Projects::CreateProject(grpc::ServerContext* context,
                                                  const v1::CreateProjectRequest* request,
                                                  v1::Project* response) {

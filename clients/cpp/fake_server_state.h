@@ -121,6 +121,8 @@ class FakeServer::Archive final : public v1::ArchiveService::Service {
                          v1::ListFilesResponse* response) override;
   grpc::Status DownloadSession(grpc::ServerContext* context, const v1::DownloadSessionRequest* request,
                                grpc::ServerWriter<v1::DownloadSessionResponse>* writer) override;
+  grpc::Status ReadFile(grpc::ServerContext* context, const v1::ReadFileRequest* request,
+                        grpc::ServerWriter<v1::ReadFileResponse>* writer) override;
 
  private:
   State::SessionRow* Find(const std::string& name) ABSL_EXCLUSIVE_LOCKS_REQUIRED(state_.mutex);

@@ -1,0 +1,265 @@
+#include "clients/cpp/download.h"
+
+#include <algorithm>
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <utility>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/container/flat_hash_set.h"
+#include "absl/strings/escaping.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "absl/time/clock.h"
+
+#include "base/digest.h"
+#include "base/limits.h"
+#include "base/status.h"
+#include "clients/cpp/file_sink.h"
+#include "clients/cpp/open_file.h"
+
+namespace narthex::client {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr size_t kPathMaxBytes = 4096;
+// Of one request's skip_paths; more are received and thrown away.
+constexpr size_t kSkipMaxBytes = 3 << 20;
+constexpr size_t kReadBytes = 1 << 20;
+
+bool HasContent(const std::string& path, const v1::File& file) {
+  if (file.sha256().empty()) return false;
+  std::error_code error;
+  if (fs::file_size(path, error) != static_cast<uintmax_t>(file.size_bytes()) || error) return false;
+  auto local = OpenFile::Open(path, kReadBytes);
+  if (!local.ok()) return false;
+  CryptoHasher hasher = CryptoHasher::Sha256();
+  std::string buffer;
+  for (int64_t offset = 0; offset < file.size_bytes();) {
+    buffer.resize(std::min<size_t>(kReadBytes, static_cast<size_t>(file.size_bytes() - offset)));
+    if (!local->Read(offset, absl::MakeSpan(buffer.data(), buffer.size())).ok()) return false;
+    hasher.Update(buffer);
+    offset += static_cast<int64_t>(buffer.size());
+  }
+  return absl::BytesToHexString(hasher.Finish()) == file.sha256();
+}
+
+// One run of DownloadSession.
+class Download {
+ public:
+  Download(Connection& connection, const DownloadOptions& options)
+      : connection_(connection), options_(options), hasher_(CryptoHasher::Sha256()) {}
+
+  absl::StatusOr<DownloadReport> Run();
+
+ private:
+  bool zip() const { return absl::EndsWithIgnoreCase(options_.destination, ".zip"); }
+  absl::Status ListAll();
+  absl::Status ListOne(const std::string& scan);
+  void FindPresent();
+  absl::Status ReceiveRest();
+  absl::Status ReceiveStream();
+  absl::Status ReceiveRestOfFile();
+  absl::Status Begin(const v1::File& file);
+  absl::Status Take(absl::string_view data);
+  absl::Status End();
+  void Report() {
+    if (options_.on_progress) options_.on_progress(progress_);
+  }
+
+  Connection& connection_;
+  const DownloadOptions& options_;
+  std::vector<v1::File> listed_;
+  absl::flat_hash_set<std::string> done_;
+  std::unique_ptr<FileSink> sink_;
+  // The file that is being received; unset between files and while a file that is there is thrown away.
+  std::optional<v1::File> current_;
+  int64_t current_bytes_ = 0;
+  CryptoHasher hasher_;
+  DownloadProgress progress_;
+  DownloadReport report_;
+};
+
+absl::StatusOr<DownloadReport> Download::Run() {
+  NX_RETURN_IF_ERROR(ListAll());
+  if (zip()) {
+    NX_ASSIGN_OR_RETURN(sink_, NewZipSink(options_.destination));
+  } else {
+    std::error_code error;
+    fs::create_directories(options_.destination, error);
+    if (error) {
+      return absl::UnknownError(
+          absl::StrCat("cannot make the folder ", options_.destination, ": ", error.message()));
+    }
+    sink_ = NewFolderSink(options_.destination);
+    FindPresent();
+  }
+  Report();
+  if (done_.size() < listed_.size()) NX_RETURN_IF_ERROR(ReceiveRest());
+  NX_RETURN_IF_ERROR(sink_->Finish(report_.damaged.empty()));
+  Report();
+  return report_;
+}
+
+absl::Status Download::ListAll() {
+  if (options_.scans.empty()) return ListOne("");
+  for (const std::string& scan : options_.scans) NX_RETURN_IF_ERROR(ListOne(scan));
+  return absl::OkStatus();
+}
+
+absl::Status Download::ListOne(const std::string& scan) {
+  v1::ListFilesRequest request;
+  request.set_session(options_.session);
+  request.set_scan(scan);
+  request.set_page_size(limits::kPageSizeMax);
+  do {
+    NX_ASSIGN_OR_RETURN(
+        v1::ListFilesResponse page,
+        connection_.Call(connection_.archive(), &v1::ArchiveService::StubInterface::ListFiles, request));
+    for (v1::File& file : *page.mutable_files()) {
+      if (!IsSafeRelativePath(file.path())) {
+        return absl::InvalidArgumentError(
+            "the server names a file outside the destination; nothing was written");
+      }
+      progress_.total_bytes += file.size_bytes();
+      listed_.push_back(std::move(file));
+    }
+    request.set_page_token(page.next_page_token());
+  } while (!request.page_token().empty());
+  progress_.file_count = static_cast<int64_t>(listed_.size());
+  return absl::OkStatus();
+}
+
+void Download::FindPresent() {
+  for (const v1::File& file : listed_) {
+    if (!HasContent(absl::StrCat(options_.destination, "/", file.path()), file)) continue;
+    done_.insert(file.path());
+    ++report_.skipped_count;
+    ++progress_.done_count;
+    progress_.done_bytes += file.size_bytes();
+  }
+}
+
+absl::Status Download::ReceiveRest() {
+  int attempt = 0;
+  while (true) {
+    const int64_t before = progress_.done_bytes;
+    absl::Status status = current_ ? ReceiveRestOfFile() : ReceiveStream();
+    if (status.ok() && !current_) {
+      if (done_.size() >= listed_.size()) return absl::OkStatus();
+      status = absl::UnavailableError("the server sent fewer files than it lists; try again");
+    }
+    if (status.ok()) continue;
+    attempt = progress_.done_bytes > before ? 1 : attempt + 1;
+    if (!IsTransient(status) || attempt > options_.max_reconnects) return status;
+    absl::SleepFor(connection_.Backoff(attempt));
+  }
+}
+
+absl::Status Download::ReceiveStream() {
+  v1::DownloadSessionRequest request;
+  request.set_session(options_.session);
+  for (const std::string& scan : options_.scans) request.add_scans(scan);
+  size_t bytes = 0;
+  for (const std::string& path : done_) {
+    bytes += path.size() + 4;
+    if (bytes > kSkipMaxBytes) break;
+    request.add_skip_paths(path);
+  }
+  auto context = connection_.NewContext();
+  auto reader = connection_.archive().DownloadSession(context.get(), request);
+  v1::DownloadSessionResponse response;
+  absl::Status local;
+  while (local.ok() && reader->Read(&response)) {
+    if (response.has_file()) {
+      local = End();
+      if (local.ok()) local = Begin(response.file());
+    }
+    if (local.ok()) local = Take(response.data());
+  }
+  if (!local.ok()) context->TryCancel();
+  const absl::Status remote = FromGrpcStatus(reader->Finish());
+  NX_RETURN_IF_ERROR(local);
+  NX_RETURN_IF_ERROR(remote);
+  return End();
+}
+
+// After a break in the middle of a file: its remaining bytes.
+absl::Status Download::ReceiveRestOfFile() {
+  v1::ReadFileRequest request;
+  request.set_session(options_.session);
+  request.set_path(current_->path());
+  request.set_offset(current_bytes_);
+  auto context = connection_.NewContext();
+  auto reader = connection_.archive().ReadFile(context.get(), request);
+  v1::ReadFileResponse response;
+  absl::Status local;
+  while (local.ok() && reader->Read(&response)) local = Take(response.data());
+  if (!local.ok()) context->TryCancel();
+  const absl::Status remote = FromGrpcStatus(reader->Finish());
+  NX_RETURN_IF_ERROR(local);
+  NX_RETURN_IF_ERROR(remote);
+  return End();
+}
+
+absl::Status Download::Begin(const v1::File& file) {
+  if (!IsSafeRelativePath(file.path())) {
+    return absl::InvalidArgumentError("the server sends a file outside the destination; it was not written");
+  }
+  if (done_.contains(file.path())) return absl::OkStatus();
+  NX_RETURN_IF_ERROR(sink_->Begin(file));
+  current_ = file;
+  current_bytes_ = 0;
+  hasher_ = CryptoHasher::Sha256();
+  return absl::OkStatus();
+}
+
+absl::Status Download::Take(absl::string_view data) {
+  if (!current_ || data.empty()) return absl::OkStatus();
+  current_bytes_ += static_cast<int64_t>(data.size());
+  if (current_bytes_ > current_->size_bytes()) return absl::OkStatus();  // End finds the wrong size.
+  if (options_.verify) hasher_.Update(data);
+  progress_.done_bytes += static_cast<int64_t>(data.size());
+  NX_RETURN_IF_ERROR(sink_->Write(data));
+  Report();
+  return absl::OkStatus();
+}
+
+absl::Status Download::End() {
+  if (!current_) return absl::OkStatus();
+  const v1::File file = *std::exchange(current_, std::nullopt);
+  const bool right_size = current_bytes_ == file.size_bytes();
+  const bool right_bytes =
+      !options_.verify || file.sha256().empty() || absl::BytesToHexString(hasher_.Finish()) == file.sha256();
+  done_.insert(file.path());
+  ++progress_.done_count;
+  if (!right_size || !right_bytes) {
+    report_.damaged.push_back(file.path());
+    return sink_->Drop();
+  }
+  ++report_.file_count;
+  report_.size_bytes += file.size_bytes();
+  return sink_->Keep();
+}
+
+}  // namespace
+
+bool IsSafeRelativePath(absl::string_view path) {
+  if (path.empty() || path.size() > kPathMaxBytes) return false;
+  for (char c : path) {
+    if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f || c == '\\') return false;
+  }
+  for (absl::string_view part : absl::StrSplit(path, '/')) {
+    if (part.empty() || part == "." || part == ".." || part.size() > 255) return false;
+  }
+  return true;
+}
+
+absl::StatusOr<DownloadReport> DownloadSession(Connection& connection, const DownloadOptions& options) {
+  return Download(connection, options).Run();
+}
+
+}  // namespace narthex::client
