@@ -7,6 +7,7 @@
 #include <cerrno>
 #include <map>
 #include <set>
+#include <system_error>
 #include <thread>
 #include <utility>
 
@@ -97,7 +98,8 @@ class Gateway::Impl {
   AssociationEnvironment environment_;
   UniqueFd wake_;
   std::thread acceptor_;
-  absl::Mutex stop_mutex_;  // one Stop at a time
+  absl::Mutex stop_mutex_;       // one Stop at a time
+  absl::Mutex receivers_mutex_;  // one SetReceivers at a time
 
   mutable absl::Mutex mutex_;
   std::shared_ptr<const ReceiverTable> table_ ABSL_GUARDED_BY(mutex_);
@@ -108,6 +110,7 @@ class Gateway::Impl {
 };
 
 absl::Status Gateway::Impl::SetReceivers(std::vector<ReceiverConfig> receivers) {
+  absl::MutexLock one_at_a_time(&receivers_mutex_);
   NX_RETURN_IF_ERROR(CheckReceivers(receivers));
   Listeners wanted;
   {
@@ -184,8 +187,13 @@ void Gateway::Impl::StartAssociation(UniqueFd fd, uint16_t port) {
   Connection& connection = connections_[id];
   connection.association =
       std::make_unique<Association>(Socket(std::move(fd)), port, over_limit, environment_);
-  connection.thread =
-      std::thread([this, id, association = connection.association.get()] { Serve(id, association); });
+  Association* association = connection.association.get();
+  try {
+    connection.thread = std::thread([this, id, association] { Serve(id, association); });
+  } catch (const std::system_error& error) {
+    Log(LogLevel::kError, "dicom association gets no thread", {{"error", error.what()}});
+    connections_.erase(id);
+  }
 }
 
 void Gateway::Impl::Serve(int64_t id, Association* association) {

@@ -1,0 +1,133 @@
+// narthex-gateway: the DICOM gateway alone, for a scanner network, in front of a narthexd elsewhere.
+
+#include <unistd.h>
+
+#include <csignal>
+#include <cstdio>
+#include <fstream>
+#include <iostream>
+#include <sstream>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/str_cat.h"
+
+#include "CLI/CLI.hpp"
+#include "base/error.h"
+#include "base/log.h"
+#include "base/status.h"
+#include "clients/cpp/connection.h"
+#include "server/gateway/gateway.h"
+
+namespace narthex::gateway {
+namespace {
+
+constexpr int kExitUsage = 64;
+constexpr int kExitInternal = 70;
+constexpr int kExitConfiguration = 78;
+
+struct Flags {
+  std::string server = "127.0.0.1:8443";
+  std::string token_file;
+  std::string tls_ca;
+  std::string dicom_listen = "127.0.0.1:8104";
+  std::string ready_file;
+  ReceiverConfig receiver;
+  std::string project;
+};
+
+void Declare(Flags& flags, CLI::App& app) {
+  app.add_option("--server", flags.server, "address of narthexd")
+      ->envname("NARTHEX_SERVER")
+      ->capture_default_str();
+  app.add_option("--token-file", flags.token_file, "file that holds the bearer token (else NARTHEX_TOKEN)");
+  app.add_option("--tls-ca", flags.tls_ca,
+                 "speak TLS to narthexd; PEM file of the roots that sign its certificate");
+  app.add_option("--dicom-listen", flags.dicom_listen, "ADDRESS:PORT; port 0 picks a free one")
+      ->capture_default_str();
+  app.add_option("--ae-title", flags.receiver.ae_title, "the AE title that callers must call")
+      ->capture_default_str();
+  app.add_option("--allow-caller", flags.receiver.allowed_callers,
+                 "AE, ADDRESS[/BITS] or AE@ADDRESS[/BITS]; may be repeated; without it everybody may send");
+  app.add_option("--project", flags.project, "the project that everything goes to (else found by routing)");
+  app.add_option("--ready-file", flags.ready_file, "written, by rename, once the gateway serves");
+}
+
+absl::StatusOr<std::string> ReadToken(const Flags& flags) {
+  if (flags.token_file.empty()) {
+    const char* token = std::getenv("NARTHEX_TOKEN");
+    return std::string(token == nullptr ? "" : token);
+  }
+  std::ifstream file(flags.token_file);
+  std::ostringstream text;
+  if (!file || !(text << file.rdbuf())) {
+    return InvalidArgument("INVALID_FIELD",
+                           absl::StrCat("the token file ", flags.token_file, " cannot be read"),
+                           {{"field", "token_file"}});
+  }
+  return std::string(absl::StripAsciiWhitespace(text.str()));
+}
+
+absl::Status WriteReadyFile(const std::string& path, const Gateway& gateway) {
+  if (path.empty()) return absl::OkStatus();
+  const std::string next = absl::StrCat(path, ".next");
+  std::ofstream file(next, std::ios::trunc);
+  file << "{\"dicom\": \"" << gateway.address() << "\", \"pid\": " << getpid() << "}\n";
+  file.close();
+  if (file && std::rename(next.c_str(), path.c_str()) == 0) return absl::OkStatus();
+  return InvalidArgument("INVALID_FIELD", absl::StrCat("the ready file ", path, " cannot be written"),
+                         {{"field", "ready_file"}});
+}
+
+absl::Status Serve(const Flags& flags, const sigset_t& signals) {
+  GatewayOptions options;
+  NX_ASSIGN_OR_RETURN(options.listen, ParseListenAddress(flags.dicom_listen));
+  options.receivers = {flags.receiver};
+  options.receivers[0].destination.set_project(flags.project);
+
+  client::ConnectionOptions connecting;
+  connecting.address = flags.server;
+  NX_ASSIGN_OR_RETURN(connecting.token, ReadToken(flags));
+  if (!flags.tls_ca.empty()) connecting.tls = client::TlsOptions{.root_certificates_path = flags.tls_ca};
+  NX_ASSIGN_OR_RETURN(auto connection, client::Connection::Open(std::move(connecting)));
+  NX_ASSIGN_OR_RETURN(auto gateway, Gateway::Start(std::move(options), connection));
+  NX_RETURN_IF_ERROR(WriteReadyFile(flags.ready_file, *gateway));
+  Log(LogLevel::kInfo, "gateway serves",
+      {{"dicom", gateway->address()}, {"ae_title", flags.receiver.ae_title}, {"server", flags.server}});
+  int signal = 0;
+  sigwait(&signals, &signal);
+  Log(LogLevel::kInfo, "gateway is stopping", {{"signal", signal}});
+  gateway->Stop();
+  return absl::OkStatus();
+}
+
+int Main(int argc, char** argv) {
+  Flags flags;
+  CLI::App app("Receives DICOM images (C-STORE) and uploads them to a Narthex server.", "narthex-gateway");
+  Declare(flags, app);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? 0 : kExitUsage;
+  }
+  // Before any thread starts, so that all of them leave these signals to sigwait.
+  sigset_t signals;
+  sigemptyset(&signals);
+  sigaddset(&signals, SIGTERM);
+  sigaddset(&signals, SIGINT);
+  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+
+  const absl::Status status = Serve(flags, signals);
+  FlushLog();
+  if (status.ok()) return 0;
+  std::cerr << "narthex-gateway: " << status.message() << "\n";
+  const bool internal = absl::IsInternal(status) || absl::IsUnknown(status);
+  return internal ? kExitInternal : kExitConfiguration;
+}
+
+}  // namespace
+}  // namespace narthex::gateway
+
+int main(int argc, char** argv) { return narthex::gateway::Main(argc, argv); }
