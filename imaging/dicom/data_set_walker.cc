@@ -49,7 +49,7 @@ absl::Status DataSetWalker::Walk(absl::string_view* bytes, HeaderFactsBuilder* f
     }
     while (frames_.size() > 1 && offset_ >= frames_.back().end) Pop();
     const Frame& frame = frames_.back();
-    ElementHead head;
+    ScanHead head;
     if (!ReadHead(bytes->data(), bytes->size(), frame.encoding, &head)) break;
     if (++element_count_ > limits::kHeaderMaxElements) {
       step = Fail("HEADER_TOO_LARGE", "the header has more than 1048576 elements; refused");
@@ -75,7 +75,7 @@ absl::Status DataSetWalker::End(size_t left_over, HeaderFactsBuilder* facts) {
   return error_;
 }
 
-DataSetWalker::Step DataSetWalker::OnElement(const ElementHead& head, absl::string_view* bytes) {
+DataSetWalker::Step DataSetWalker::OnElement(const ScanHead& head, absl::string_view* bytes) {
   const Tag tag = head.tag;
   if (tag.group() == 0xfffe) return OnDelimiterInItem(head, bytes);
   Frame& frame = frames_.back();
@@ -93,7 +93,7 @@ DataSetWalker::Step DataSetWalker::OnElement(const ElementHead& head, absl::stri
                                          : OnValue(head, vr, node, bytes);
 }
 
-DataSetWalker::Step DataSetWalker::OnDelimiterInItem(const ElementHead& head, absl::string_view* bytes) {
+DataSetWalker::Step DataSetWalker::OnDelimiterInItem(const ScanHead& head, absl::string_view* bytes) {
   if (head.tag == tags::kItem) return Stop("MALFORMED_HEADER", "an item without a sequence", head.tag);
   // A delimiter ends what has no length. Where there is nothing to end, it is an oddity that harms nobody.
   const bool open = frames_.size() > 1 && frames_.back().undefined_length;
@@ -106,7 +106,7 @@ DataSetWalker::Step DataSetWalker::OnDelimiterInItem(const ElementHead& head, ab
   return Skip(head.size, bytes);
 }
 
-DataSetWalker::Step DataSetWalker::OnUndefinedLength(const ElementHead& head, Vr vr, const Node* node,
+DataSetWalker::Step DataSetWalker::OnUndefinedLength(const ScanHead& head, Vr vr, const Node* node,
                                                      absl::string_view* bytes) {
   const Frame& frame = frames_.back();
   const uint64_t end = frame.end;
@@ -126,7 +126,7 @@ DataSetWalker::Step DataSetWalker::OnUndefinedLength(const ElementHead& head, Vr
   return PushSequence(head, vr, node, end, bytes);
 }
 
-DataSetWalker::Step DataSetWalker::OnValue(const ElementHead& head, Vr vr, const Node* node,
+DataSetWalker::Step DataSetWalker::OnValue(const ScanHead& head, Vr vr, const Node* node,
                                            absl::string_view* bytes) {
   const Frame& frame = frames_.back();
   const bool is_top = frames_.size() == 1;
@@ -168,8 +168,8 @@ DataSetWalker::Step DataSetWalker::OnValue(const ElementHead& head, Vr vr, const
   return Skip(head.size + length, bytes);
 }
 
-DataSetWalker::Step DataSetWalker::PushSequence(const ElementHead& head, Vr vr, const Node* node,
-                                                uint64_t end, absl::string_view* bytes) {
+DataSetWalker::Step DataSetWalker::PushSequence(const ScanHead& head, Vr vr, const Node* node, uint64_t end,
+                                                absl::string_view* bytes) {
   const Frame& frame = frames_.back();
   const bool undefined = head.length == kUndefinedLength;
   if (sequence_depth() >= limits::kSequenceMaxDepth) {
@@ -191,7 +191,7 @@ DataSetWalker::Step DataSetWalker::PushSequence(const ElementHead& head, Vr vr, 
   return Skip(head.size, bytes);
 }
 
-DataSetWalker::Step DataSetWalker::OnItem(const ElementHead& head, absl::string_view* bytes) {
+DataSetWalker::Step DataSetWalker::OnItem(const ScanHead& head, absl::string_view* bytes) {
   Frame& frame = frames_.back();
   if (head.tag == tags::kSequenceDelimitationItem) {
     if (frame.undefined_length) Pop();
@@ -225,7 +225,7 @@ DataSetWalker::Step DataSetWalker::OnItem(const ElementHead& head, absl::string_
   return Skip(head.size, bytes);
 }
 
-DataSetWalker::Step DataSetWalker::OnFragment(const ElementHead& head, absl::string_view* bytes) {
+DataSetWalker::Step DataSetWalker::OnFragment(const ScanHead& head, absl::string_view* bytes) {
   if (head.tag == tags::kSequenceDelimitationItem) {
     Pop();
     return Skip(head.size, bytes);

@@ -73,13 +73,13 @@ class DataSetWalker {
     std::string charset;                                  // kItem: its own SpecificCharacterSet
   };
 
-  Step OnElement(const ElementHead& head, absl::string_view* bytes);
-  Step OnDelimiterInItem(const ElementHead& head, absl::string_view* bytes);
-  Step OnItem(const ElementHead& head, absl::string_view* bytes);
-  Step OnFragment(const ElementHead& head, absl::string_view* bytes);
-  Step OnUndefinedLength(const ElementHead& head, Vr vr, const Node* node, absl::string_view* bytes);
-  Step OnValue(const ElementHead& head, Vr vr, const Node* node, absl::string_view* bytes);
-  Step PushSequence(const ElementHead& head, Vr vr, const Node* node, uint64_t end, absl::string_view* bytes);
+  Step OnElement(const ScanHead& head, absl::string_view* bytes);
+  Step OnDelimiterInItem(const ScanHead& head, absl::string_view* bytes);
+  Step OnItem(const ScanHead& head, absl::string_view* bytes);
+  Step OnFragment(const ScanHead& head, absl::string_view* bytes);
+  Step OnUndefinedLength(const ScanHead& head, Vr vr, const Node* node, absl::string_view* bytes);
+  Step OnValue(const ScanHead& head, Vr vr, const Node* node, absl::string_view* bytes);
+  Step PushSequence(const ScanHead& head, Vr vr, const Node* node, uint64_t end, absl::string_view* bytes);
   Step Skip(uint64_t count, absl::string_view* bytes);
   // Ends the walk: leniently if all UIDs are known, else with an error.
   Step Stop(absl::string_view reason, absl::string_view what, Tag tag);

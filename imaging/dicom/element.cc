@@ -78,8 +78,8 @@ void AppendNumber(const char* p, Vr vr, bool big, std::string* out) {
 // Two capitals are a VR of a newer edition: those have long lengths (PS3.5 section 6.2.2, note). Two other
 // printable characters, such as "??", come from senders that did not know the VR and wrote a short length.
 // Anything else is the length of an implicit element that strayed into an explicit data set.
-ElementHead ReadOddHead(const char* p, Tag tag, bool big) {
-  ElementHead head;
+ScanHead ReadOddHead(const char* p, Tag tag, bool big) {
+  ScanHead head;
   head.tag = tag;
   if (IsUpper(p[4]) && IsUpper(p[5])) {
     head.vr = static_cast<Vr>(LoadLittle<uint16_t>(p + 4));
@@ -99,7 +99,7 @@ bool LooksLikeDataSet(absl::string_view bytes, DataSetEncoding encoding, uint64_
   Tag last;
   uint64_t at = 0;
   for (int i = 0; i < kElementsToCheck && at < bytes.size(); ++i) {
-    ElementHead head;
+    ScanHead head;
     if (!ReadHead(bytes.data() + at, bytes.size() - at, encoding, &head)) return i > 0;
     if (i > 0 && head.tag <= last) return false;
     if (head.tag.group() == 0xfffe || head.tag.group() == 0x0000 || head.tag.group() == 0x0002) return false;
@@ -108,7 +108,7 @@ bool LooksLikeDataSet(absl::string_view bytes, DataSetEncoding encoding, uint64_
     if (head.length == kUndefinedLength) {
       // Nothing but an item or the end can follow. That is enough to believe.
       const bool may_lack_length = !IsExplicit(encoding) || HasLongLength(head.vr);
-      ElementHead next;
+      ScanHead next;
       if (!may_lack_length || at > bytes.size()) return may_lack_length;
       return !ReadHead(bytes.data() + at, bytes.size() - at, encoding, &next) || next.tag.group() == 0xfffe;
     }

@@ -24,7 +24,7 @@ inline bool IsBig(DataSetEncoding encoding) {
   return encoding == DataSetEncoding::kExplicitBig || encoding == DataSetEncoding::kImplicitBig;
 }
 
-struct ElementHead {
+struct ScanHead {
   Tag tag;
   Vr vr = Vr::kUN;        // as encoded; in implicit encoding kUN
   bool vr_known = false;  // an explicit VR of the standard
@@ -52,11 +52,11 @@ inline VrForm FormOfVr(uint8_t first, uint8_t second) {
 }
 
 // Reads the head of an element whose VR is none of the standard's; `p` points to at least 12 bytes.
-ElementHead ReadOddHead(const char* p, Tag tag, bool big);
+ScanHead ReadOddHead(const char* p, Tag tag, bool big);
 
 // Reads the head at `p`, of which `available` bytes can be read. False: more bytes are needed (12 always
 // suffice).
-inline bool ReadHead(const char* p, size_t available, DataSetEncoding encoding, ElementHead* head) {
+inline bool ReadHead(const char* p, size_t available, DataSetEncoding encoding, ScanHead* head) {
   if (available < 8) return false;
   const bool big = IsBig(encoding);
   head->tag = Tag(LoadEither<uint16_t>(p, big), LoadEither<uint16_t>(p + 2, big));

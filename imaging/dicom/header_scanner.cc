@@ -155,7 +155,7 @@ class HeaderScanner::Impl {
       return absl::OkStatus();
     }
     if (bytes->substr(0, 4) == "DICM") Consume(bytes, 4);  // the preamble was cut off, the magic was not
-    ElementHead head;
+    ScanHead head;
     if (!ReadHead(bytes->data(), bytes->size(), DataSetEncoding::kExplicitLittle, &head)) {
       return NotDicom("it is too short");
     }
@@ -178,7 +178,7 @@ class HeaderScanner::Impl {
   std::optional<DataSetEncoding> BareEncoding(absl::string_view bytes) const {
     for (DataSetEncoding encoding : {DataSetEncoding::kExplicitLittle, DataSetEncoding::kImplicitLittle,
                                      DataSetEncoding::kExplicitBig, DataSetEncoding::kImplicitBig}) {
-      ElementHead head;
+      ScanHead head;
       if (!ReadHead(bytes.data(), bytes.size(), encoding, &head)) continue;
       // Every object's first attributes are in group 0008, a directory's in 0004.
       if (head.tag.group() != 0x0008 && head.tag.group() != 0x0004) continue;
@@ -207,7 +207,7 @@ class HeaderScanner::Impl {
       }
       const bool is_explicit =
           FormOfVr(static_cast<uint8_t>((*bytes)[4]), static_cast<uint8_t>((*bytes)[5])) != VrForm::kUnknown;
-      ElementHead head;
+      ScanHead head;
       if (!ReadHead(bytes->data(), bytes->size(),
                     is_explicit ? DataSetEncoding::kExplicitLittle : DataSetEncoding::kImplicitLittle,
                     &head)) {
@@ -270,7 +270,7 @@ class HeaderScanner::Impl {
 
   // What the data set really is, if the transfer syntax lies about it.
   static DataSetEncoding CheckedEncoding(DataSetEncoding declared, absl::string_view bytes, uint64_t left) {
-    ElementHead head;
+    ScanHead head;
     if (declared == DataSetEncoding::kExplicitLittle &&
         ReadHead(bytes.data(), bytes.size(), declared, &head) && head.vr_known &&
         head.tag.group() == 0x0008) {
