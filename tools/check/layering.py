@@ -61,7 +61,7 @@ class Layers:
         if target.split("/")[0] not in self.tops or "/" not in target:
             return None
         allowed = list(self.folders[owner])
-        if name.endswith("_test.cc"):
+        if name.endswith(("_test.cc", "_benchmark.cc", "_fuzzer.cc")):
             allowed += self.also_in_tests
         if self.owner(target) == owner or any(within(target, folder) for folder in allowed):
             return None
