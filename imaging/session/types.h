@@ -128,6 +128,7 @@ class TypeRegistry {
 
  private:
   friend class TypeLoader;
+  friend class TypeFileReader;
   TypeRegistry() = default;
 
   std::vector<std::unique_ptr<AttributeSpec>> attributes_;
