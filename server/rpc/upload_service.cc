@@ -198,7 +198,7 @@ grpc::Status UploadServiceImpl::FindMissing(grpc::ServerContext* context, const 
   });
 }
 
-absl::StatusOr<v1::CommitUploadResponse> UploadServiceImpl::Commit(const auth::Caller& caller,
+absl::StatusOr<v1::CommitUploadResponse> UploadServiceImpl::Commit(const std::string& user,
                                                                    const prearchive::UploadRow& row,
                                                                    uint64_t expected_count,
                                                                    const std::vector<std::string>& manifest,
@@ -209,7 +209,7 @@ absl::StatusOr<v1::CommitUploadResponse> UploadServiceImpl::Commit(const auth::C
   *answer.mutable_upload() = ToProto(committed, progress);
   for (const std::string& session : progress.sessions) {
     const std::string id = request_id.empty() ? "" : absl::StrCat(request_id, "/", session);
-    NX_ASSIGN_OR_RETURN(const std::string operation, with_.build(session, caller.user(), "commit", id));
+    NX_ASSIGN_OR_RETURN(const std::string operation, with_.build(session, user, "commit", id));
     answer.add_build_operations(operation.empty() ? "" : absl::StrCat("operations/", operation));
   }
   return answer;
@@ -220,7 +220,7 @@ grpc::Status UploadServiceImpl::CommitUpload(grpc::ServerContext* context, const
   return with_.gate.Unary(context, response, [&](const auth::Caller& caller) -> absl::StatusOr<v1::CommitUploadResponse> {
     if (request->expected_count() < 0) return InvalidField("expected_count", "negative");
     NX_ASSIGN_OR_RETURN(const auto row, GetOwn(caller, request->name()));
-    return Commit(caller, row, static_cast<uint64_t>(request->expected_count()),
+    return Commit(caller.user(), row, static_cast<uint64_t>(request->expected_count()),
                   {request->manifest().begin(), request->manifest().end()}, request->request_id());
   });
 }
@@ -261,7 +261,7 @@ grpc::Status UploadServiceImpl::ImportArchive(grpc::ServerContext* context,
     }
     NX_RETURN_IF_ERROR(imported);
     if (options.commit()) {
-      NX_ASSIGN_OR_RETURN(const auto committed, Commit(caller, row, 0, {}, ""));
+      NX_ASSIGN_OR_RETURN(const auto committed, Commit(caller.user(), row, 0, {}, ""));
       *answer.mutable_upload() = committed.upload();
     } else {
       NX_ASSIGN_OR_RETURN(const auto progress, with_.streams.uploads.Progress(row.id()));

@@ -18,6 +18,19 @@ using BuildStarter = std::function<absl::StatusOr<std::string>(const std::string
                                                                const std::string& completion,
                                                                const std::string& request_id)>;
 
+// The directory of who may send to one project and knows its id already.
+class FixedProject : public identify::ProjectDirectory {
+ public:
+  explicit FixedProject(std::string id) : id_(std::move(id)) {}
+  std::optional<std::string> Resolve(absl::string_view candidate) const override {
+    if (candidate == id_) return id_;
+    return std::nullopt;
+  }
+
+ private:
+  const std::string id_;
+};
+
 class UploadServiceImpl final : public v1::UploadService::Service {
  public:
   struct Dependencies {
@@ -48,6 +61,10 @@ class UploadServiceImpl final : public v1::UploadService::Service {
   grpc::Status ListUploadOutcomes(grpc::ServerContext* context, const v1::ListUploadOutcomesRequest* request,
                                   v1::ListUploadOutcomesResponse* response) override;
 
+  // Handler of the operations of kind "import-inbox".
+  absl::StatusOr<std::string> RunInboxImport(const operations::Operation& operation,
+                                             operations::Progress& progress) const;
+
  private:
   // The row of a new upload as the caller may make it: an existing project, a source that the caller may claim.
   absl::StatusOr<prearchive::UploadRow> NewRow(const auth::Caller& caller, const grpc::ServerContext& context,
@@ -56,7 +73,7 @@ class UploadServiceImpl final : public v1::UploadService::Service {
   absl::StatusOr<prearchive::UploadRow> GetOwn(const auth::Caller& caller, absl::string_view name) const;
   absl::StatusOr<prearchive::UploadRow> OpenUpload(const auth::Caller& caller, const grpc::ServerContext& context,
                                                    const v1::UploadOpen& open) const;
-  absl::StatusOr<v1::CommitUploadResponse> Commit(const auth::Caller& caller, const prearchive::UploadRow& row,
+  absl::StatusOr<v1::CommitUploadResponse> Commit(const std::string& user, const prearchive::UploadRow& row,
                                                   uint64_t expected_count, const std::vector<std::string>& manifest,
                                                   const std::string& request_id) const;
   absl::Status Pump(ingest::ObjectStream& objects,

@@ -1,0 +1,339 @@
+#include "server/app/application.h"
+
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <functional>
+#include <utility>
+
+#include <fcntl.h>
+#include <grpcpp/ext/proto_server_reflection_plugin.h>
+#include <grpcpp/grpcpp.h>
+#include <grpcpp/health_check_service_interface.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "base/error.h"
+#include "base/limits.h"
+#include "base/log.h"
+#include "base/status.h"
+#include "server/app/metrics_server.h"
+#include "server/app/policy.h"
+#include "server/app/workflow.h"
+#include "server/archive/archiver.h"
+#include "server/auth/authenticator.h"
+#include "server/auth/project_cache.h"
+#include "server/gateway/gateway.h"
+#include "server/ingest/uploads.h"
+#include "server/operations/operations.h"
+#include "server/prearchive/prearchive.h"
+#include "server/rpc/archive_service.h"
+#include "server/rpc/convert.h"
+#include "server/rpc/operations_service.h"
+#include "server/rpc/prearchive_service.h"
+#include "server/rpc/project_service.h"
+#include "server/rpc/settings_service.h"
+#include "server/rpc/upload_service.h"
+#include "storage/fs/file_system.h"
+#include "storage/metadata/database.h"
+#include "storage/metadata/managed_postgres.h"
+#include "storage/staging/index.h"
+#include "storage/staging/staging.h"
+
+namespace narthex::app {
+namespace {
+
+constexpr char kVersion[] = "0.1.0";
+constexpr char kAeTitle[] = "NARTHEX";
+constexpr int kOperationWorkers = 3;
+constexpr absl::Duration kDrain = absl::Seconds(8);
+
+// Holds a lock on the data directory for the life of the process.
+class DirectoryLock {
+ public:
+  static absl::StatusOr<std::unique_ptr<DirectoryLock>> Take(const std::string& directory) {
+    const std::string path = directory + "/lock";
+    auto lock = std::make_unique<DirectoryLock>();
+    lock->fd_ = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (lock->fd_ < 0) {
+      return Internal("STORAGE_ERROR", absl::StrCat("cannot open ", path, ": ", std::strerror(errno)));
+    }
+    if (::flock(lock->fd_, LOCK_EX | LOCK_NB) != 0) {
+      return FailedPrecondition("DATA_DIR_IN_USE",
+                                absl::StrCat("another narthexd uses the data directory ", directory,
+                                             "; stop it, or give this one its own with --data-dir"));
+    }
+    return lock;
+  }
+  ~DirectoryLock() {
+    if (fd_ >= 0) ::close(fd_);
+  }
+
+ private:
+  int fd_ = -1;
+};
+
+}  // namespace
+
+// In the order of construction; destroyed in reverse.
+struct Application::Parts {
+  Config config;
+  std::unique_ptr<DirectoryLock> lock;
+  std::unique_ptr<metadata::ManagedPostgres> postgres;
+  std::unique_ptr<metadata::Database> database;
+  std::unique_ptr<staging::Index> index;
+  std::unique_ptr<staging::StagingStore> staging;
+  std::unique_ptr<const session::TypeRegistry> types;
+  std::unique_ptr<LivePolicy> policy;
+  std::unique_ptr<prearchive::Prearchive> prearchive;
+  std::unique_ptr<ingest::Uploads> uploads;
+  std::unique_ptr<auth::ProjectCache> projects;
+  std::unique_ptr<auth::Authenticator> authenticator;
+  std::unique_ptr<rpc::Gate> gate;
+  std::unique_ptr<archiving::Archiver> archiver;
+  std::unique_ptr<operations::Operations> operations;
+  std::unique_ptr<Workflow> workflow;
+  std::unique_ptr<rpc::UploadServiceImpl> upload_service;
+  std::unique_ptr<rpc::PrearchiveServiceImpl> prearchive_service;
+  std::unique_ptr<rpc::ArchiveServiceImpl> archive_service;
+  std::unique_ptr<rpc::ProjectServiceImpl> project_service;
+  std::unique_ptr<rpc::SettingsServiceImpl> settings_service;
+  std::unique_ptr<rpc::OperationsServiceImpl> operations_service;
+  std::unique_ptr<grpc::Server> server;
+  std::unique_ptr<gateway::Gateway> gateway;
+  std::unique_ptr<MetricsServer> metrics;
+  std::string grpc_address;
+  std::string dicom_address = "off";
+  std::string token_file;
+  bool stopped = false;
+
+  absl::Status OpenStorage();
+  absl::Status OpenRules();
+  void MakeServices();
+  absl::Status Serve();
+  absl::Status ServeDicom();
+  absl::Status WriteReadyFile() const;
+  std::vector<rpc::SettingSpec> Settings();
+};
+
+absl::Status Application::Parts::OpenStorage() {
+  fs::FileSystem& files = fs::Posix();
+  for (const std::string& directory : {config.data_dir, config.archive_dir, config.inbox_dir}) {
+    NX_RETURN_IF_ERROR(Annotate(files.MakeDirectories(directory), directory));
+  }
+  NX_ASSIGN_OR_RETURN(lock, DirectoryLock::Take(config.data_dir));
+  std::string conninfo = config.postgres;
+  if (conninfo == "managed") {
+    metadata::ManagedPostgres::Options options;
+    options.directory = config.data_dir + "/postgres";
+    NX_ASSIGN_OR_RETURN(postgres, metadata::ManagedPostgres::Start(options));
+    conninfo = postgres->conninfo();
+  }
+  metadata::Database::Options options;
+  options.conninfo = conninfo;
+  options.site_id = config.site_id;
+  NX_ASSIGN_OR_RETURN(database, metadata::Database::Open(options));
+  NX_RETURN_IF_ERROR(files.MakeDirectories(config.data_dir + "/staging"));
+  NX_ASSIGN_OR_RETURN(index, staging::Index::OpenRocksDb(config.data_dir + "/staging/index"));
+  staging::StagingStore::Options staging_options;
+  staging_options.directory = config.data_dir + "/staging/segments";
+  NX_ASSIGN_OR_RETURN(staging, staging::StagingStore::Open(staging_options, files));
+  return absl::OkStatus();
+}
+
+absl::Status Application::Parts::OpenRules() {
+  NX_ASSIGN_OR_RETURN(types, session::TypeRegistry::LoadDirectory(config.types_dir));
+  policy = std::make_unique<LivePolicy>(*types);
+  NX_RETURN_IF_ERROR(policy->SetRouting({}));
+  prearchive::Prearchive::Options options;
+  options.idle_build = absl::Seconds(limits::kIdleBuildSecondsDefault);
+  NX_ASSIGN_OR_RETURN(prearchive, prearchive::Prearchive::Open(options, *staging, *index, Clock::Real()));
+  uploads = std::make_unique<ingest::Uploads>(*index, Clock::Real());
+  projects = std::make_unique<auth::ProjectCache>(database->projects(), Clock::Real());
+  NX_RETURN_IF_ERROR(projects->Refresh());
+  authenticator = std::make_unique<auth::Authenticator>(*database, Clock::Real());
+  token_file = config.data_dir + "/admin.token";
+  return authenticator->EnsureAdministrator(token_file).status();
+}
+
+std::vector<rpc::SettingSpec> Application::Parts::Settings() {
+  std::vector<rpc::SettingSpec> settings;
+  settings.push_back({"prearchive.idle_build_seconds",
+                      "a session is built when no object came for so long; 1 to 86400 seconds",
+                      absl::StrCat(limits::kIdleBuildSecondsDefault), [this](const std::string& value) {
+                        int64_t seconds = 0;
+                        if (!absl::SimpleAtoi(value, &seconds) || seconds < 1 || seconds > 86400) {
+                          return rpc::InvalidField("value", "expected 1 to 86400 (seconds)");
+                        }
+                        prearchive->SetIdleBuild(absl::Seconds(seconds));
+                        return absl::OkStatus();
+                      }});
+  const auto rule = [this](std::string key, std::string what, std::string identify::RoutingConfig::*field) {
+    return rpc::SettingSpec{std::move(key),
+                            absl::StrCat("rules that find the ", what,
+                                         " in an object's header, one a line: (gggg,eeee):regex[:group][ t:target r:replacement]"),
+                            "", [this, field](const std::string& value) {
+                              identify::RoutingConfig changed = policy->routing();
+                              changed.*field = value;
+                              return policy->SetRouting(changed);
+                            }};
+  };
+  settings.push_back(rule("routing.auto_archive_rules", "auto-archive flag", &identify::RoutingConfig::auto_archive_rules));
+  settings.push_back(rule("routing.project_rules", "project", &identify::RoutingConfig::project_rules));
+  settings.push_back(rule("routing.session_rules", "session label", &identify::RoutingConfig::session_rules));
+  settings.push_back(rule("routing.subject_rules", "subject", &identify::RoutingConfig::subject_rules));
+  return settings;
+}
+
+void Application::Parts::MakeServices() {
+  fs::FileSystem& files = fs::Posix();
+  gate = std::make_unique<rpc::Gate>(*authenticator, *projects);
+  archiver = std::make_unique<archiving::Archiver>(archiving::Archiver::Dependencies{
+      *prearchive, *database, *types, files, Clock::Real(), config.archive_dir});
+  operations = std::make_unique<operations::Operations>(*index, Clock::Real(), kOperationWorkers);
+  workflow = std::make_unique<Workflow>(
+      Workflow::Dependencies{*prearchive, *operations, *archiver, *types, *projects});
+  const rpc::BuildStarter build = [this](const std::string& session, const std::string& user,
+                                         const std::string& completion, const std::string& request_id) {
+    return workflow->StartBuild(session, user, completion, request_id);
+  };
+  const rpc::ArchiveStarter archive = [this](const prearchive::SessionRow& session, const std::string& user,
+                                             archiving::ConflictPolicy policy, bool quarantine,
+                                             const std::string& request_id) {
+    return workflow->StartArchive(session, user, policy, quarantine, request_id);
+  };
+  upload_service = std::make_unique<rpc::UploadServiceImpl>(rpc::UploadServiceImpl::Dependencies{
+      *gate, {*prearchive, *uploads, *policy}, *operations, *database, build, config.inbox_dir});
+  prearchive_service = std::make_unique<rpc::PrearchiveServiceImpl>(rpc::PrearchiveServiceImpl::Dependencies{
+      *gate, *prearchive, *operations, *archiver, build, archive});
+  archive_service = std::make_unique<rpc::ArchiveServiceImpl>(*gate, *database, files, config.archive_dir);
+  project_service = std::make_unique<rpc::ProjectServiceImpl>(*gate, *database, *authenticator, *projects);
+  operations_service = std::make_unique<rpc::OperationsServiceImpl>(
+      *gate, *operations, rpc::ResultSources{*prearchive, *database});
+  settings_service = std::make_unique<rpc::SettingsServiceImpl>(rpc::SettingsServiceImpl::Dependencies{
+      *gate, *database, Settings(), [this](v1::ServerInfo* info) {
+        info->set_version(kVersion);
+        info->set_site_id(config.site_id);
+        info->set_dicom_address(dicom_address);
+        info->set_ae_title(kAeTitle);
+        info->set_prearchive_session_count(prearchive->CountSessions());
+        if (const auto free = fs::Posix().FreeBytes(config.data_dir); free.ok()) {
+          info->set_staging_free_bytes(static_cast<int64_t>(*free));
+        }
+      }});
+  workflow->Register([this](const operations::Operation& operation, operations::Progress& progress) {
+    return upload_service->RunInboxImport(operation, progress);
+  });
+}
+
+absl::Status Application::Parts::Serve() {
+  grpc::EnableDefaultHealthCheckService(true);
+  grpc::reflection::InitProtoReflectionServerBuilderPlugin();
+  grpc::ServerBuilder builder;
+  int port = -1;
+  builder.AddListeningPort(config.grpc_listen, grpc::InsecureServerCredentials(), &port);
+  builder.SetMaxReceiveMessageSize(static_cast<int>(limits::kMessageMaxBytes));
+  builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
+  for (grpc::Service* service : std::initializer_list<grpc::Service*>{
+           upload_service.get(), prearchive_service.get(), archive_service.get(), project_service.get(),
+           settings_service.get(), operations_service.get()}) {
+    builder.RegisterService(service);
+  }
+  server = builder.BuildAndStart();
+  const bool is_unix = config.grpc_listen.rfind("unix:", 0) == 0;
+  if (!server || (!is_unix && port <= 0)) {
+    return Error(absl::StatusCode::kUnavailable, "STORAGE_ERROR",
+                 absl::StrCat("cannot listen on ", config.grpc_listen, "; is another program using it?"));
+  }
+  grpc_address = is_unix ? config.grpc_listen
+                         : absl::StrCat(config.grpc_listen.substr(0, config.grpc_listen.rfind(':')), ":", port);
+  return absl::OkStatus();
+}
+
+absl::Status Application::Parts::ServeDicom() {
+  if (config.dicom_listen == "off") return absl::OkStatus();
+  gateway::GatewayOptions options;
+  NX_ASSIGN_OR_RETURN(options.listen, gateway::ParseListenAddress(config.dicom_listen));
+  client::ConnectionOptions connection;
+  connection.token = authenticator->IssueInternal("dicom-receiver");
+  NX_ASSIGN_OR_RETURN(gateway, gateway::Gateway::Start(options, client::Connection::Wrap(
+                                                                    server->InProcessChannel({}), connection)));
+  dicom_address = gateway->address();
+  return absl::OkStatus();
+}
+
+absl::Status Application::Parts::WriteReadyFile() const {
+  if (config.ready_file.empty()) return absl::OkStatus();
+  const auto quoted = [](const std::string& text) {
+    std::string out = "\"";
+    for (char c : text) {
+      if (c == '"' || c == '\\') out.push_back('\\');
+      out.push_back(c);
+    }
+    return out + "\"";
+  };
+  const std::string json = absl::StrCat(
+      "{\"grpc\": ", quoted(grpc_address), ", \"dicom\": ", quoted(dicom_address), ", \"metrics\": ",
+      quoted(metrics ? metrics->address() : "off"), ", \"token_file\": ", quoted(token_file), ", \"pid\": ", ::getpid(),
+      "}\n");
+  const std::string temporary = config.ready_file + ".new";
+  FILE* file = std::fopen(temporary.c_str(), "w");
+  const bool written = file != nullptr && std::fputs(json.c_str(), file) >= 0;
+  if (file != nullptr) std::fclose(file);
+  if (!written || std::rename(temporary.c_str(), config.ready_file.c_str()) != 0) {
+    return Internal("STORAGE_ERROR", absl::StrCat("cannot write ", config.ready_file, ": ", std::strerror(errno)));
+  }
+  return absl::OkStatus();
+}
+
+Application::Application(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}
+
+absl::StatusOr<std::unique_ptr<Application>> Application::Start(const Config& config) {
+  std::unique_ptr<Application> application(new Application(std::make_unique<Parts>()));
+  Parts& parts = *application->parts_;
+  parts.config = config;
+  NX_RETURN_IF_ERROR(parts.OpenStorage());
+  NX_RETURN_IF_ERROR(parts.OpenRules());
+  parts.MakeServices();
+  NX_RETURN_IF_ERROR(parts.settings_service->ApplyStored());
+  NX_RETURN_IF_ERROR(parts.workflow->Resume());
+  NX_RETURN_IF_ERROR(parts.Serve());
+  NX_RETURN_IF_ERROR(parts.ServeDicom());
+  if (config.metrics_listen != "off") {
+    metadata::Database* database = parts.database.get();
+    NX_ASSIGN_OR_RETURN(parts.metrics,
+                        MetricsServer::Start(config.metrics_listen, [database] { return database->Ping(); }));
+  }
+  NX_RETURN_IF_ERROR(parts.WriteReadyFile());
+  Log(LogLevel::kInfo, "narthexd serves",
+      {{"grpc", parts.grpc_address}, {"dicom", parts.dicom_address}, {"data_dir", config.data_dir}});
+  return application;
+}
+
+Application::~Application() { Stop(); }
+
+void Application::Stop() {
+  Parts& parts = *parts_;
+  if (parts.stopped) return;
+  parts.stopped = true;
+  Log(LogLevel::kInfo, "narthexd stops");
+  if (parts.gateway) parts.gateway->Stop();
+  if (parts.prearchive) parts.prearchive->events().Close();
+  if (parts.server) {
+    parts.server->Shutdown(std::chrono::system_clock::now() + absl::ToChronoMilliseconds(kDrain));
+    parts.server->Wait();
+  }
+  parts.metrics.reset();
+  parts.gateway.reset();
+  if (parts.prearchive) parts.prearchive->OnIdle(nullptr);
+  parts.operations.reset();
+  if (parts.index) parts.index->SyncAll().IgnoreError();
+  if (!parts.config.ready_file.empty()) std::remove(parts.config.ready_file.c_str());
+}
+
+const std::string& Application::grpc_address() const { return parts_->grpc_address; }
+const std::string& Application::dicom_address() const { return parts_->dicom_address; }
+
+}  // namespace narthex::app

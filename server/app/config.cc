@@ -1,0 +1,149 @@
+#include "server/app/config.h"
+
+#include <cstdio>
+#include <map>
+#include <set>
+#include <sstream>
+#include <string_view>
+
+#include <CLI/CLI.hpp>
+#define TOML_EXCEPTIONS 0
+#include <toml++/toml.h>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
+#include "absl/strings/string_view.h"
+
+namespace narthex::app {
+namespace {
+
+constexpr int kExitUsage = 64;
+constexpr int kExitConfig = 78;
+
+// Option name, its place in Config, and what it means.
+struct Key {
+  const char* name;
+  std::string Config::*field;
+  const char* help;
+};
+
+constexpr Key kKeys[] = {
+    {"data-dir", &Config::data_dir, "where everything is kept; created if missing"},
+    {"grpc-listen", &Config::grpc_listen, "ADDR:PORT or unix:PATH; port 0 picks a free one"},
+    {"dicom-listen", &Config::dicom_listen, "ADDR:PORT of the DICOM receiver (AE title NARTHEX), or off"},
+    {"metrics-listen", &Config::metrics_listen, "ADDR:PORT for /metrics, /healthz and /readyz, or off"},
+    {"postgres", &Config::postgres, "managed, or a connection string of an existing PostgreSQL"},
+    {"archive-dir", &Config::archive_dir, "default: archive below the data directory"},
+    {"inbox-dir", &Config::inbox_dir, "default: inbox below the data directory"},
+    {"types-dir", &Config::types_dir, "more session types (*.toml); default: types below the data directory"},
+    {"site-id", &Config::site_id, "prefix of accession ids"},
+    {"ready-file", &Config::ready_file, "written (by rename) once the server serves"},
+    {"log-level", &Config::log_level, "debug, info, warning or error"},
+};
+
+bool IsAddress(const std::string& text, bool may_be_off) {
+  if (text == "off") return may_be_off;
+  if (text.rfind("unix:", 0) == 0) return !may_be_off && text.size() > 5;
+  const size_t colon = text.rfind(':');
+  uint32_t port = 0;
+  return colon != std::string::npos && colon > 0 && absl::SimpleAtoi(text.substr(colon + 1), &port) && port <= 65535;
+}
+
+// What is wrong with `config`, by key.
+std::map<std::string, std::string> Check(const Config& config) {
+  std::map<std::string, std::string> wrong;
+  if (config.data_dir.empty()) wrong["data-dir"] = "it is required";
+  if (!IsAddress(config.grpc_listen, false)) wrong["grpc-listen"] = "expected ADDR:PORT or unix:PATH";
+  if (!IsAddress(config.dicom_listen, true)) wrong["dicom-listen"] = "expected ADDR:PORT or off";
+  if (!IsAddress(config.metrics_listen, true)) wrong["metrics-listen"] = "expected ADDR:PORT or off";
+  const bool word = !config.site_id.empty() && config.site_id.size() <= 32 &&
+                    config.site_id.find_first_not_of("ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_") == std::string::npos;
+  if (!word) wrong["site-id"] = "expected 1 to 32 capital letters, digits and '_'";
+  static const std::set<std::string> kLevels = {"debug", "info", "warning", "error"};
+  if (kLevels.count(config.log_level) == 0) wrong["log-level"] = "expected debug, info, warning or error";
+  return wrong;
+}
+
+// Reads `path` into `config` where the command line said nothing. Prints errors with their lines; false if any.
+bool ReadFile(const std::string& path, const std::set<std::string>& given, Config& config,
+              std::map<std::string, int>& lines) {
+  const toml::parse_result result = toml::parse_file(std::string_view(path));
+  if (!result) {
+    std::ostringstream text;
+    text << result.error().description();
+    std::fprintf(stderr, "narthexd: %s:%u: %s\n", path.c_str(), result.error().source().begin.line, text.str().c_str());
+    return false;
+  }
+  bool good = true;
+  for (auto&& [key, node] : result.table()) {
+    const std::string name = absl::StrReplaceAll(absl::string_view(key.str().data(), key.str().size()), {{"_", "-"}});
+    const int line = static_cast<int>(node.source().begin.line);
+    const Key* known = nullptr;
+    for (const Key& candidate : kKeys) {
+      if (name == candidate.name) known = &candidate;
+    }
+    const auto value = node.value<std::string>();
+    if (known == nullptr || !value) {
+      std::fprintf(stderr, "narthexd: %s:%d: %s\n", path.c_str(), line,
+                   known == nullptr ? absl::StrCat("there is no key \"", name, "\"; see narthexd --help").c_str()
+                                    : absl::StrCat("\"", name, "\" must be a text in quotes").c_str());
+      good = false;
+      continue;
+    }
+    lines[name] = line;
+    if (given.count(name) == 0) config.*known->field = *value;
+  }
+  return good;
+}
+
+}  // namespace
+
+ParsedConfig ParseConfig(int argc, char** argv) {
+  ParsedConfig parsed;
+  Config& config = parsed.config;
+  CLI::App app("narthexd: takes imaging sessions in, holds them where they can be checked, and files them for good",
+               "narthexd");
+  std::string file;
+  app.add_option("--config", file, "TOML file with the same keys as these flags ('-' or '_')");
+  std::map<std::string, CLI::Option*> options;
+  for (const Key& key : kKeys) {
+    options[key.name] = app.add_option(absl::StrCat("--", key.name), config.*key.field, key.help);
+    if (!(config.*key.field).empty()) options[key.name]->capture_default_str();
+  }
+  app.add_flag("--check-config", config.check_config, "say what is wrong with the configuration, and stop");
+  app.set_version_flag("--version", "narthexd 0.1.0");
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    parsed.exit_code = app.exit(error) == 0 ? 0 : kExitUsage;
+    return parsed;
+  }
+  std::set<std::string> given;
+  for (const auto& [name, option] : options) {
+    if (option->count() > 0) given.insert(name);
+  }
+  std::map<std::string, int> lines;
+  bool good = file.empty() || ReadFile(file, given, config, lines);
+  bool usage = false;
+  for (const auto& [key, what] : Check(config)) {
+    good = false;
+    const bool in_file = lines.count(key) > 0 && given.count(key) == 0;
+    usage = usage || !in_file;
+    std::fprintf(stderr, "narthexd: %s: %s\n",
+                 in_file ? absl::StrCat(file, ":", lines[key], ": ", key).c_str() : absl::StrCat("--", key).c_str(),
+                 what.c_str());
+  }
+  if (!good) {
+    parsed.exit_code = file.empty() && usage ? kExitUsage : kExitConfig;
+  } else if (config.check_config) {
+    std::printf("the configuration is good\n");
+    parsed.exit_code = 0;
+  }
+  if (config.archive_dir.empty()) config.archive_dir = config.data_dir + "/archive";
+  if (config.inbox_dir.empty()) config.inbox_dir = config.data_dir + "/inbox";
+  if (config.types_dir.empty()) config.types_dir = config.data_dir + "/types";
+  return parsed;
+}
+
+}  // namespace narthex::app

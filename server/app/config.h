@@ -1,0 +1,34 @@
+// The server's flags and configuration file. Every flag is also a key of the file (TOML), with '-' as '_'.
+#pragma once
+
+#include <string>
+
+#include "absl/status/statusor.h"
+
+namespace narthex::app {
+
+struct Config {
+  std::string data_dir;
+  std::string grpc_listen = "127.0.0.1:8443";
+  std::string dicom_listen = "127.0.0.1:8104";  // "off": none
+  std::string metrics_listen = "off";
+  std::string postgres = "managed";
+  std::string archive_dir;  // "": <data_dir>/archive
+  std::string inbox_dir;    // "": <data_dir>/inbox
+  std::string types_dir;    // "": <data_dir>/types
+  std::string site_id = "NARTHEX";
+  std::string ready_file;
+  std::string log_level = "info";
+  bool check_config = false;
+};
+
+// What to do after parsing: run, or stop with this exit code (help was printed, or an error).
+struct ParsedConfig {
+  Config config;
+  int exit_code = -1;  // -1: run
+};
+
+// Reads the command line and the file it names; the command line wins. Prints help and errors itself.
+ParsedConfig ParseConfig(int argc, char** argv);
+
+}  // namespace narthex::app

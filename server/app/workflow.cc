@@ -1,0 +1,140 @@
+#include "server/app/workflow.h"
+
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "base/error.h"
+#include "base/log.h"
+#include "base/status.h"
+#include "server/prearchive/build.h"
+
+namespace narthex::app {
+namespace {
+
+using prearchive::Event;
+using prearchive::SessionRow;
+using prearchive::State;
+
+// Numbers of narthex.v1.AutoArchive.Mode.
+constexpr int kManual = 1;
+constexpr int kAuto = 2;
+
+}  // namespace
+
+void Workflow::Register(operations::Operations::Handler import_inbox) {
+  with_.operations.Register("build", [this](const operations::Operation& operation, operations::Progress&) {
+    return RunBuild(operation);
+  });
+  with_.operations.Register("archive", [this](const operations::Operation& operation, operations::Progress& progress) {
+    return with_.archiver.Archive(operation, progress);
+  });
+  with_.operations.Register("import-inbox", std::move(import_inbox));
+}
+
+absl::StatusOr<std::string> Workflow::StartBuild(const std::string& session, const std::string& user,
+                                                 const std::string& completion, const std::string& request_id) {
+  const auto row = with_.prearchive.Get(session);
+  if (absl::IsNotFound(row.status())) return std::string();
+  if (!row.ok()) return row.status();
+  operations::Operation operation;
+  operation.kind = "build";
+  operation.target = session;
+  operation.user = user;
+  operation.project = row->key().project();
+  auto started = with_.operations.Start(std::move(operation), request_id, [&](const std::string& id) {
+    return with_.prearchive
+        .Apply(session, Event::kBuild,
+               [&](SessionRow& changed) {
+                 changed.set_operation(id);
+                 changed.set_completion(completion);
+               })
+        .status();
+  });
+  if (ErrorReason(started.status()) == "ILLEGAL_STATE" || absl::IsNotFound(started.status())) return std::string();
+  if (!started.ok()) return started.status();
+  return started->id;
+}
+
+absl::StatusOr<std::string> Workflow::RunBuild(const operations::Operation& operation) {
+  const auto row = with_.prearchive.Get(operation.target);
+  if (!row.ok()) return row.status();
+  // After a crash: the build was finished, only the operation was not.
+  if (row->state() != static_cast<int>(State::kBuilding)) return operation.target;
+  NX_ASSIGN_OR_RETURN(const SessionRow built,
+                      prearchive::Build(with_.prearchive, with_.types, operation.target));
+  if (built.state() == static_cast<int>(State::kReady)) ArchiveIfWanted(built, operation.user);
+  return operation.target;
+}
+
+void Workflow::ArchiveIfWanted(const SessionRow& session, const std::string& user) {
+  if (session.key().project().empty()) return;
+  int mode = session.key().auto_archive();
+  if (mode == 0) {
+    const auto project = with_.projects.Get(session.key().project());
+    if (!project) return;
+    mode = project->auto_archive == metadata::AutoArchive::kManual ? kManual : kAuto;
+  }
+  if (mode < kAuto) return;
+  const auto started = StartArchive(session, user, archiving::ConflictPolicy::kNone, false, "");
+  if (!started.ok()) Log(LogLevel::kWarning, "auto-archive not started", {{"session", session.id()}, {"error", started.status()}});
+}
+
+absl::StatusOr<operations::Operation> Workflow::StartArchive(const SessionRow& session, const std::string& user,
+                                                             archiving::ConflictPolicy policy, bool quarantine,
+                                                             const std::string& request_id) {
+  operations::Operation operation;
+  operation.kind = "archive";
+  operation.target = session.id();
+  operation.user = user;
+  operation.project = session.key().project();
+  operation.arguments["policy"] = absl::StrCat(static_cast<int>(policy));
+  if (quarantine) operation.arguments["quarantine"] = "1";
+  return with_.operations.Start(std::move(operation), request_id, [&](const std::string& id) -> absl::Status {
+    NX_ASSIGN_OR_RETURN(const SessionRow row, with_.prearchive.Get(session.id()));
+    if (row.key().project().empty()) {
+      return FailedPrecondition("UNASSIGNED",
+                                absl::StrCat("session ", row.id(), " belongs to no project; narthex prearchive update ",
+                                             row.id(), " --project P"),
+                                {{"session", row.id()}});
+    }
+    return with_.prearchive
+        .Apply(session.id(), Event::kArchive, [&](SessionRow& changed) { changed.set_operation(id); })
+        .status();
+  });
+}
+
+absl::Status Workflow::Reconcile() {
+  std::vector<SessionRow> rows;
+  prearchive::ListQuery query;
+  for (State state : {State::kBuilding, State::kArchiving}) {
+    query.state = state;
+    query.limit = 1 << 30;
+    NX_ASSIGN_OR_RETURN(const auto found, with_.prearchive.List(query));
+    rows.insert(rows.end(), found.begin(), found.end());
+  }
+  for (const SessionRow& row : rows) {
+    const auto operation = with_.operations.Get(row.operation());
+    if (operation.ok() && !operation->done) continue;  // it goes on
+    const Event event =
+        row.state() == static_cast<int>(State::kBuilding) ? Event::kBuildFailed : Event::kArchiveFailed;
+    NX_RETURN_IF_ERROR(with_.prearchive
+                           .Apply(row.id(), event,
+                                  [](SessionRow& changed) {
+                                    changed.set_error("the server stopped before the operation began; start it again");
+                                  })
+                           .status());
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Workflow::Resume() {
+  NX_RETURN_IF_ERROR(Reconcile());
+  NX_RETURN_IF_ERROR(with_.operations.Resume());
+  with_.prearchive.OnIdle([this](const std::string& session) {
+    const auto started = StartBuild(session, "system", "idle", "");
+    if (!started.ok()) Log(LogLevel::kError, "idle session not built", {{"session", session}, {"error", started.status()}});
+  });
+  return absl::OkStatus();
+}
+
+}  // namespace narthex::app

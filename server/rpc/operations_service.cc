@@ -1,0 +1,153 @@
+#include "server/rpc/operations_service.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "base/error.h"
+#include "base/status.h"
+#include "google/rpc/status.pb.h"
+#include "narthex/v1/prearchive_service.pb.h"
+#include "narthex/v1/upload_service.pb.h"
+#include "server/rpc/convert.h"
+
+namespace narthex::rpc {
+namespace {
+
+// One WaitOperation call lasts at most so long; clients ask again.
+constexpr absl::Duration kWaitMax = absl::Minutes(5);
+
+bool MaySee(const auth::Caller& caller, const operations::Operation& operation) {
+  return operation.user == caller.user() || caller.MayRead(operation.project);
+}
+
+void PackResult(const operations::Operation& operation, const ResultSources& sources,
+                google::longrunning::Operation& to) {
+  if (operation.kind == "archive") {
+    const auto session = sources.database.session_reader().Get(operation.result, metadata::Visibility::All(true));
+    v1::Session message;
+    if (session.ok()) {
+      message = ToProto(*session);
+    } else {
+      message.set_name(absl::StrCat("sessions/", operation.result));
+      message.set_accession_id(operation.result);
+    }
+    to.mutable_response()->PackFrom(message);
+  } else if (operation.kind == "build") {
+    const auto row = sources.prearchive.Get(operation.target);
+    v1::PrearchiveSession message;
+    if (row.ok()) {
+      message = ToProto(*row, sources.prearchive.BuildAfter(*row), true);
+    } else {
+      message.set_name(absl::StrCat("prearchiveSessions/", operation.target));
+    }
+    to.mutable_response()->PackFrom(message);
+  } else if (operation.kind == "import-inbox") {
+    v1::ImportArchiveResponse message;
+    message.ParseFromString(operation.result);
+    to.mutable_response()->PackFrom(message);
+  }
+}
+
+}  // namespace
+
+google::longrunning::Operation OperationToProto(const operations::Operation& operation, const ResultSources* sources) {
+  google::longrunning::Operation to;
+  to.set_name(absl::StrCat("operations/", operation.id));
+  v1::PrearchiveOperationMetadata metadata;
+  metadata.set_prearchive_session(absl::StrCat("prearchiveSessions/", operation.target));
+  metadata.set_kind(operation.kind);
+  metadata.set_done_count(operation.done_count);
+  metadata.set_total_count(operation.total_count);
+  to.mutable_metadata()->PackFrom(metadata);
+  if (operation.done && !operation.status.ok()) {
+    to.set_done(true);
+    to.mutable_error()->ParseFromString(ToRpcStatus(operation.status));
+  } else if (operation.done && sources != nullptr) {
+    to.set_done(true);
+    PackResult(operation, *sources, to);
+  }
+  return to;
+}
+
+absl::StatusOr<operations::Operation> OperationsServiceImpl::Find(const auth::Caller& caller,
+                                                                  absl::string_view name) const {
+  NX_ASSIGN_OR_RETURN(const std::string id, IdOf(name, "operations", "name"));
+  auto operation = operations_.Get(id);
+  if (operation.ok() && !MaySee(caller, *operation)) {
+    return NotFound("OPERATION_NOT_FOUND", absl::StrCat("there is no operation ", id), {{"operation", id}});
+  }
+  return operation;
+}
+
+grpc::Status OperationsServiceImpl::ListOperations(grpc::ServerContext* context,
+                                                   const google::longrunning::ListOperationsRequest* request,
+                                                   google::longrunning::ListOperationsResponse* response) {
+  return gate_.Unary(
+      context, response,
+      [&](const auth::Caller& caller) -> absl::StatusOr<google::longrunning::ListOperationsResponse> {
+        NX_ASSIGN_OR_RETURN(const int size, PageSize(request->page_size()));
+        NX_ASSIGN_OR_RETURN(const auto operations,
+                            operations_.List(request->page_token(), size, [&](const operations::Operation& operation) {
+                              return MaySee(caller, operation);
+                            }));
+        google::longrunning::ListOperationsResponse answer;
+        for (const auto& operation : operations) *answer.add_operations() = OperationToProto(operation, &sources_);
+        if (static_cast<int>(operations.size()) == size) answer.set_next_page_token(operations.back().id);
+        return answer;
+      });
+}
+
+grpc::Status OperationsServiceImpl::GetOperation(grpc::ServerContext* context,
+                                                 const google::longrunning::GetOperationRequest* request,
+                                                 google::longrunning::Operation* response) {
+  return gate_.Unary(context, response,
+                     [&](const auth::Caller& caller) -> absl::StatusOr<google::longrunning::Operation> {
+                       NX_ASSIGN_OR_RETURN(const auto operation, Find(caller, request->name()));
+                       return OperationToProto(operation, &sources_);
+                     });
+}
+
+grpc::Status OperationsServiceImpl::DeleteOperation(grpc::ServerContext* context,
+                                                    const google::longrunning::DeleteOperationRequest* request,
+                                                    google::protobuf::Empty* response) {
+  return gate_.Unary(context, response, [&](const auth::Caller& caller) -> absl::StatusOr<google::protobuf::Empty> {
+    NX_RETURN_IF_ERROR(Find(caller, request->name()).status());
+    return FailedPrecondition("ILLEGAL_STATE", "operations are kept as a record and cannot be deleted");
+  });
+}
+
+grpc::Status OperationsServiceImpl::CancelOperation(grpc::ServerContext* context,
+                                                    const google::longrunning::CancelOperationRequest* request,
+                                                    google::protobuf::Empty* response) {
+  return gate_.Unary(context, response, [&](const auth::Caller& caller) -> absl::StatusOr<google::protobuf::Empty> {
+    NX_ASSIGN_OR_RETURN(const auto operation, Find(caller, request->name()));
+    if (operation.user != caller.user()) NX_RETURN_IF_ERROR(caller.RequireEdit(operation.project));
+    NX_RETURN_IF_ERROR(operations_.Cancel(operation.id));
+    return google::protobuf::Empty();
+  });
+}
+
+grpc::Status OperationsServiceImpl::WaitOperation(grpc::ServerContext* context,
+                                                  const google::longrunning::WaitOperationRequest* request,
+                                                  google::longrunning::Operation* response) {
+  return gate_.Unary(context, response,
+                     [&](const auth::Caller& caller) -> absl::StatusOr<google::longrunning::Operation> {
+                       NX_ASSIGN_OR_RETURN(operations::Operation operation, Find(caller, request->name()));
+                       absl::Duration timeout = kWaitMax;
+                       if (request->has_timeout()) {
+                         timeout = std::min(timeout, absl::Seconds(request->timeout().seconds()) +
+                                                         absl::Nanoseconds(request->timeout().nanos()));
+                       }
+                       const absl::Time end =
+                           std::min(absl::Now() + timeout, absl::FromChrono(context->deadline()));
+                       // In short steps, so that a client that has gone away holds no thread.
+                       while (!operation.done && absl::Now() < end && !context->IsCancelled()) {
+                         NX_ASSIGN_OR_RETURN(operation,
+                                             operations_.Wait(operation.id, std::min(end, absl::Now() + absl::Seconds(1))));
+                       }
+                       return OperationToProto(operation, &sources_);
+                     });
+}
+
+}  // namespace narthex::rpc

@@ -1,0 +1,62 @@
+// PrearchiveService.
+#pragma once
+
+#include "narthex/v1/prearchive_service.grpc.pb.h"
+#include "server/archive/archiver.h"
+#include "server/operations/operations.h"
+#include "server/prearchive/prearchive.h"
+#include "server/rpc/status.h"
+#include "server/rpc/upload_service.h"
+
+namespace narthex::rpc {
+
+// Starts archiving a session. Errors as ArchivePrearchiveSession.
+using ArchiveStarter = std::function<absl::StatusOr<operations::Operation>(
+    const prearchive::SessionRow& session, const std::string& user, archiving::ConflictPolicy policy, bool quarantine,
+    const std::string& request_id)>;
+
+class PrearchiveServiceImpl final : public v1::PrearchiveService::Service {
+ public:
+  struct Dependencies {
+    const Gate& gate;
+    prearchive::Prearchive& prearchive;
+    operations::Operations& operations;
+    archiving::Archiver& archiver;
+    BuildStarter build;
+    ArchiveStarter archive;
+  };
+  explicit PrearchiveServiceImpl(Dependencies dependencies) : with_(std::move(dependencies)) {}
+
+  grpc::Status ListPrearchiveSessions(grpc::ServerContext* context, const v1::ListPrearchiveSessionsRequest* request,
+                                      v1::ListPrearchiveSessionsResponse* response) override;
+  grpc::Status GetPrearchiveSession(grpc::ServerContext* context, const v1::GetPrearchiveSessionRequest* request,
+                                    v1::PrearchiveSession* response) override;
+  grpc::Status UpdatePrearchiveSession(grpc::ServerContext* context, const v1::UpdatePrearchiveSessionRequest* request,
+                                       v1::PrearchiveSession* response) override;
+  grpc::Status BuildPrearchiveSession(grpc::ServerContext* context, const v1::BuildPrearchiveSessionRequest* request,
+                                      google::longrunning::Operation* response) override;
+  grpc::Status CheckPrearchiveSession(grpc::ServerContext* context, const v1::CheckPrearchiveSessionRequest* request,
+                                      v1::CheckPrearchiveSessionResponse* response) override;
+  grpc::Status ArchivePrearchiveSession(grpc::ServerContext* context,
+                                        const v1::ArchivePrearchiveSessionRequest* request,
+                                        google::longrunning::Operation* response) override;
+  grpc::Status DeletePrearchiveSession(grpc::ServerContext* context, const v1::DeletePrearchiveSessionRequest* request,
+                                       google::protobuf::Empty* response) override;
+  grpc::Status ListOutcomes(grpc::ServerContext* context, const v1::ListOutcomesRequest* request,
+                            v1::ListOutcomesResponse* response) override;
+  grpc::Status GetHeader(grpc::ServerContext* context, const v1::GetHeaderRequest* request,
+                         v1::GetHeaderResponse* response) override;
+  grpc::Status WatchPrearchiveSessions(grpc::ServerContext* context,
+                                       const v1::WatchPrearchiveSessionsRequest* request,
+                                       grpc::ServerWriter<v1::PrearchiveEvent>* writer) override;
+
+ private:
+  enum class Right { kRead, kEdit };
+  // The session, if the caller may do this with it; what they may not see does not exist.
+  absl::StatusOr<prearchive::SessionRow> Find(const auth::Caller& caller, absl::string_view name, Right right) const;
+  v1::PrearchiveSession Show(const prearchive::SessionRow& row, bool with_scans) const;
+
+  const Dependencies with_;
+};
+
+}  // namespace narthex::rpc

@@ -1,0 +1,49 @@
+// SettingsService.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "narthex/v1/settings_service.grpc.pb.h"
+#include "server/rpc/status.h"
+#include "storage/metadata/database.h"
+
+namespace narthex::rpc {
+
+// A setting that can be changed while the server runs.
+struct SettingSpec {
+  std::string key;
+  std::string description;
+  std::string default_value;
+  // INVALID_ARGUMENT if `value` is not one; else takes effect at once.
+  std::function<absl::Status(const std::string& value)> apply;
+};
+
+class SettingsServiceImpl final : public v1::SettingsService::Service {
+ public:
+  struct Dependencies {
+    const Gate& gate;
+    metadata::Database& database;
+    std::vector<SettingSpec> settings;                  // by key
+    std::function<void(v1::ServerInfo*)> describe;      // fills in what only the application knows
+  };
+  explicit SettingsServiceImpl(Dependencies dependencies) : with_(std::move(dependencies)) {}
+
+  // Applies what was set earlier; values that are no longer valid are left out with a warning. At start.
+  absl::Status ApplyStored();
+
+  grpc::Status GetServerInfo(grpc::ServerContext* context, const v1::GetServerInfoRequest* request,
+                             v1::ServerInfo* response) override;
+  grpc::Status ListSettings(grpc::ServerContext* context, const v1::ListSettingsRequest* request,
+                            v1::ListSettingsResponse* response) override;
+  grpc::Status UpdateSetting(grpc::ServerContext* context, const v1::UpdateSettingRequest* request,
+                             v1::Setting* response) override;
+
+ private:
+  absl::StatusOr<v1::Setting> Show(const SettingSpec& spec) const;
+
+  const Dependencies with_;
+};
+
+}  // namespace narthex::rpc
