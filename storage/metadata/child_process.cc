@@ -44,9 +44,12 @@ void ResetSignals() {
   dup2(null, 0);
   dup2(out, 1);
   dup2(out, 2);
-  syscall(SYS_close_range, 3, ~0u, 0);
+  const int directory =
+      command.directory.empty() ? 2 : open(command.directory.c_str(), O_RDONLY | O_DIRECTORY);
+  if (directory < 0 || chdir("/") != 0) _exit(126);
+  if (directory > 3) dup2(directory, 3);
+  syscall(SYS_close_range, directory == 2 ? 3 : 4, ~0u, 0);
   umask(0077);
-  if (!command.directory.empty() && chdir(command.directory.c_str()) != 0) _exit(126);
   if (command.run_as && !BecomeUser(*command.run_as)) _exit(126);
   // After the change of user, which clears it.
   prctl(PR_SET_PDEATHSIG, SIGINT);

@@ -27,8 +27,10 @@ using RunAs = std::optional<Account>;
 
 struct Command {
   std::vector<std::string> arguments;  // [0] is the absolute path of the program
-  std::string directory;               // to change into, before the user changes; "": stay
-  std::string log_file;                // gets standard output and error, appended; "": /dev/null
+  // Stays open in the child as descriptor 3, so that /proc/self/fd/3 names it also where its user may not go
+  // the way there; "": none. The child's working directory is /.
+  std::string directory;
+  std::string log_file;  // gets standard output and error, appended; "": /dev/null
   RunAs run_as;
 };
 

@@ -42,6 +42,7 @@ constexpr char kRole[] = "narthex";
 constexpr char kUnprivilegedUser[] = "postgres";
 constexpr size_t kSocketPathMax = 107;  // sockaddr_un.sun_path without its NUL
 constexpr absl::string_view kSocketName = "/.s.PGSQL.5432";
+constexpr char kDirectoryDescriptor[] = "/proc/self/fd/3";  // child_process.h
 constexpr uintmax_t kLogMaxBytes = 16 << 20;
 constexpr absl::Duration kFastShutdown = absl::Seconds(30);
 
@@ -185,19 +186,23 @@ absl::Status ManagedPostgres::Layout::Prepare(const Options& options) {
   data = directory + "/data";
   log = directory + "/postgres.log";
   data_alias = data;
-  // Below a folder that the unprivileged user may not enter (mktemp -d makes such ones) the server is started
-  // inside its data directory and never names the way there.
-  if (run_as && !MayAccess(*run_as, directory, X_OK)) data_alias = "/proc/self/cwd";
+  // Below a folder that the unprivileged user may not enter (mktemp -d makes such ones) the data directory is
+  // reached over an inherited descriptor and never named by its way. (Its working directory would do, but
+  // PostgreSQL before 16 leaves that for a moment and then wants to return by name.)
+  if (run_as && !MayAccess(*run_as, directory, X_OK)) data_alias = kDirectoryDescriptor;
   NX_RETURN_IF_ERROR(ChooseSocket());
   return ChooseBinaries(options);
 }
 
 absl::Status ManagedPostgres::Layout::ChooseSocket() {
-  socket = directory + "/socket";
-  socket_alias = data_alias == data ? socket : "/proc/self/cwd/../socket";
+  const bool reachable = data_alias == data;
+  socket = reachable ? directory + "/socket" : data;  // it takes no way that leads upwards
+  socket_alias = reachable ? socket : data_alias;
   const bool plain =
       socket.find_first_of(",'\\") == std::string::npos;  // what the two settings would misread
-  if (plain && socket.size() + kSocketName.size() <= kSocketPathMax) return OwnDirectory(socket, run_as);
+  if (plain && socket.size() + kSocketName.size() <= kSocketPathMax) {
+    return reachable ? OwnDirectory(socket, run_as) : absl::OkStatus();
+  }
   const std::string name = absl::StrCat("narthex-", absl::BytesToHexString(Sha256(directory).substr(0, 8)));
   absl::Status status;
   for (const char* const base : {"/run", "/tmp"}) {
