@@ -8,9 +8,11 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/escaping.h"
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "base/crc32c.h"
 #include "storage/fs/memory.h"
 #include "storage/staging/segment_format.h"
 #include "storage/staging/staging_test_base.h"
@@ -419,6 +421,37 @@ TEST(SegmentFormatTest, HeadsRoundTrip) {
     EXPECT_FALSE(DecodeHead(damaged).has_value()) << i;
   }
   EXPECT_FALSE(DecodeHead(absl::string_view(bytes).substr(1)).has_value());
+}
+
+// The example of docs/formats/segment.md. If this fails, old segments cannot be read any more.
+TEST(SegmentFormatTest, WorkedExample) {
+  RecordHead head;
+  head.completes = true;
+  head.epoch = 0x1122334455667788;
+  head.object = 5;
+  head.at = {0, 4096};
+  head.durable = {0, 4096};
+  head.payload_length = 9;
+  head.payload_crc32c = Crc32c("123456789");
+  head.meta_length = 4;
+  head.meta_crc32c = Crc32c("meta");
+  head.session_id = "abc";
+  std::string bytes(kHeadBytes, 'x');
+  EncodeHead(head, bytes.data());
+
+  // clang-format off
+  EXPECT_EQ(absl::BytesToHexString(bytes),
+            "4e58534547524543" "0100" "0100" "1bd886d2"         // magic, version, flags, head checksum
+            "8877665544332211" "0500000000000000"               // epoch, object
+            "00000000" "00000000" "0010000000000000"            // extent index, segment, offset
+            "0000000000000000" "00000000"                       // previous record: offset, segment
+            "00000000" "0010000000000000"                       // durable: segment, offset
+            "0000000000000000"                                  // object offset
+            "09000000" "839206e3" "04000000" "9510071b"         // payload length, CRC; meta length, CRC
+            "03000000" +                                        // length of the session id
+                std::string(2 * 28, '0') + "616263" + std::string(2 * 61, '0'));
+  // clang-format on
+  EXPECT_EQ(SessionPath("staging", "abc"), "staging/b7/abc");
 }
 
 TEST(SegmentFormatTest, FileNames) {
