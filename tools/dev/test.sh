@@ -24,17 +24,23 @@ while (($#)); do
 done
 ((${#names[@]} == 0)) || select=(-R "^($(IFS='|' && echo "${names[*]}"))\$")
 
-# Builds only what the named tests need, if each of them has a target of its own.
+bash tools/dev/setup.sh
+
+# Builds only what the named tests need, if that is known of each: a target NAME_test, or nothing (the checks).
 targets=()
 if ((${#names[@]})) && [[ -f build/$preset/build.ninja ]]; then
   known=$(ninja -C "build/$preset" -t targets all)
+  checks=$(ctest --test-dir "build/$preset" -N -L '^check$')
+  targets=(build.ninja)
   for name in "${names[@]}"; do
-    grep -q "^${name}_test: phony" <<<"$known" && targets+=("${name}_test")
+    if grep -q "^${name}_test: phony" <<<"$known"; then
+      targets+=("${name}_test")
+    elif ! grep -q ": $name\$" <<<"$checks"; then
+      targets=()
+      break
+    fi
   done
-  ((${#targets[@]} == ${#names[@]})) || targets=()
 fi
-
-bash tools/dev/setup.sh
 build_preset "$preset" "${targets[@]}"
 
 say "testing"
