@@ -22,8 +22,8 @@ struct Expression {
   enum class Kind { kString, kNumber, kVariable, kPath, kCall, kList, kNewUid };
   Kind kind = Kind::kString;
   Position position;
-  std::string text;                  // the string, number, name of the variable or function
-  PathPattern path;                  // kPath; also kString that is written where a path is wanted
+  std::string text;                   // the string, number, name of the variable or function
+  PathPattern path;                   // kPath; also kString that is written where a path is wanted
   std::vector<Expression> arguments;  // of a call or list
   const FunctionSpec* function = nullptr;
   std::shared_ptr<const RE2> regex;  // kString that is written where a pattern is wanted
@@ -48,7 +48,16 @@ struct Branch {
 
 struct Statement {
   enum class Kind {
-    kAssign, kAssignIfPresent, kDelete, kSetVariable, kCall, kEcho, kBranches, kRemoveAllPrivate, kDescribe, kExport,
+    kAssign,
+    kAssignIfPresent,
+    kDelete,
+    kSetVariable,
+    kCall,
+    kEcho,
+    kBranches,
+    kRemoveAllPrivate,
+    kDescribe,
+    kExport,
     kVersion,
   };
   Kind kind = Kind::kAssign;

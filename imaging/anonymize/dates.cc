@@ -57,8 +57,8 @@ std::optional<std::string> ShiftOneDateTime(absl::string_view text, int64_t seco
   const absl::CivilSecond time(day->year(), day->month(), day->day(), parts[0], parts[1], parts[2]);
   const absl::CivilSecond moved = time + seconds;
   if (!InCalendar(moved)) return std::nullopt;
-  const std::string whole = absl::StrFormat("%04d%02d%02d%02d%02d%02d", moved.year(), moved.month(), moved.day(),
-                                            moved.hour(), moved.minute(), moved.second());
+  const std::string whole = absl::StrFormat("%04d%02d%02d%02d%02d%02d", moved.year(), moved.month(),
+                                            moved.day(), moved.hour(), moved.minute(), moved.second());
   return absl::StrCat(absl::string_view(whole).substr(0, digits), tail);
 }
 
@@ -86,7 +86,8 @@ std::optional<absl::CivilDay> ParseDate(absl::string_view text) {
     digits = absl::StrCat(text.substr(0, 4), text.substr(5, 2), text.substr(8, 2));
   }
   if (digits.size() != 8 || !AllDigits(digits)) return std::nullopt;
-  const int year = Number(digits.substr(0, 4)), month = Number(digits.substr(4, 2)), day = Number(digits.substr(6, 2));
+  const int year = Number(digits.substr(0, 4)), month = Number(digits.substr(4, 2)),
+            day = Number(digits.substr(6, 2));
   const absl::CivilDay civil(year, month, day);
   if (year < 1 || civil.month() != month || civil.day() != day) return std::nullopt;
   return civil;
@@ -105,11 +106,16 @@ std::optional<int64_t> AgeInYears(absl::string_view age) {
   if (age.size() < 2 || age.size() > 6 || !AllDigits(age.substr(0, age.size() - 1))) return std::nullopt;
   const int64_t count = Number(age.substr(0, age.size() - 1));
   switch (age.back()) {
-    case 'Y': return count;
-    case 'M': return count / 12;
-    case 'W': return count * 7 / 365;
-    case 'D': return count / 365;
-    default: return std::nullopt;
+    case 'Y':
+      return count;
+    case 'M':
+      return count / 12;
+    case 'W':
+      return count * 7 / 365;
+    case 'D':
+      return count / 365;
+    default:
+      return std::nullopt;
   }
 }
 

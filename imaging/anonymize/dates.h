@@ -13,8 +13,8 @@ namespace narthex::anonymize {
 // "20200115" or "2020.01.15". nullopt: no date.
 std::optional<absl::CivilDay> ParseDate(absl::string_view text);
 
-// Moves each date of a DA value (values are separated by backslashes); empty ones stay. nullopt: one is no date, or
-// leaves the years 1 to 9999.
+// Moves each date of a DA value (values are separated by backslashes); empty ones stay. nullopt: one is no
+// date, or leaves the years 1 to 9999.
 std::optional<std::string> ShiftDate(absl::string_view dates, int64_t days);
 
 // The same for DT values, which may be dates too. Fraction and time zone stay. Values without a day ("2020",

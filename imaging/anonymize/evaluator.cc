@@ -6,6 +6,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+
 #include "base/error.h"
 #include "base/ids.h"
 #include "base/status.h"
@@ -61,17 +62,23 @@ absl::Status Evaluator::RunStatement(const Statement& statement) {
       return statement.kind == Kind::kAssign ? Assign(statement.position, statement.target, text)
                                              : AssignIfPresent(statement.position, statement.target, text);
     }
-    case Kind::kDelete: return Delete(statement.target);
-    case Kind::kSetVariable: return RunSetVariable(statement);
-    case Kind::kCall: return Evaluate(statement.value).status();
+    case Kind::kDelete:
+      return Delete(statement.target);
+    case Kind::kSetVariable:
+      return RunSetVariable(statement);
+    case Kind::kCall:
+      return Evaluate(statement.value).status();
     case Kind::kEcho: {
       Value value(std::string{});
-      if (statement.has_value) NX_ASSIGN_OR_RETURN(value, Evaluate(statement.value));
+      if (statement.has_value) {
+        NX_ASSIGN_OR_RETURN(value, Evaluate(statement.value));
+      }
       constexpr size_t kEchoesMax = 1000;
       if (result_.echoes.size() < kEchoesMax) result_.echoes.emplace_back(value.text.value_or(""));
       return absl::OkStatus();
     }
-    case Kind::kBranches: return RunBranches(statement);
+    case Kind::kBranches:
+      return RunBranches(statement);
     case Kind::kRemoveAllPrivate: {
       NX_ASSIGN_OR_RETURN(std::vector<PathMatch> found,
                           FindElements(data_, budget_, [](const Item&, const dicom::Element& element) {
@@ -91,7 +98,8 @@ absl::Status Evaluator::RunStatement(const Statement& statement) {
       return absl::OkStatus();
     }
     case Kind::kDescribe:
-    case Kind::kVersion: return absl::OkStatus();
+    case Kind::kVersion:
+      return absl::OkStatus();
   }
   return absl::OkStatus();
 }
@@ -110,7 +118,9 @@ absl::Status Evaluator::RunSetVariable(const Statement& statement) {
 absl::Status Evaluator::RunBranches(const Statement& statement) {
   for (const Branch& branch : statement.branches) {
     bool holds = true;
-    if (branch.has_condition) NX_ASSIGN_OR_RETURN(holds, Holds(branch.condition));
+    if (branch.has_condition) {
+      NX_ASSIGN_OR_RETURN(holds, Holds(branch.condition));
+    }
     if (holds) return Run(branch.block);
   }
   return absl::OkStatus();
@@ -132,7 +142,8 @@ absl::StatusOr<bool> Evaluator::Holds(const Condition& condition) {
   if (condition.op == Operator::kTrue) return left.text.has_value() && *left.text == "true";
   NX_ASSIGN_OR_RETURN(const Value right, Evaluate(condition.right));
   const bool negated = condition.op == Operator::kDiffers || condition.op == Operator::kMatchesNot;
-  if (!left.text.has_value() || !right.text.has_value()) return negated;  // absent: equals and matches nothing
+  if (!left.text.has_value() || !right.text.has_value())
+    return negated;  // absent: equals and matches nothing
   bool same = *left.text == *right.text;
   if (condition.op == Operator::kMatches || condition.op == Operator::kMatchesNot) {
     NX_ASSIGN_OR_RETURN(same, Matches(condition, *left.text, *right.text));
@@ -145,10 +156,14 @@ absl::StatusOr<Value> Evaluator::Evaluate(const Expression& expression) {
   using Kind = Expression::Kind;
   switch (expression.kind) {
     case Kind::kString:
-    case Kind::kNumber: return Value(expression.text);
-    case Kind::kNewUid: return Value(RandomUid());
-    case Kind::kPath: return ReadPath(expression.path);
-    case Kind::kCall: return expression.function->call(*this, expression);
+    case Kind::kNumber:
+      return Value(expression.text);
+    case Kind::kNewUid:
+      return Value(RandomUid());
+    case Kind::kPath:
+      return ReadPath(expression.path);
+    case Kind::kCall:
+      return expression.function->call(*this, expression);
     case Kind::kVariable: {
       const auto value = values_.find(expression.text);
       if (value != values_.end()) return value->second;
@@ -172,7 +187,8 @@ absl::StatusOr<Value> Evaluator::Evaluate(const Expression& expression) {
 absl::StatusOr<std::optional<std::string>> Evaluator::Text(const Expression& call, size_t argument) {
   NX_ASSIGN_OR_RETURN(Value value, Evaluate(call.arguments[argument]));
   if (value.is_list) {
-    return Fail(call.arguments[argument].position, absl::StrCat(call.text, " wants a single value, not a list"));
+    return Fail(call.arguments[argument].position,
+                absl::StrCat(call.text, " wants a single value, not a list"));
   }
   return std::move(value.text);
 }
@@ -188,7 +204,8 @@ absl::StatusOr<int64_t> Evaluator::Integer(const Expression& call, size_t argume
   NX_ASSIGN_OR_RETURN(const std::string text, RequiredText(call, argument));
   int64_t number;
   if (absl::SimpleAtoi(text, &number)) return number;
-  return Fail(call.arguments[argument].position, absl::StrCat(call.text, ": argument ", argument + 1, " is no whole number"));
+  return Fail(call.arguments[argument].position,
+              absl::StrCat(call.text, ": argument ", argument + 1, " is no whole number"));
 }
 
 absl::StatusOr<std::vector<PathPattern>> Evaluator::Paths(const Expression& argument) {
@@ -246,7 +263,8 @@ absl::StatusOr<Value> Evaluator::ReadPath(const PathPattern& path) {
 absl::Status Evaluator::SetText(const Position& position, Item& item, Tag tag, absl::string_view text) {
   output_bytes_ += text.size();
   if (output_bytes_ > context_.max_output_bytes) {
-    return ResourceExhausted("SCRIPT_LIMIT", absl::StrCat("the script writes more than ", context_.max_output_bytes, " bytes of values"));
+    return ResourceExhausted("SCRIPT_LIMIT", absl::StrCat("the script writes more than ",
+                                                          context_.max_output_bytes, " bytes of values"));
   }
   const absl::Status status = item.SetText(tag, text);
   return status.ok() ? status : Fail(position, status.message());
@@ -254,14 +272,16 @@ absl::Status Evaluator::SetText(const Position& position, Item& item, Tag tag, a
 
 absl::StatusOr<Tag> Evaluator::ResolveTag(const Position& position, Item& item, const TagPattern& pattern) {
   if (!pattern.has_creator) return pattern.tag();
-  const absl::StatusOr<Tag> tag = item.ReservePrivateTag(static_cast<uint16_t>(pattern.value >> 16), pattern.creator,
-                                                         static_cast<uint8_t>(pattern.value & 0xff));
+  const absl::StatusOr<Tag> tag =
+      item.ReservePrivateTag(static_cast<uint16_t>(pattern.value >> 16), pattern.creator,
+                             static_cast<uint8_t>(pattern.value & 0xff));
   return tag.ok() ? tag : Fail(position, tag.status().message());
 }
 
 absl::Status Evaluator::Assign(const Position& position, const PathPattern& path, absl::string_view text) {
   if (!path.singular()) {
-    return Fail(position, absl::StrCat(path.text, " may match several attributes; := sets one, ?= sets all that exist"));
+    return Fail(position, absl::StrCat(path.text,
+                                       " may match several attributes; := sets one, ?= sets all that exist"));
   }
   if (header_ != nullptr) return AssignIfPresent(position, path, text);
   Item* item = &data_;
@@ -269,7 +289,8 @@ absl::Status Evaluator::Assign(const Position& position, const PathPattern& path
     const PathStep& step = path.steps[i];
     NX_ASSIGN_OR_RETURN(const Tag tag, ResolveTag(position, *item, step.tag));
     Sequence& sequence = item->EnsureSequence(tag);
-    if (step.index >= sequence.size() + kNewItemsMax) return Fail(position, "the item number is far beyond the last item");
+    if (step.index >= sequence.size() + kNewItemsMax)
+      return Fail(position, "the item number is far beyond the last item");
     while (sequence.size() <= step.index) {
       NX_RETURN_IF_ERROR(budget_.Spend(1));
       sequence.Append();
@@ -281,7 +302,8 @@ absl::Status Evaluator::Assign(const Position& position, const PathPattern& path
   return SetText(position, *item, tag, text);
 }
 
-absl::Status Evaluator::AssignIfPresent(const Position& position, const PathPattern& path, absl::string_view text) {
+absl::Status Evaluator::AssignIfPresent(const Position& position, const PathPattern& path,
+                                        absl::string_view text) {
   NX_ASSIGN_OR_RETURN(const std::vector<PathMatch> found, FindMatches(data_, path, budget_));
   for (const PathMatch& match : found) NX_RETURN_IF_ERROR(SetText(position, *match.item, match.tag, text));
   return absl::OkStatus();

@@ -8,6 +8,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+
 #include "imaging/anonymize/ast.h"
 #include "imaging/anonymize/script.h"
 #include "imaging/anonymize/value.h"
@@ -17,12 +18,16 @@ namespace narthex::anonymize {
 
 class Evaluator {
  public:
-  // `header` is set when `data` are the elements behind the pixels: then nothing is created, and values that `data`
-  // lacks are read from it.
-  Evaluator(dicom::DataSet& data, const dicom::DataSet* header, const Variables& variables, ApplyContext& context,
-            const std::set<std::string>& url_hosts, bool odd_without_creator)
-      : data_(data), header_(header), variables_(variables.begin(), variables.end()), context_(context),
-        url_hosts_(url_hosts), odd_without_creator_(odd_without_creator) {
+  // `header` is set when `data` are the elements behind the pixels: then nothing is created, and values that
+  // `data` lacks are read from it.
+  Evaluator(dicom::DataSet& data, const dicom::DataSet* header, const Variables& variables,
+            ApplyContext& context, const std::set<std::string>& url_hosts, bool odd_without_creator)
+      : data_(data),
+        header_(header),
+        variables_(variables.begin(), variables.end()),
+        context_(context),
+        url_hosts_(url_hosts),
+        odd_without_creator_(odd_without_creator) {
     budget_.max_steps = context.max_steps;
   }
 
@@ -67,8 +72,10 @@ class Evaluator {
   absl::Status RunBranches(const Statement& statement);
   absl::Status RunSetVariable(const Statement& statement);
   absl::StatusOr<bool> Holds(const Condition& condition);
-  absl::StatusOr<bool> Matches(const Condition& condition, const std::string& text, const std::string& pattern);
-  absl::StatusOr<dicom::Tag> ResolveTag(const Position& position, dicom::Item& item, const TagPattern& pattern);
+  absl::StatusOr<bool> Matches(const Condition& condition, const std::string& text,
+                               const std::string& pattern);
+  absl::StatusOr<dicom::Tag> ResolveTag(const Position& position, dicom::Item& item,
+                                        const TagPattern& pattern);
 
   dicom::DataSet& data_;
   const dicom::DataSet* header_;

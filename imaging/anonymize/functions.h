@@ -1,4 +1,5 @@
-// The functions of the language: what scripts may call, with how many and what kinds of arguments. Thread-safe.
+// The functions of the language: what scripts may call, with how many and what kinds of arguments.
+// Thread-safe.
 #pragma once
 
 #include <algorithm>
@@ -7,6 +8,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+
 #include "imaging/anonymize/ast.h"
 #include "imaging/anonymize/value.h"
 

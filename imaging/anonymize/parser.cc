@@ -9,6 +9,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+
 #include "imaging/anonymize/functions.h"
 
 namespace narthex::anonymize {
@@ -31,8 +32,9 @@ std::optional<std::string> FindVersion(absl::string_view text) {
   return std::nullopt;
 }
 
-// Recursive descent without a separate lexer, because "(", "-", "." and "*" mean different things in different places.
-// A function returns false once it has reported a syntax error; the statement is then given up.
+// Recursive descent without a separate lexer, because "(", "-", "." and "*" mean different things in
+// different places. A function returns false once it has reported a syntax error; the statement is then given
+// up.
 class Parser {
  public:
   Parser(absl::string_view text, Dialect dialect, Diagnostics* diagnostics)
@@ -68,7 +70,8 @@ class Parser {
 
   bool Fail(size_t at, absl::string_view message, absl::string_view code = "SYNTAX") {
     const Position position = PositionAt(at);
-    diagnostics_->push_back({Severity::kError, position.line, position.column, std::string(code), std::string(message)});
+    diagnostics_->push_back(
+        {Severity::kError, position.line, position.column, std::string(code), std::string(message)});
     return false;
   }
   Position PositionAt(size_t at) const {
@@ -187,11 +190,12 @@ bool Parser::ParseString(std::string* out) {
     const auto octal = [this](size_t ahead) { return Peek(ahead) >= '0' && Peek(ahead) <= '7'; };
     if (next == '\\') {
       out->push_back('\\');
-    } else if (next == 'n' || next == 'r' || next == 't' || next == 'b' || next == 'f' || next == '(' || next == ')' ||
-               (octal(1) && octal(2) && octal(3))) {
+    } else if (next == 'n' || next == 'r' || next == 't' || next == 'b' || next == 'f' || next == '(' ||
+               next == ')' || (octal(1) && octal(2) && octal(3))) {
       out->append({'\\', next});  // stays as it is written, as in XNAT
     } else {
-      return Fail(at_, "a backslash in a string must be doubled: \"\\\\d+\"; a quote in a string is not possible");
+      return Fail(at_,
+                  "a backslash in a string must be doubled: \"\\\\d+\"; a quote in a string is not possible");
     }
     at_ += 2;
   }
@@ -230,7 +234,8 @@ bool Parser::ParseArguments(char close, std::vector<Expression>* arguments) {
       ++at_;
       return true;
     }
-    if (Peek() != ',') return Fail(at_, absl::StrCat("a comma or \"", std::string(1, close), "\" is expected"));
+    if (Peek() != ',')
+      return Fail(at_, absl::StrCat("a comma or \"", std::string(1, close), "\" is expected"));
     ++at_;
   }
 }
@@ -266,7 +271,8 @@ bool Parser::ParseExpression(Expression* expression) {
     return parsed;
   }
   const absl::string_view name = PeekName();
-  if (name.empty()) return Fail(at_, "a value is expected: a string, number, tag, variable, list or function[...]");
+  if (name.empty())
+    return Fail(at_, "a value is expected: a string, number, tag, variable, list or function[...]");
   at_ += name.size();
   if (name == "new" && dialect_ == Dialect::kDicomEdit4) {
     SkipBlanks();
@@ -423,7 +429,8 @@ bool Parser::ParseKeyword(absl::string_view word, Statement* statement, bool* wa
   }
   if (word == "echo") {
     statement->kind = Statement::Kind::kEcho;
-    statement->has_value = at_ < text_.size() && Peek() != '\n' && Peek() != '}' && !(Peek() == '/' && Peek(1) == '/');
+    statement->has_value =
+        at_ < text_.size() && Peek() != '\n' && Peek() != '}' && !(Peek() == '/' && Peek(1) == '/');
     return !statement->has_value || ParseExpression(&statement->value);
   }
   if (word == "removeAllPrivateTags") {
@@ -452,8 +459,9 @@ bool Parser::ParseAction(Statement* statement) {
     if (!ParseKeyword(word, statement, &was_keyword)) return false;
     if (!was_keyword && !ParseNameStatement(word, begin, statement)) return false;
   }
-  const bool action = statement->kind != Statement::Kind::kBranches && statement->kind != Statement::Kind::kVersion &&
-                      statement->kind != Statement::Kind::kDescribe && statement->kind != Statement::Kind::kExport;
+  const bool action =
+      statement->kind != Statement::Kind::kBranches && statement->kind != Statement::Kind::kVersion &&
+      statement->kind != Statement::Kind::kDescribe && statement->kind != Statement::Kind::kExport;
   return action || Fail(begin, "only an assignment, a deletion, echo or function[...] can stand here");
 }
 
@@ -532,7 +540,8 @@ ParsedScript Parse(absl::string_view text, Diagnostics* diagnostics) {
   ParsedScript script;
   script.version = "4";
   if (text.size() > kScriptMaxBytes) {
-    diagnostics->push_back({Severity::kError, 0, 0, "TOO_LARGE", absl::StrCat("the script exceeds ", kScriptMaxBytes, " bytes")});
+    diagnostics->push_back({Severity::kError, 0, 0, "TOO_LARGE",
+                            absl::StrCat("the script exceeds ", kScriptMaxBytes, " bytes")});
     return script;
   }
   if (const std::optional<std::string> version = FindVersion(text)) {

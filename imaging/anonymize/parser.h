@@ -4,6 +4,7 @@
 #include <string>
 
 #include "absl/strings/string_view.h"
+
 #include "imaging/anonymize/ast.h"
 #include "imaging/anonymize/script.h"
 

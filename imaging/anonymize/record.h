@@ -23,6 +23,10 @@ struct MethodCode {
 // XNAT's item for a DicomEdit script, with the start of the script's digest as its code.
 MethodCode CodeOf(const Script& script);
 
+// Appends `codes` to De-identification Method Code Sequence; what is there stays, and nothing is written
+// twice.
+absl::Status AppendMethodCodes(dicom::DataSet& data, const std::vector<MethodCode>& codes);
+
 // Sets PatientIdentityRemoved to YES, appends `method` to DeidentificationMethod and `codes` to the code
 // sequence; what is there already stays, and nothing is written twice.
 absl::Status RecordDeidentification(dicom::DataSet& data, absl::string_view method,

@@ -13,9 +13,9 @@ absl::StatusOr<std::shared_ptr<const RE2>> CompileRegex(absl::string_view patter
   options.set_max_mem(4 << 20);  // bounds what a hostile pattern may cost
   auto regex = std::make_shared<const RE2>(re2::StringPiece(pattern.data(), pattern.size()), options);
   if (regex->ok()) return regex;
-  return absl::InvalidArgumentError(absl::StrCat(
-      "the pattern cannot be used: ", regex->error(),
-      " (look-around, back references and possessive quantifiers of Java are not available)"));
+  return absl::InvalidArgumentError(
+      absl::StrCat("the pattern cannot be used: ", regex->error(),
+                   " (look-around, back references and possessive quantifiers of Java are not available)"));
 }
 
 }  // namespace narthex::anonymize

@@ -6,6 +6,7 @@
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
+
 #include "base/error.h"
 #include "base/status.h"
 
@@ -21,7 +22,8 @@ namespace {
 // Reads one path; at_ is where it stands.
 class PathReader {
  public:
-  PathReader(absl::string_view text, bool odd_without_creator) : text_(text), odd_allowed_(odd_without_creator) {}
+  PathReader(absl::string_view text, bool odd_without_creator)
+      : text_(text), odd_allowed_(odd_without_creator) {}
 
   absl::StatusOr<PathPattern> Read();
   size_t at() const { return at_; }
@@ -59,9 +61,11 @@ absl::Status PathReader::ReadDigits(int count, uint32_t* mask, uint32_t* value) 
       *value |= c == '#' ? 1 : 0;
     } else if (absl::ascii_isxdigit(static_cast<unsigned char>(c))) {
       *mask |= 0xf;
-      *value |= absl::ascii_isdigit(static_cast<unsigned char>(c)) ? c - '0' : absl::ascii_tolower(c) - 'a' + 10;
+      *value |=
+          absl::ascii_isdigit(static_cast<unsigned char>(c)) ? c - '0' : absl::ascii_tolower(c) - 'a' + 10;
     } else {
-      return Fail(absl::StrCat("a tag needs ", count, " digits here: 0-9, A-F, X (any), @ (even) or # (odd)"));
+      return Fail(
+          absl::StrCat("a tag needs ", count, " digits here: 0-9, A-F, X (any), @ (even) or # (odd)"));
     }
   }
   return absl::OkStatus();
@@ -76,18 +80,21 @@ absl::Status PathReader::ReadTag(TagPattern* tag) {
   SkipBlanks();
   if (!Take('{')) {
     if (odd && !odd_allowed_) {
-      return Fail("a private tag needs its creator: (0019,{SIEMENS MR HEADER}08); removeAllPrivateTags removes all");
+      return Fail(
+          "a private tag needs its creator: (0019,{SIEMENS MR HEADER}08); removeAllPrivateTags removes all");
     }
     NX_RETURN_IF_ERROR(ReadDigits(4, &tag->mask, &tag->value));
   } else {
     if ((tag->mask & 1) != 0 && (tag->value & 1) == 0) return Fail("a private creator needs an odd group");
     const size_t end = text_.find('}', at_);
-    if (end == absl::string_view::npos || text_.substr(at_, end - at_).find('\n') != absl::string_view::npos) {
+    if (end == absl::string_view::npos ||
+        text_.substr(at_, end - at_).find('\n') != absl::string_view::npos) {
       return Fail("the private creator has no closing brace");
     }
     tag->has_creator = true;
     tag->creator = std::string(absl::StripAsciiWhitespace(text_.substr(at_, end - at_)));
-    if (tag->creator.empty() || tag->creator.size() > 64) return Fail("a private creator has 1 to 64 letters");
+    if (tag->creator.empty() || tag->creator.size() > 64)
+      return Fail("a private creator has 1 to 64 letters");
     at_ = end + 1;
     SkipBlanks();
     tag->mask <<= 8;
@@ -105,7 +112,8 @@ absl::Status PathReader::ReadItemNumber(PathStep* step) {
   } else {
     const size_t begin = at_;
     uint64_t index = 0;
-    while (absl::ascii_isdigit(static_cast<unsigned char>(Peek())) && index < 1'000'000) index = index * 10 + (text_[at_++] - '0');
+    while (absl::ascii_isdigit(static_cast<unsigned char>(Peek())) && index < 1'000'000)
+      index = index * 10 + (text_[at_++] - '0');
     if (at_ == begin || index >= 1'000'000) return Fail("an item number (from 0) or % is expected");
     step->items = PathStep::Items::kIndex;
     step->index = static_cast<uint32_t>(index);
@@ -116,9 +124,15 @@ absl::Status PathReader::ReadItemNumber(PathStep* step) {
 absl::Status PathReader::ReadStep(PathStep* step) {
   SkipBlanks();
   switch (Peek()) {
-    case '*': step->kind = PathStep::Kind::kAnyDepth; break;
-    case '+': step->kind = PathStep::Kind::kOneOrMore; break;
-    case '.': step->kind = PathStep::Kind::kOneLevel; break;
+    case '*':
+      step->kind = PathStep::Kind::kAnyDepth;
+      break;
+    case '+':
+      step->kind = PathStep::Kind::kOneOrMore;
+      break;
+    case '.':
+      step->kind = PathStep::Kind::kOneLevel;
+      break;
     default: {
       NX_RETURN_IF_ERROR(ReadTag(&step->tag));
       const size_t behind = at_;
@@ -148,7 +162,8 @@ absl::StatusOr<PathPattern> PathReader::Read() {
       break;
     }
   }
-  if (path.steps.back().kind != PathStep::Kind::kElement) return Fail("a wildcard level needs a tag behind it: */(0010,0010)");
+  if (path.steps.back().kind != PathStep::Kind::kElement)
+    return Fail("a wildcard level needs a tag behind it: */(0010,0010)");
   path.text = std::string(absl::StripAsciiWhitespace(text_.substr(begin, at_ - begin)));
   return path;
 }
@@ -175,15 +190,18 @@ absl::Status Matcher::Descend(Item& item, size_t index) {
   for (Element& element : item.elements()) {
     NX_RETURN_IF_ERROR(budget_.Spend(1));
     if (element.sequence() == nullptr) continue;
-    for (size_t i = 0; i < element.sequence()->size(); ++i) NX_RETURN_IF_ERROR(Walk(element.sequence()->item(i), index));
+    for (size_t i = 0; i < element.sequence()->size(); ++i)
+      NX_RETURN_IF_ERROR(Walk(element.sequence()->item(i), index));
   }
   return absl::OkStatus();
 }
 
 absl::Status Matcher::Walk(Item& item, size_t index) {
   switch (steps_[index].kind) {
-    case PathStep::Kind::kElement: return MatchElements(item, index);
-    case PathStep::Kind::kOneLevel: return Descend(item, index + 1);
+    case PathStep::Kind::kElement:
+      return MatchElements(item, index);
+    case PathStep::Kind::kOneLevel:
+      return Descend(item, index + 1);
     case PathStep::Kind::kAnyDepth:
       NX_RETURN_IF_ERROR(Walk(item, index + 1));
       return Descend(item, index);
@@ -275,7 +293,8 @@ absl::StatusOr<std::vector<PathMatch>> FindMatches(Item& root, const PathPattern
 namespace {
 
 // Recursion is bounded by the nesting of the data set.
-absl::Status Collect(Item& item, WorkBudget& budget, absl::FunctionRef<bool(const Item&, const Element&)> wanted,
+absl::Status Collect(Item& item, WorkBudget& budget,
+                     absl::FunctionRef<bool(const Item&, const Element&)> wanted,
                      std::vector<PathMatch>* found) {
   NX_RETURN_IF_ERROR(budget.Spend(static_cast<int64_t>(item.elements().size())));
   for (Element& element : item.elements()) {
@@ -317,7 +336,8 @@ void RemoveMatches(std::vector<PathMatch> matches) {
     Item* item = ordered[i].second.item;
     std::vector<Tag> gone;
     for (; i < ordered.size() && ordered[i].second.item == item; ++i) gone.push_back(ordered[i].second.tag);
-    item->RemoveIf([&](const Element& element) { return std::binary_search(gone.begin(), gone.end(), element.tag()); });
+    item->RemoveIf(
+        [&](const Element& element) { return std::binary_search(gone.begin(), gone.end(), element.tag()); });
   }
 }
 

@@ -9,13 +9,14 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+
 #include "imaging/dicom/dataset.h"
 
 namespace narthex::anonymize {
 
 // One tag: each hexadecimal digit exact, any (X), even (@) or odd (#).
 struct TagPattern {
-  uint32_t mask = 0;   // bits that must be as in `value`
+  uint32_t mask = 0;  // bits that must be as in `value`
   uint32_t value = 0;
   bool has_creator = false;  // then the block digits (bits 8 to 15) do not count
   std::string creator;
@@ -45,8 +46,8 @@ struct PathPattern {
 
 inline constexpr size_t kPathMaxSteps = 64;
 
-// Reads a path from the beginning of `text`. `odd_without_creator` allows (0019,1008) as DicomEdit 4 does. The error
-// message says what is wrong; its offset in `text` is in `error_at`. `consumed` gets the length.
+// Reads a path from the beginning of `text`. `odd_without_creator` allows (0019,1008) as DicomEdit 4 does.
+// The error message says what is wrong; its offset in `text` is in `error_at`. `consumed` gets the length.
 absl::StatusOr<PathPattern> ParsePath(absl::string_view text, bool odd_without_creator, size_t* consumed,
                                       size_t* error_at);
 
@@ -64,11 +65,13 @@ struct WorkBudget {
 };
 
 // All attributes of `root` that `path` matches, outer before inner ones.
-absl::StatusOr<std::vector<PathMatch>> FindMatches(dicom::Item& root, const PathPattern& path, WorkBudget& budget);
+absl::StatusOr<std::vector<PathMatch>> FindMatches(dicom::Item& root, const PathPattern& path,
+                                                   WorkBudget& budget);
 
 // All attributes on all levels of `root` for which `wanted` is true, outer before inner ones.
 absl::StatusOr<std::vector<PathMatch>> FindElements(
-    dicom::Item& root, WorkBudget& budget, absl::FunctionRef<bool(const dicom::Item&, const dicom::Element&)> wanted);
+    dicom::Item& root, WorkBudget& budget,
+    absl::FunctionRef<bool(const dicom::Item&, const dicom::Element&)> wanted);
 
 // Removes them, inner before outer ones.
 void RemoveMatches(std::vector<PathMatch> matches);

@@ -6,15 +6,15 @@ namespace {
 uint32_t Lower(uint32_t c) {
   if (c >= 'A' && c <= 'Z') return c + 32;
   if (c < 0xc0) return c;
-  if (c <= 0xde) return c == 0xd7 ? c : c + 32;                      // Latin 1
-  if (c >= 0x100 && c <= 0x177 && c != 0x130 && c != 0x131) {        // Latin Extended-A: pairs
+  if (c <= 0xde) return c == 0xd7 ? c : c + 32;                // Latin 1
+  if (c >= 0x100 && c <= 0x177 && c != 0x130 && c != 0x131) {  // Latin Extended-A: pairs
     const bool odd_upper = c >= 0x139 && c <= 0x148;
     return (c & 1) == (odd_upper ? 1u : 0u) ? c + 1 : c;
   }
   if (c == 0x178) return 0xff;
   if (c >= 0x179 && c <= 0x17e) return (c & 1) != 0 ? c + 1 : c;
-  if (c >= 0x391 && c <= 0x3a9) return c + 32;                       // Greek
-  if (c >= 0x410 && c <= 0x42f) return c + 32;                       // Cyrillic
+  if (c >= 0x391 && c <= 0x3a9) return c + 32;  // Greek
+  if (c >= 0x410 && c <= 0x42f) return c + 32;  // Cyrillic
   if (c >= 0x400 && c <= 0x40f) return c + 80;
   return c;
 }

@@ -1,12 +1,12 @@
 #include "imaging/anonymize/uids.h"
 
-#include <openssl/evp.h>
-#include <openssl/hmac.h>
-
 #include <algorithm>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include <openssl/evp.h>
+#include <openssl/hmac.h>
+
 #include "base/digest.h"
 #include "base/ids.h"
 #include "base/limits.h"
@@ -42,8 +42,8 @@ std::string RandomUid() { return UuidUid(RandomBytes(16), 4); }
 std::string Hmac(absl::string_view key, absl::string_view message) {
   unsigned char out[EVP_MAX_MD_SIZE];
   unsigned int size = 0;
-  HMAC(EVP_sha256(), key.data(), static_cast<int>(key.size()), reinterpret_cast<const unsigned char*>(message.data()),
-       message.size(), out, &size);
+  HMAC(EVP_sha256(), key.data(), static_cast<int>(key.size()),
+       reinterpret_cast<const unsigned char*>(message.data()), message.size(), out, &size);
   return std::string(reinterpret_cast<const char*>(out), size);
 }
 
