@@ -116,16 +116,16 @@ CREATE TABLE reservations (
 CREATE FUNCTION subject_for(site text, project text, subject_label text, new_status text) RETURNS text
 LANGUAGE plpgsql AS $$
 DECLARE
-  found text;
+  existing text;
 BEGIN
   LOOP
-    SELECT subject_id INTO found FROM subjects WHERE project_id = project AND lower(label) = lower(subject_label);
+    SELECT subject_id INTO existing FROM subjects WHERE project_id = project AND lower(label) = lower(subject_label);
     EXIT WHEN FOUND;
     INSERT INTO subjects (project_id, subject_id, label, status)
       VALUES (project, take_accession(site, 'S'), subject_label, new_status)
       ON CONFLICT (project_id, lower(label)) DO NOTHING;
   END LOOP;
-  RETURN found;
+  RETURN existing;
 END $$;
 
 CREATE FUNCTION reserve_session(site text, project text, subject_label text, request text)
