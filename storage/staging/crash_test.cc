@@ -258,6 +258,28 @@ TEST(SyncFailureTest, UnsyncedObjectsFailAndTheLogGoesOnInANewSegment) {
   EXPECT_EQ(ScanAll(*store, kSession).size(), 3u);
 }
 
+// Callers may sync only the last of several objects; that must not pass if an earlier one was lost.
+TEST(SyncFailureTest, LaterPositionsFailForLostObjectsThatNobodyAskedFor) {
+  auto memory = fs::NewInMemory();
+  fs::FaultInjector faults(*memory);
+  auto store = OpenStore(faults, SmallOptions());
+  auto log = *store->OpenSession(kSession);
+  auto first = Put(*log, "first", "0");
+  ASSERT_TRUE(log->Sync(first->position).ok());
+  auto lost = Put(*log, "lost", "1");
+  faults.FailCall(1, Fault::kIoError);
+  EXPECT_EQ(Get(*log, *lost), "SEGMENT_FAILED");  // reading writes it out first
+  auto later = Put(*log, "later", "2");
+  ASSERT_GT(later->position, lost->position);
+
+  EXPECT_EQ(ErrorReason(log->Sync(later->position)), "SEGMENT_FAILED");
+  EXPECT_EQ(ErrorReason(log->Sync(lost->position)), "SEGMENT_FAILED");
+
+  EXPECT_TRUE(log->Sync(later->position).ok());  // now everybody knows
+  EXPECT_TRUE(log->Sync(first->position).ok());
+  EXPECT_EQ(Get(*log, *later), "later");
+}
+
 TEST(SyncTest, NeverRewritesSyncedBlocks) {
   auto memory = fs::NewInMemory();
   auto store = OpenStore(*memory, SmallOptions());

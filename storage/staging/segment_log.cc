@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
 
 #include "base/error.h"
 #include "base/ids.h"
@@ -19,6 +20,9 @@ namespace {
 // A full buffer is handed to the writer threads; two are the most a log keeps back before its callers wait.
 constexpr size_t kWriteBehindBytes = limits::kSegmentBufferBytes / 2;
 constexpr size_t kPendingMaxBytes = 2 * limits::kSegmentBufferBytes;
+
+// Longer than anybody waits between the end of an object and its sync.
+constexpr absl::Duration kUntoldPatience = absl::Seconds(30);
 
 uint64_t RandomNumber() {
   const std::string bytes = RandomBytes(sizeof(uint64_t));
@@ -159,6 +163,7 @@ absl::Status SegmentLog::SealLocked(RecordHead& head, std::vector<SlabPiece> pie
   }
   pending_bytes_ += bytes;
   size_bytes_ += bytes;
+  if (head.completes) unsynced_objects_.push_back(tail_);
   return absl::OkStatus();
 }
 
@@ -201,7 +206,7 @@ absl::Status SegmentLog::Sync(Position position) {
   absl::MutexLock lock(&mutex_);
   while (true) {
     if (removed_) return Removed();
-    NX_RETURN_IF_ERROR(FailureAt(position));
+    NX_RETURN_IF_ERROR(SyncFailure(position));
     if (durable_ >= position) return absl::OkStatus();
     // Without a file and without anything pending, nothing awaits a sync (a log that began after a failure).
     if (file_ == nullptr && pending_.empty() && !writing_ && position <= written_) return absl::OkStatus();
@@ -234,7 +239,7 @@ void SegmentLog::SyncGroup() {
     if (failures == failures_) {
       if (status.ok()) {
         if (file_ == file) file_names_durable_ = true;
-        durable_ = std::max(durable_, target);
+        SetDurable(target);
       } else {
         Fail(status);
       }
@@ -259,6 +264,25 @@ absl::Status SegmentLog::FailureAt(Position position) const {
   return absl::OkStatus();
 }
 
+absl::Status SegmentLog::SyncFailure(Position position) {
+  for (FailedRange& range : failed_) {
+    if (position > range.from && position <= range.to) {
+      range.untold.erase(std::remove(range.untold.begin(), range.untold.end(), position), range.untold.end());
+      return range.status;
+    }
+    if (position > range.to && !range.untold.empty()) {
+      if (absl::Now() < range.untold_until) return range.status;
+      range.untold.clear();
+    }
+  }
+  return absl::OkStatus();
+}
+
+void SegmentLog::SetDurable(Position position) {
+  durable_ = std::max(durable_, position);
+  while (!unsynced_objects_.empty() && unsynced_objects_.front() <= durable_) unsynced_objects_.pop_front();
+}
+
 // What is not durable is lost: nothing of it may be acknowledged, and a failed sync is never tried again.
 void SegmentLog::Fail(const absl::Status& cause) {
   const bool full = absl::IsResourceExhausted(cause);
@@ -269,7 +293,11 @@ void SegmentLog::Fail(const absl::Status& cause) {
                                    " failed; send the objects again"));
   Log(LogLevel::kError, "staging segment failed",
       {{"session", session_id_}, {"segment", tail_.segment}, {"cause", ErrorReason(cause)}});
-  failed_.push_back({durable_, tail_, std::move(status)});
+  FailedRange range = {durable_, tail_, std::move(status)};
+  range.untold.assign(unsynced_objects_.begin(), unsynced_objects_.end());
+  range.untold_until = absl::Now() + kUntoldPatience;
+  failed_.push_back(std::move(range));
+  unsynced_objects_.clear();
   ++failures_;
   pending_.clear();
   pending_bytes_ = 0;

@@ -94,6 +94,10 @@ class SegmentLog : public SessionLog, public std::enable_shared_from_this<Segmen
   void Fail(const absl::Status& cause) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // The failure that `position` lies in, or OK.
   absl::Status FailureAt(Position position) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // The same for a position that is to be synced: also fails for lost objects before it that nobody asked
+  // for.
+  absl::Status SyncFailure(Position position) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void SetDurable(Position position) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void ParkFile() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status Recover() ABSL_LOCKS_EXCLUDED(mutex_);
   absl::Status Removed() const;
@@ -121,6 +125,7 @@ class SegmentLog : public SessionLog, public std::enable_shared_from_this<Segmen
   uint64_t next_object_ ABSL_GUARDED_BY(mutex_) = 0;
   uint64_t failures_ ABSL_GUARDED_BY(mutex_) = 0;
   std::vector<FailedRange> failed_ ABSL_GUARDED_BY(mutex_);
+  std::deque<Position> unsynced_objects_ ABSL_GUARDED_BY(mutex_);  // positions of finished ones, ascending
   bool removed_ ABSL_GUARDED_BY(mutex_) = false;
 
   struct Pending {

@@ -75,7 +75,7 @@ void SegmentLog::WriteRun() {
   if (run.failures == failures_) {
     if (status.ok()) {
       written_ = run.end;
-      if (run.begins_segment) durable_ = std::max(durable_, run.before);
+      if (run.begins_segment) SetDurable(run.before);
     } else {
       Fail(status);
     }

@@ -76,6 +76,10 @@ class SessionLog {
   // fdatasync; one of them does the work on its own thread). After an error nothing of the failed segment
   // that was not durable before may be acknowledged; the log goes on in a new segment file, and a failed
   // fsync is never retried. Returns at once if already durable.
+  //
+  // Several objects may be synced by the largest of their positions. So after a failure that lost finished
+  // objects later positions fail too, for 30 seconds or until each lost position has been synced (and so
+  // learnt of).
   virtual absl::Status Sync(Position position) = 0;
 
   // Gives the payload of `object` to `sink`, in order, in pieces of at most 1 MiB, each verified against its

@@ -14,6 +14,7 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/container/flat_hash_map.h"
 #include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
 
 #include "storage/fs/file_system.h"
 #include "storage/staging/segment_format.h"
@@ -29,6 +30,10 @@ struct FailedRange {
   Position from;
   Position to;
   absl::Status status;
+  // Objects in it that were finished and whose position nobody has synced since, and until when later
+  // positions fail for their sake: a caller may sync only the last of several objects.
+  std::vector<Position> untold = {};
+  absl::Time untold_until = absl::InfinitePast();
 };
 
 // How far a log has come. Kept in memory for closed logs, so that reopening one goes on in the same segment.
