@@ -13,6 +13,10 @@ import tree
 
 PROTO = Path("proto/narthex/v1/errors.proto")
 PAGE = Path("docs/errors.md")
+# Modules below the services may have reasons of their own, if this table (INNER(own, on_the_wire), included by
+# server/rpc/status.cc) says what clients get instead.
+INNER = Path("server/rpc/inner_reasons.inc")
+INNER_LINE = re.compile(r"^INNER\((\w+), (\w+)\)", re.MULTILINE)
 VALUE = re.compile(r"^\s*ERROR_REASON_(\w+) = (\d+);")
 # What takes a reason: a code and a reason side by side, NotFound("REASON", ...), and things named so.
 USES = [
@@ -66,6 +70,9 @@ def used(source: str) -> list[tuple[int, str]]:
 def check(root: Path) -> list[str]:
     known = {reason for _, reasons in catalogue(root) for reason, _ in reasons}
     problems = []
+    inner = INNER_LINE.findall(tree.text(root, INNER)) if (root / INNER).is_file() else []
+    problems += [f"{INNER}: {own} becomes {wire}, which is not in {PROTO}" for own, wire in inner if wire not in known]
+    known |= {own for own, _ in inner}
     for name in tree.files(root, *tree.CPP):
         if name.parts[0] not in ("base", "imaging", "storage", "server", "clients") or name.stem.endswith("_test"):
             continue
@@ -82,7 +89,7 @@ def main(arguments: list[str]) -> int:
     if write:
         (root / PAGE).write_text(page(root), encoding="utf-8")
         return 0
-    return tree.report(check(root), f"./dev fix for {PAGE}; add a missing reason to {PROTO} or use one that is there")
+    return tree.report(check(root), f"./dev fix for {PAGE}; add a missing reason to {PROTO}, or to {INNER} what it is on the wire")
 
 
 if __name__ == "__main__":
