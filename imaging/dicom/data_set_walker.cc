@@ -1,5 +1,8 @@
 #include "imaging/dicom/data_set_walker.h"
 
+#include <bit>
+#include <charconv>
+
 #include "absl/strings/str_cat.h"
 
 #include "base/error.h"
@@ -11,6 +14,9 @@ namespace {
 
 // VRs whose value may be a sequence of fragments without length (PS3.5 annex A.4).
 bool HoldsFragments(Vr vr) { return vr == Vr::kOB || vr == Vr::kOW || vr == Vr::kOF || vr == Vr::kOD; }
+
+// OB OW OF OD OL OV: bytes that mean nothing by themselves and have no padding. (Vr::kUN may well be text.)
+bool IsOther(Vr vr) { return (static_cast<uint16_t>(vr) & 0xff) == 'O'; }
 
 }  // namespace
 
@@ -48,6 +54,7 @@ absl::Status DataSetWalker::Walk(absl::string_view* bytes, HeaderFactsBuilder* f
       if (skip_bytes_ > 0) break;
     }
     while (frames_.size() > 1 && offset_ >= frames_.back().end) Pop();
+    if (frames_.size() == 1 && frames_.back().encoding == DataSetEncoding::kExplicitLittle) WalkPlain(bytes);
     const Frame& frame = frames_.back();
     ScanHead head;
     if (!ReadHead(bytes->data(), bytes->size(), frame.encoding, &head)) break;
@@ -73,6 +80,48 @@ absl::Status DataSetWalker::End(size_t left_over, HeaderFactsBuilder* facts) {
   const bool complete = frames_.size() == 1 && skip_bytes_ == 0 && left_over == 0;
   if (!complete) Stop("TRUNCATED_HEADER", "the object ends inside its header", frames_.back().last_tag);
   return error_;
+}
+
+// The rules are those of OnElement and OnValue; whatever needs more thought is left to them.
+void DataSetWalker::WalkPlain(absl::string_view* bytes) {
+  Frame& frame = frames_.back();
+  const uint64_t limit = std::min<uint64_t>(frame.end, limits::kHeaderMaxBytes);
+  if (offset_ >= limit) return;
+  const char* p = bytes->data();
+  const char* const end = p + std::min<uint64_t>(bytes->size(), limit - offset_);
+  const uint32_t count_before = element_count_;
+  const auto count_max = static_cast<uint32_t>(limits::kHeaderMaxElements);
+  const Node* cursor = frame.cursor;
+  Tag last = frame.last_tag;
+  while (end - p >= 12 && element_count_ < count_max) {
+    const Tag tag(std::rotl(LoadLittle<uint32_t>(p), 16));
+    if (tag >= Tag(0x7fe0, 0) || tag < Tag(0x0008, 0) || tag <= last) break;
+    const VrForm form = FormOfVr(static_cast<uint8_t>(p[4]), static_cast<uint8_t>(p[5]));
+    if (form == VrForm::kUnknown) break;
+    const bool is_short = form == VrForm::kShort;
+    const size_t length = is_short ? LoadLittle<uint16_t>(p + 6) : LoadLittle<uint32_t>(p + 8);
+    const char* const value = p + (is_short ? 8 : 12);
+    if (length > static_cast<size_t>(end - value) || length > limits::kBulkValueMinBytes) break;
+    while (cursor->tag < tag) ++cursor;
+    const Vr vr = static_cast<Vr>(LoadLittle<uint16_t>(p + 4));
+    if (cursor->tag == tag) {
+      if (cursor->children_begin != 0 || vr == Vr::kSQ || vr == Vr::kUN || length > limits::kValueMaxBytes)
+        break;
+      CaptureTop(tag, vr, absl::string_view(value, length));
+    } else if (walk_all_sequences_ && vr == Vr::kSQ) {
+      break;
+    }
+    has_private_ |= tag.is_private();
+    last = tag;
+    p = value + length;
+    ++element_count_;
+  }
+  if (element_count_ == count_before) return;
+  frame.cursor = cursor;
+  frame.last_tag = last;
+  const auto taken = static_cast<size_t>(p - bytes->data());
+  offset_ += taken;
+  bytes->remove_prefix(taken);
 }
 
 DataSetWalker::Step DataSetWalker::OnElement(const ScanHead& head, absl::string_view* bytes) {
@@ -272,6 +321,18 @@ const AttributeSet::Node* DataSetWalker::ChildrenOf(const Node* node) const {
   return attributes_.nodes().data() + node->children_begin;
 }
 
+void DataSetWalker::CaptureTop(Tag tag, Vr vr, absl::string_view raw) {
+  if (!IsBinaryNumber(vr)) {
+    facts_->AddTop(tag, IsOther(vr) ? raw : TrimValue(raw, vr), vr);
+  } else if (vr == Vr::kUS && raw.size() == 2) {
+    char text[8];
+    const auto end = std::to_chars(text, text + sizeof text, LoadLittle<uint16_t>(raw.data()));
+    facts_->AddTop(tag, absl::string_view(text, static_cast<size_t>(end.ptr - text)), vr);
+  } else {
+    facts_->AddTop(tag, RenderNumbers(raw, vr, /*big=*/false), vr);
+  }
+}
+
 void DataSetWalker::Capture(Tag tag, Vr vr, absl::string_view raw, bool big) {
   Tag path[TagPath::kMaxDepth + 1];
   size_t depth = 0;
@@ -288,7 +349,7 @@ void DataSetWalker::Capture(Tag tag, Vr vr, absl::string_view raw, bool big) {
     facts_->Add(where, RenderNumbers(raw, vr, big), vr);
     return;
   }
-  const absl::string_view value = HasLongLength(vr) && !IsText(vr) ? raw : TrimValue(raw, vr);
+  const absl::string_view value = IsOther(vr) ? raw : TrimValue(raw, vr);
   if (!charset.empty() && UsesCharacterSet(vr)) {
     facts_->Add(where, ToUtf8(value, charset, KindOfText(vr)), vr, /*utf8=*/true);
   } else {

@@ -73,6 +73,8 @@ class DataSetWalker {
     std::string charset;                                  // kItem: its own SpecificCharacterSet
   };
 
+  // Takes plain elements of an explicit little endian data set's top level, as long as nothing is special.
+  void WalkPlain(absl::string_view* bytes);
   Step OnElement(const ScanHead& head, absl::string_view* bytes);
   Step OnDelimiterInItem(const ScanHead& head, absl::string_view* bytes);
   Step OnItem(const ScanHead& head, absl::string_view* bytes);
@@ -87,6 +89,7 @@ class DataSetWalker {
 
   const Node* FindNode(Frame* frame, Tag tag);
   const Node* ChildrenOf(const Node* node) const;
+  void CaptureTop(Tag tag, Vr vr, absl::string_view raw);
   void Capture(Tag tag, Vr vr, absl::string_view raw, bool big);
   bool AllUidsSeen() const;
   void Pop() { frames_.pop_back(); }

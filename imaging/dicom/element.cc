@@ -119,19 +119,6 @@ bool LooksLikeDataSet(absl::string_view bytes, DataSetEncoding encoding, uint64_
   return !bytes.empty();
 }
 
-absl::string_view TrimValue(absl::string_view value, Vr vr) {
-  const auto is_padding = [](char c) { return c == ' ' || c == '\0'; };
-  size_t end = value.size();
-  while (end > 0 && is_padding(value[end - 1])) --end;
-  size_t begin = 0;
-  if (vr != Vr::kLT && vr != Vr::kST && vr != Vr::kUT) {
-    while (begin < end && is_padding(value[begin])) ++begin;
-  }
-  return value.substr(begin, end - begin);
-}
-
-bool IsBinaryNumber(Vr vr) { return WidthOf(vr) != 0; }
-
 std::string RenderNumbers(absl::string_view value, Vr vr, bool big) {
   const size_t width = WidthOf(vr);
   std::string out;

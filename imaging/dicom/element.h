@@ -89,10 +89,34 @@ inline bool ReadHead(const char* p, size_t available, DataSetEncoding encoding, 
 bool LooksLikeDataSet(absl::string_view bytes, DataSetEncoding encoding, uint64_t object_size);
 
 // A value without its padding: leading and trailing blanks and NULs; of LT, ST and UT trailing ones only.
-absl::string_view TrimValue(absl::string_view value, Vr vr);
+inline absl::string_view TrimValue(absl::string_view value, Vr vr) {
+  const auto is_padding = [](char c) { return c == ' ' || c == '\0'; };
+  size_t end = value.size();
+  while (end > 0 && is_padding(value[end - 1])) --end;
+  size_t begin = 0;
+  if (vr != Vr::kLT && vr != Vr::kST && vr != Vr::kUT) {
+    while (begin < end && is_padding(value[begin])) ++begin;
+  }
+  return value.substr(begin, end - begin);
+}
 
 // Whether values of `vr` are numbers in binary, which RenderNumbers makes readable.
-bool IsBinaryNumber(Vr vr);
+inline bool IsBinaryNumber(Vr vr) {
+  switch (vr) {
+    case Vr::kUS:
+    case Vr::kSS:
+    case Vr::kUL:
+    case Vr::kSL:
+    case Vr::kFL:
+    case Vr::kAT:
+    case Vr::kFD:
+    case Vr::kUV:
+    case Vr::kSV:
+      return true;
+    default:
+      return false;
+  }
+}
 
 // US SS UL SL UV SV FL FD as decimals (shortest that reads back the same), AT as "(gggg,eeee)"; several
 // separated by backslashes. What is left over after the last whole number is ignored.

@@ -123,6 +123,8 @@ class HeaderFactsBuilder {
   // Appends one value as Get() is to return it. If a path is added twice, Get() finds the first.
   // `utf8`: Text() returns it as it is.
   HeaderFactsBuilder& Add(const TagPath& path, absl::string_view value, Vr vr, bool utf8 = false);
+  // The same for the top level, quicker.
+  void AddTop(Tag tag, absl::string_view value, Vr vr);
   // The VR as the dictionary has it.
   HeaderFactsBuilder& Add(const TagPath& path, absl::string_view value);
 
@@ -141,6 +143,8 @@ class HeaderFactsBuilder {
   const HeaderFacts& facts() const { return facts_; }
   // The facts; the builder starts anew.
   HeaderFacts Build();
+  // Starts anew.
+  void Clear();
 
  private:
   HeaderFactsBuilder& Set(HeaderFacts::FlagBit bit, bool on);

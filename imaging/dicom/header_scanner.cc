@@ -75,7 +75,7 @@ class HeaderScanner::Impl {
     pending_.clear();
     inflater_.reset();
     inflating_ = false;
-    builder_.Build();
+    builder_.Clear();
     walker_.Reset();
   }
 
@@ -343,9 +343,12 @@ class HeaderScanner::Impl {
     if (options_.require_sop_uids && facts.sop_instance_uid().empty()) {
       return InvalidArgument("MISSING_SOP_INSTANCE_UID", "the object has no SOP Instance UID (0008,0018)");
     }
-    for (Tag tag :
-         {tags::kSOPClassUID, tags::kSOPInstanceUID, tags::kStudyInstanceUID, tags::kSeriesInstanceUID}) {
-      const absl::string_view uid = facts.Get(tag);
+    const std::pair<Tag, absl::string_view> uids[] = {
+        {tags::kSOPClassUID, facts.sop_class_uid()},
+        {tags::kSOPInstanceUID, facts.sop_instance_uid()},
+        {tags::kStudyInstanceUID, facts.study_instance_uid()},
+        {tags::kSeriesInstanceUID, facts.series_instance_uid()}};
+    for (const auto& [tag, uid] : uids) {
       if (uid.empty() || IsUid(uid)) continue;
       return InvalidArgument(
           "INVALID_UID", absl::StrCat(tag.ToString(), " is no UID: digits and dots, 64 at most, are allowed"),
