@@ -61,7 +61,7 @@ absl::string_view OutcomeName(Outcome outcome) {
 }
 
 Prearchive::Prearchive(const Options& options, staging::StagingStore& store, staging::Index& index, const Clock& clock)
-    : store_(store), index_(index), clock_(clock), idle_build_(options.idle_build) {}
+    : store_(store), index_(index), clock_(clock), idle_build_us_(absl::ToInt64Microseconds(options.idle_build)) {}
 
 Prearchive::~Prearchive() {
   timers_.reset();
@@ -175,16 +175,6 @@ absl::Status Prearchive::RecoverSession(const std::string& id) {
 void Prearchive::OnIdle(std::function<void(const std::string&)> callback) {
   absl::MutexLock lock(&mutex_);
   on_idle_ = std::move(callback);
-}
-
-void Prearchive::SetIdleBuild(absl::Duration idle) {
-  absl::MutexLock lock(&mutex_);
-  idle_build_ = idle;
-}
-
-absl::Duration Prearchive::idle_build() const {
-  absl::MutexLock lock(&mutex_);
-  return idle_build_;
 }
 
 absl::Duration Prearchive::IdleOf(const SessionRow& row) const {

@@ -12,6 +12,7 @@
 // session's lock, so that rows reach the index in order.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -83,6 +84,7 @@ class Reception {
   Prearchive& prearchive_;
   const std::shared_ptr<LiveSession> session_;
   const ArrivingObject object_;
+  std::shared_ptr<staging::SessionLog> log_;
   std::unique_ptr<staging::ObjectWriter> writer_;
   uint64_t number_ = 0;
   bool owns_pending_ = false;     // the session's pending entry of this instance is ours
@@ -179,8 +181,8 @@ class Prearchive {
 
   EventLog& events() { return *events_; }
   IdleTimers& timers() { return *timers_; }
-  void SetIdleBuild(absl::Duration idle) ABSL_LOCKS_EXCLUDED(mutex_);
-  absl::Duration idle_build() const ABSL_LOCKS_EXCLUDED(mutex_);
+  void SetIdleBuild(absl::Duration idle) { idle_build_us_ = absl::ToInt64Microseconds(idle); }
+  absl::Duration idle_build() const { return absl::Microseconds(idle_build_us_.load()); }
   // When the session will be built if nothing more arrives; nullopt: no timer runs.
   std::optional<absl::Time> BuildAfter(const SessionRow& row) const;
 
@@ -207,8 +209,8 @@ class Prearchive {
   const Clock& clock_;
   std::unique_ptr<EventLog> events_;
 
+  std::atomic<int64_t> idle_build_us_;  // read under session locks, so not guarded by mutex_
   mutable absl::Mutex mutex_;
-  absl::Duration idle_build_ ABSL_GUARDED_BY(mutex_);
   std::function<void(const std::string&)> on_idle_ ABSL_GUARDED_BY(mutex_);
   absl::flat_hash_map<std::string, std::weak_ptr<LiveSession>> live_ ABSL_GUARDED_BY(mutex_);
   absl::flat_hash_map<std::string, std::weak_ptr<LiveSession>> live_by_key_ ABSL_GUARDED_BY(mutex_);

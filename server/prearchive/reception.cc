@@ -57,7 +57,9 @@ absl::StatusOr<std::unique_ptr<Reception>> Prearchive::Begin(ArrivingObject obje
       NX_ASSIGN_OR_RETURN(session->log, store_.OpenSession(session->id));
     }
     ++session->in_flight;
-    return absl::WrapUnique(new Reception(*this, session, std::move(object)));
+    auto reception = absl::WrapUnique(new Reception(*this, session, std::move(object)));
+    reception->log_ = session->log;
+    return reception;
   }
 }
 
@@ -94,12 +96,7 @@ Reception::Verdict Reception::Decide(absl::string_view received_xxh3) {
 
 absl::Status Reception::Append(absl::string_view bytes) {
   if (!writer_) {
-    std::shared_ptr<staging::SessionLog> log;
-    {
-      absl::MutexLock lock(&session_->mutex);
-      log = session_->log;
-    }
-    NX_ASSIGN_OR_RETURN(writer_, log->StartObject());
+    NX_ASSIGN_OR_RETURN(writer_, log_->StartObject());
   }
   return writer_->Append(bytes);
 }
@@ -199,12 +196,7 @@ absl::Status Prearchive::CommitSession(const std::shared_ptr<LiveSession>& sessi
     end = std::max(end, object->reception->position_);
     sync = true;
   }
-  std::shared_ptr<staging::SessionLog> log;
-  {
-    absl::MutexLock lock(&session->mutex);
-    log = session->log;
-  }
-  const absl::Status synced = sync ? log->Sync(end) : absl::OkStatus();
+  const absl::Status synced = sync ? objects.front()->reception->log_->Sync(end) : absl::OkStatus();
 
   absl::MutexLock lock(&session->mutex);
   SessionRow row = session->row;
@@ -215,13 +207,13 @@ absl::Status Prearchive::CommitSession(const std::shared_ptr<LiveSession>& sessi
   for (Arrived* object : objects) {
     Reception& reception = *object->reception;
     const bool stored = reception.row_.has_value();
-    if (!synced.ok() && reception.needs_sync_) {
-      object->outcome = Rejected(std::move(object->outcome), synced);
-    } else if (closed) {
+    if (closed) {
       object->outcome =
           Rejected(std::move(object->outcome),
                    Error(absl::StatusCode::kAborted, "SESSION_BUSY",
                          "the session was deleted or archived while the object arrived; send the object again"));
+    } else if (!synced.ok() && reception.needs_sync_) {
+      object->outcome = Rejected(std::move(object->outcome), synced);
     } else if (stored) {
       const ObjectRow& kept = *reception.row_;
       batch.Put(staging::Table::kObjects, keys::Object(session->id, kept.number()), kept.SerializeAsString());

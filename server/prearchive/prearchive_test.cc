@@ -1,0 +1,418 @@
+// The prearchive over real segments on a file system in memory and an index in memory: what is acknowledged, counted,
+// found again after a power loss, and where late objects go.
+
+#include "server/prearchive/prearchive.h"
+
+#include <atomic>
+#include <map>
+#include <thread>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "absl/strings/str_cat.h"
+#include "base/digest.h"
+#include "base/error.h"
+#include "storage/fs/memory.h"
+
+namespace narthex::prearchive {
+namespace {
+
+using testing::SizeIs;
+
+class PrearchiveTest : public testing::Test {
+ protected:
+  PrearchiveTest() { Open(); }
+
+  void Open() {
+    prearchive_.reset();
+    store_.reset();
+    staging::StagingStore::Options options;
+    options.directory = "/staging";
+    options.free_space_min_bytes = 0;
+    auto store = staging::StagingStore::Open(options, *files_);
+    ASSERT_TRUE(store.ok()) << store.status();
+    store_ = *std::move(store);
+    auto prearchive = Prearchive::Open({.idle_build = absl::Seconds(60)}, *store_, *index_, clock_);
+    ASSERT_TRUE(prearchive.ok()) << prearchive.status();
+    prearchive_ = *std::move(prearchive);
+  }
+
+  static SessionKeyRow Key(const std::string& label = "S1_MR1") {
+    SessionKeyRow key;
+    key.set_project("P1");
+    key.set_study_instance_uid("1.2.3");
+    key.set_label(label);
+    key.set_subject("S1");
+    return key;
+  }
+
+  // Receives one object up to the point where only Commit is left.
+  Arrived Receive(const std::string& uid, const std::string& bytes, const SessionKeyRow& key = Key()) {
+    ArrivingObject object;
+    object.key = key;
+    object.sop_instance_uid = uid;
+    object.upload = "u1";
+    object.sequence = next_sequence_++;
+    auto reception = prearchive_->Begin(object);
+    EXPECT_TRUE(reception.ok()) << reception.status();
+    Arrived arrived;
+    arrived.reception = *std::move(reception);
+    arrived.outcome.set_upload("u1");
+    arrived.outcome.set_sequence(object.sequence);
+    switch (arrived.reception->Decide(Xxh3(bytes))) {
+      case Reception::Verdict::kStore: {
+        EXPECT_TRUE(arrived.reception->Append(bytes).ok());
+        ObjectRow row;
+        row.set_received_xxh3(Xxh3(bytes));
+        row.set_size_bytes(bytes.size());
+        EXPECT_TRUE(arrived.reception->Finish(row).ok());
+        arrived.outcome.set_outcome(static_cast<int>(Outcome::kStored));
+        break;
+      }
+      case Reception::Verdict::kDuplicate:
+        arrived.outcome.set_outcome(static_cast<int>(Outcome::kDuplicate));
+        break;
+      case Reception::Verdict::kConflict:
+        arrived.outcome.set_outcome(static_cast<int>(Outcome::kConflict));
+        break;
+    }
+    return arrived;
+  }
+
+  OutcomeRow Commit(Arrived arrived) {
+    std::vector<Arrived> batch;
+    batch.push_back(std::move(arrived));
+    auto outcomes = prearchive_->Commit(std::move(batch));
+    EXPECT_TRUE(outcomes.ok()) << outcomes.status();
+    return outcomes.ok() ? outcomes->front() : OutcomeRow();
+  }
+
+  OutcomeRow Store(const std::string& uid, const std::string& bytes, const SessionKeyRow& key = Key()) {
+    return Commit(Receive(uid, bytes, key));
+  }
+
+  std::vector<SessionRow> Sessions() {
+    auto rows = prearchive_->List({});
+    EXPECT_TRUE(rows.ok()) << rows.status();
+    return rows.ok() ? *rows : std::vector<SessionRow>();
+  }
+
+  std::string BytesOf(const std::string& session, const std::string& uid) {
+    const auto row = prearchive_->FindObject(session, uid);
+    if (!row.ok()) return std::string(row.status().message());
+    const auto log = prearchive_->OpenLog(session);
+    if (!log.ok()) return std::string(log.status().message());
+    std::string bytes;
+    const absl::Status read = (*log)->Read(Prearchive::StoredObjectOf(*row), [&](absl::string_view piece) {
+      bytes.append(piece.data(), piece.size());
+      return absl::OkStatus();
+    });
+    EXPECT_TRUE(read.ok()) << read;
+    return bytes;
+  }
+
+  // Invariant 2: outcomes, counts and rows say the same.
+  void ExpectConsistent(const std::string& session) {
+    const auto row = prearchive_->Get(session);
+    ASSERT_TRUE(row.ok()) << row.status();
+    const auto outcomes = prearchive_->ListOutcomes(session, 0, 100000);
+    ASSERT_TRUE(outcomes.ok()) << outcomes.status();
+    uint32_t total = 0;
+    for (const auto& [outcome, count] : row->outcome_counts()) total += count;
+    EXPECT_EQ(total, outcomes->size());
+    uint32_t objects = 0;
+    EXPECT_TRUE(prearchive_->ForEachObject(session, [&](const ObjectRow&) {
+      ++objects;
+      return absl::OkStatus();
+    }).ok());
+    EXPECT_EQ(objects, row->object_count());
+  }
+
+  FakeClock clock_;
+  std::unique_ptr<fs::InMemoryFileSystem> files_ = fs::NewInMemory();
+  std::unique_ptr<staging::Index> index_ = staging::Index::NewInMemory();
+  std::unique_ptr<staging::StagingStore> store_;
+  std::unique_ptr<Prearchive> prearchive_;
+  int64_t next_sequence_ = 0;
+};
+
+TEST_F(PrearchiveTest, KeepsAnObjectInANewSession) {
+  const OutcomeRow outcome = Store("1.1", "pixels");
+
+  ASSERT_THAT(Sessions(), SizeIs(1));
+  EXPECT_EQ(Sessions().front().id(), outcome.session());
+  EXPECT_EQ(Sessions().front().state(), static_cast<int>(State::kReceiving));
+  EXPECT_EQ(BytesOf(outcome.session(), "1.1"), "pixels");
+  ExpectConsistent(outcome.session());
+}
+
+TEST_F(PrearchiveTest, NothingIsSeenBeforeTheCommit) {
+  const Arrived arrived = Receive("1.1", "pixels");
+
+  EXPECT_THAT(Sessions(), SizeIs(0));
+}
+
+TEST_F(PrearchiveTest, AnObjectGivenUpLeavesNothing) {
+  { const Arrived arrived = Receive("1.1", "pixels"); }
+
+  EXPECT_THAT(Sessions(), SizeIs(0));
+  EXPECT_THAT(*store_->ListSessions(), SizeIs(0));
+}
+
+TEST_F(PrearchiveTest, SameBytesAreADuplicateOtherBytesAConflict) {
+  const std::string session = Store("1.1", "pixels").session();
+
+  EXPECT_EQ(Store("1.1", "pixels").outcome(), static_cast<int>(Outcome::kDuplicate));
+  EXPECT_EQ(Store("1.1", "others").outcome(), static_cast<int>(Outcome::kConflict));
+
+  EXPECT_EQ(BytesOf(session, "1.1"), "pixels");
+  EXPECT_EQ(prearchive_->Get(session)->object_count(), 1u);
+  ExpectConsistent(session);
+}
+
+TEST_F(PrearchiveTest, ADuplicateOfAnUncommittedObjectIsOne) {
+  std::vector<Arrived> batch;
+  batch.push_back(Receive("1.1", "pixels"));
+  batch.push_back(Receive("1.1", "pixels"));
+
+  const auto outcomes = prearchive_->Commit(std::move(batch));
+
+  ASSERT_TRUE(outcomes.ok());
+  EXPECT_EQ((*outcomes)[0].outcome(), static_cast<int>(Outcome::kStored));
+  EXPECT_EQ((*outcomes)[1].outcome(), static_cast<int>(Outcome::kDuplicate));
+  ExpectConsistent((*outcomes)[0].session());
+}
+
+TEST_F(PrearchiveTest, ManySendersOfOneStudyLoseAndDoubleNothing) {
+  constexpr int kSenders = 8;
+  constexpr int kObjects = 50;
+  std::atomic<int> stored{0};
+  std::atomic<int> duplicates{0};
+  std::vector<std::thread> senders;
+  for (int sender = 0; sender < kSenders; ++sender) {
+    senders.emplace_back([&, sender] {
+      for (int i = 0; i < kObjects; ++i) {
+        ArrivingObject object;
+        object.key = Key();
+        object.sop_instance_uid = absl::StrCat("1.", (i + sender * 7) % kObjects);
+        object.upload = absl::StrCat("u", sender);
+        object.sequence = i;
+        const std::string bytes = absl::StrCat("bytes of ", object.sop_instance_uid);
+        Arrived arrived;
+        arrived.outcome.set_upload(object.upload);
+        arrived.outcome.set_sequence(i);
+        arrived.reception = *prearchive_->Begin(object);
+        if (arrived.reception->Decide(Xxh3(bytes)) == Reception::Verdict::kStore) {
+          ASSERT_TRUE(arrived.reception->Append(bytes).ok());
+          ObjectRow row;
+          row.set_received_xxh3(Xxh3(bytes));
+          row.set_size_bytes(bytes.size());
+          ASSERT_TRUE(arrived.reception->Finish(row).ok());
+          arrived.outcome.set_outcome(static_cast<int>(Outcome::kStored));
+          ++stored;
+        } else {
+          arrived.outcome.set_outcome(static_cast<int>(Outcome::kDuplicate));
+          ++duplicates;
+        }
+        std::vector<Arrived> batch;
+        batch.push_back(std::move(arrived));
+        ASSERT_TRUE(prearchive_->Commit(std::move(batch)).ok());
+      }
+    });
+  }
+  for (std::thread& sender : senders) sender.join();
+
+  ASSERT_THAT(Sessions(), SizeIs(1));
+  EXPECT_EQ(stored, kObjects);
+  EXPECT_EQ(duplicates, kObjects * (kSenders - 1));
+  ExpectConsistent(Sessions().front().id());
+}
+
+TEST_F(PrearchiveTest, LateObjectsOfABuiltSessionReopenIt) {
+  const std::string session = Store("1.1", "pixels").session();
+  ASSERT_TRUE(prearchive_->Apply(session, Event::kBuild).ok());
+  ASSERT_TRUE(prearchive_->FinishBuild(session, [](SessionRow&) {}).ok());
+  ASSERT_EQ(prearchive_->Get(session)->state(), static_cast<int>(State::kReady));
+
+  EXPECT_EQ(Store("1.2", "more").session(), session);
+
+  EXPECT_EQ(prearchive_->Get(session)->state(), static_cast<int>(State::kReceiving));
+}
+
+TEST_F(PrearchiveTest, ObjectsDuringABuildLeadBackToReceiving) {
+  const std::string session = Store("1.1", "pixels").session();
+  ASSERT_TRUE(prearchive_->Apply(session, Event::kBuild).ok());
+  Store("1.2", "more");
+
+  ASSERT_TRUE(prearchive_->FinishBuild(session, [](SessionRow&) {}).ok());
+
+  EXPECT_EQ(prearchive_->Get(session)->state(), static_cast<int>(State::kReceiving));
+}
+
+TEST_F(PrearchiveTest, LateObjectsOfASessionBeingArchivedOpenAnother) {
+  const std::string first = Store("1.1", "pixels").session();
+  ASSERT_TRUE(prearchive_->Apply(first, Event::kBuild).ok());
+  ASSERT_TRUE(prearchive_->FinishBuild(first, [](SessionRow&) {}).ok());
+  ASSERT_TRUE(prearchive_->Apply(first, Event::kArchive).ok());
+
+  const std::string second = Store("1.2", "late").session();
+
+  EXPECT_NE(second, first);
+  EXPECT_EQ(prearchive_->Get(first)->object_count(), 1u);
+  ASSERT_TRUE(prearchive_->Remove(first, "NARTHEX_E00001").ok());
+  EXPECT_EQ(BytesOf(second, "1.2"), "late");
+}
+
+TEST_F(PrearchiveTest, AnObjectThatArrivesWhileItsSessionIsDeletedIsRefused) {
+  const std::string session = Store("1.1", "pixels").session();
+  Arrived late = Receive("1.2", "late");
+  ASSERT_TRUE(prearchive_->Apply(session, Event::kDelete).ok());
+  ASSERT_TRUE(prearchive_->Remove(session, "").ok());
+
+  const OutcomeRow outcome = Commit(std::move(late));
+
+  EXPECT_EQ(outcome.outcome(), static_cast<int>(Outcome::kRejected));
+  EXPECT_EQ(outcome.reason(), "SESSION_BUSY");
+  EXPECT_THAT(Sessions(), SizeIs(0));
+}
+
+TEST_F(PrearchiveTest, WhatWasAcknowledgedSurvivesALossOfPower) {
+  std::string session;
+  for (int i = 0; i < 20; ++i) session = Store(absl::StrCat("1.", i), absl::StrCat("bytes ", i)).session();
+  prearchive_.reset();
+  store_.reset();
+  files_->LosePower();
+  index_->LosePower();
+
+  Open();
+
+  ASSERT_THAT(Sessions(), SizeIs(1));
+  EXPECT_EQ(Sessions().front().object_count(), 20u);
+  for (int i = 0; i < 20; ++i) EXPECT_EQ(BytesOf(session, absl::StrCat("1.", i)), absl::StrCat("bytes ", i));
+  ExpectConsistent(session);
+  EXPECT_EQ(Store("1.3", "bytes 3").outcome(), static_cast<int>(Outcome::kDuplicate));
+}
+
+TEST_F(PrearchiveTest, ADeletedSessionDoesNotComeBack) {
+  const std::string session = Store("1.1", "pixels").session();
+  ASSERT_TRUE(prearchive_->Apply(session, Event::kDelete).ok());
+  ASSERT_TRUE(prearchive_->Remove(session, "").ok());
+  prearchive_.reset();
+  store_.reset();
+  files_->LosePower();
+  index_->LosePower();
+
+  Open();
+
+  EXPECT_THAT(Sessions(), SizeIs(0));
+}
+
+TEST_F(PrearchiveTest, TheIdleTimerFiresOnceNothingCameForSoLong) {
+  std::vector<std::string> idle;
+  absl::Mutex mutex;
+  prearchive_->OnIdle([&](const std::string& id) {
+    absl::MutexLock lock(&mutex);
+    idle.push_back(id);
+  });
+  const std::string session = Store("1.1", "pixels").session();
+  clock_.Advance(absl::Seconds(40));
+  Store("1.2", "more");
+  clock_.Advance(absl::Seconds(40));
+  prearchive_->timers().FireDue();
+  {
+    absl::MutexLock lock(&mutex);
+    EXPECT_THAT(idle, SizeIs(0));
+  }
+
+  clock_.Advance(absl::Seconds(21));
+  prearchive_->timers().FireDue();
+
+  absl::MutexLock lock(&mutex);
+  EXPECT_THAT(idle, testing::ElementsAre(session));
+}
+
+TEST_F(PrearchiveTest, UpdatingTheProjectMovesDigestsAndKeys) {
+  const std::string session = Store("1.1", "pixels").session();
+  SessionUpdate update;
+  update.project = "P2";
+
+  ASSERT_TRUE(prearchive_->Update(session, update).ok());
+
+  EXPECT_TRUE(*prearchive_->HasDigest("P2", Xxh3("pixels")));
+  EXPECT_FALSE(*prearchive_->HasDigest("P1", Xxh3("pixels")));
+  EXPECT_NE(Store("1.2", "more").session(), session);
+}
+
+TEST_F(PrearchiveTest, AnUpdateWithAnOldEtagIsRefused) {
+  const std::string session = Store("1.1", "pixels").session();
+  SessionUpdate update;
+  update.label = "OTHER";
+  update.etag = absl::StrCat(prearchive_->Get(session)->version());
+  ASSERT_TRUE(prearchive_->Update(session, update).ok());
+
+  EXPECT_EQ(ErrorReason(prearchive_->Update(session, update).status()), "ETAG_MISMATCH");
+}
+
+TEST_F(PrearchiveTest, EventsAreReplayedInOrder) {
+  const std::string session = Store("1.1", "pixels").session();
+  ASSERT_TRUE(prearchive_->Apply(session, Event::kBuild).ok());
+  ASSERT_TRUE(prearchive_->FinishBuild(session, [](SessionRow&) {}).ok());
+  ASSERT_TRUE(prearchive_->Apply(session, Event::kDelete).ok());
+  ASSERT_TRUE(prearchive_->Remove(session, "").ok());
+
+  const auto events = prearchive_->events().Read(1, 100, absl::InfinitePast());
+
+  ASSERT_TRUE(events.ok());
+  std::vector<int> states;
+  for (const auto& event : *events) states.push_back(event.row.removed() ? 0 : event.row.row().state());
+  EXPECT_THAT(states, testing::ElementsAre(1, 2, 3, 9, 0));
+}
+
+TEST(StateMachineTest, EveryStateAndEventIsDecided) {
+  // The table of docs/states.md, as text: what is not listed is not allowed.
+  const std::map<std::pair<State, Event>, State> allowed = {
+      {{State::kReceiving, Event::kObject}, State::kReceiving},
+      {{State::kReceiving, Event::kBuild}, State::kBuilding},
+      {{State::kReceiving, Event::kUpdate}, State::kReceiving},
+      {{State::kReceiving, Event::kDelete}, State::kDeleting},
+      {{State::kBuilding, Event::kObject}, State::kBuilding},
+      {{State::kBuilding, Event::kBuilt}, State::kReady},
+      {{State::kBuilding, Event::kBuiltDirty}, State::kReceiving},
+      {{State::kBuilding, Event::kBuildFailed}, State::kError},
+      {{State::kReady, Event::kObject}, State::kReceiving},
+      {{State::kReady, Event::kBuild}, State::kBuilding},
+      {{State::kReady, Event::kArchive}, State::kArchiving},
+      {{State::kReady, Event::kUpdate}, State::kReady},
+      {{State::kReady, Event::kSplit}, State::kSeparating},
+      {{State::kReady, Event::kDelete}, State::kDeleting},
+      {{State::kConflict, Event::kObject}, State::kReceiving},
+      {{State::kConflict, Event::kBuild}, State::kBuilding},
+      {{State::kConflict, Event::kArchive}, State::kArchiving},
+      {{State::kConflict, Event::kUpdate}, State::kReady},
+      {{State::kConflict, Event::kSplit}, State::kSeparating},
+      {{State::kConflict, Event::kDelete}, State::kDeleting},
+      {{State::kError, Event::kObject}, State::kReceiving},
+      {{State::kError, Event::kBuild}, State::kBuilding},
+      {{State::kError, Event::kArchive}, State::kArchiving},
+      {{State::kError, Event::kUpdate}, State::kError},
+      {{State::kError, Event::kDelete}, State::kDeleting},
+      {{State::kArchiving, Event::kArchiveConflict}, State::kConflict},
+      {{State::kArchiving, Event::kArchiveFailed}, State::kError},
+      {{State::kSeparating, Event::kSplitDone}, State::kReady},
+      {{State::kSeparating, Event::kSplitFailed}, State::kError},
+      {{State::kDeleting, Event::kDelete}, State::kDeleting},
+  };
+  for (int state = 1; state <= kStateCount; ++state) {
+    for (int event = 0; event < kEventCount; ++event) {
+      const auto key = std::pair(static_cast<State>(state), static_cast<Event>(event));
+      const auto it = allowed.find(key);
+      EXPECT_EQ(Next(key.first, key.second),
+                it == allowed.end() ? std::nullopt : std::optional<State>(it->second))
+          << StateName(key.first) << " on " << EventName(key.second);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace narthex::prearchive
