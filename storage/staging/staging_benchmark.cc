@@ -124,6 +124,33 @@ void RawAppend(benchmark::State& state) {
   state.SetItemsProcessed(static_cast<int64_t>(state.iterations() * batch));
 }
 
+// Reading the heads of a session of 10,000 objects, as recovery does for what the index may not know.
+void Scan(benchmark::State& state) {
+  StoreForBenchmark benchmarked;
+  constexpr int kObjects = 10'000;
+  const std::string bytes(static_cast<size_t>(state.range(0)), 'x');
+  {
+    auto log = benchmarked.store().OpenSession("s").value();
+    Position end;
+    for (int i = 0; i < kObjects; ++i) {
+      auto writer = log->StartObject().value();
+      if (!writer->Append(bytes).ok()) state.SkipWithError("append");
+      end = writer->Finish("meta")->position;
+    }
+    if (!log->Sync(end).ok()) state.SkipWithError("sync");
+  }
+  for (auto _ : state) {
+    int found = 0;
+    const auto count = [&](const FoundObject&) {
+      ++found;
+      return absl::OkStatus();
+    };
+    if (!benchmarked.store().Scan("s", {}, count).ok() || found != kObjects) state.SkipWithError("scan");
+  }
+  state.SetItemsProcessed(static_cast<int64_t>(state.iterations()) * kObjects);
+}
+BENCHMARK(Scan)->Arg(36 << 10)->Unit(benchmark::kMillisecond);
+
 constexpr int64_t kCt = 516 << 10;  // multiples of 4 KiB, so that the raw write is aligned
 constexpr int64_t kMr = 36 << 10;
 
