@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
 
 #include "base/log.h"
@@ -193,7 +194,9 @@ absl::Status StoreHandler::Answer(const Waiting& object, const StoreStatus& stat
   }
   if (refused_count > 0 && refused_count <= kLoggedRefusalsMax) {
     Log(LogLevel::kWarning, "dicom object refused",
-        {{"reason", status.comment}, {"dimse_status", status.code}, {"source", options_.source.address()}});
+        {{"reason", status.comment},
+         {"dimse_status", absl::StrCat("0x", absl::Hex(status.code, absl::kZeroPad4))},
+         {"source", options_.source.address()}});
   }
   return responder_.SendCommand(object.context_id, ResponseTo(object.request, status.code, status.comment));
 }
