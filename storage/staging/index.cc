@@ -72,8 +72,9 @@ rocksdb::DBOptions DatabaseOptions() {
   options.keep_log_file_num = 3;
   options.max_log_file_size = 4 << 20;
   options.max_manifest_file_size = 16 << 20;
-  // A torn end of the log is what a crash leaves; anything else is damage and must be seen.
-  options.wal_recovery_mode = rocksdb::WALRecoveryMode::kTolerateCorruptedTailRecords;
+  // After a power loss the unsynced end of the log may have holes with good rows behind: recovery stops at
+  // the first.
+  options.wal_recovery_mode = rocksdb::WALRecoveryMode::kPointInTimeRecovery;
   return options;
 }
 

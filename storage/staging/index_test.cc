@@ -210,6 +210,40 @@ TEST_F(RocksDbIndexTest, ReportsDamage) {
   EXPECT_EQ(ErrorReason(status), "INDEX_CORRUPT");
 }
 
+// A power loss may leave a hole in the unsynced end of the log and later blocks behind it.
+TEST_F(RocksDbIndexTest, OpensAfterAHoleInTheUnsyncedLog) {
+  const pid_t child = ::fork();
+  if (child == 0) {
+    auto index = Index::OpenRocksDb(directory_);
+    for (int i = 0; index.ok() && i < 1000; ++i) {
+      if (!PutOne(**index, Table::kObjects, absl::StrCat(1000 + i), std::string(300, 'v')).ok()) ::_exit(2);
+    }
+    ::kill(::getpid(), SIGKILL);
+  }
+  int state = 0;
+  ASSERT_EQ(::waitpid(child, &state, 0), child);
+  ASSERT_TRUE(WIFSIGNALED(state));
+  auto entries = fs::Posix().List(directory_);
+  ASSERT_TRUE(entries.ok());
+  int holes = 0;
+  for (const fs::DirectoryEntry& entry : *entries) {
+    const std::string path = fs::JoinPath(directory_, entry.name);
+    if (entry.name.find(".log") == std::string::npos || fs::Posix().Stat(path)->size_bytes < 200'000)
+      continue;
+    auto file = fs::Posix().Open(path, {.mode = fs::OpenMode::kReadWrite});
+    ASSERT_TRUE((*file)->WriteAt(100 * 1024, std::string(4096, '\0')).ok());
+    ++holes;
+  }
+  ASSERT_EQ(holes, 1);
+
+  auto index = Index::OpenRocksDb(directory_);
+  ASSERT_TRUE(index.ok()) << index.status();
+  const std::vector<std::string> keys = Keys(**index, Table::kObjects);
+  EXPECT_GT(keys.size(), 200u);
+  EXPECT_LT(keys.size(), 400u);
+  EXPECT_EQ(keys.back(), absl::StrCat(1000 + keys.size() - 1));  // a prefix, nothing from behind the hole
+}
+
 TEST_F(RocksDbIndexTest, RowsSurviveAKilledProcess) {
   const pid_t child = ::fork();
   if (child == 0) {
