@@ -1,6 +1,9 @@
 #include "imaging/identify/router.h"
 
 #include <algorithm>
+#include <array>
+#include <cstdint>
+#include <memory>
 #include <string>
 #include <utility>
 
@@ -28,8 +31,9 @@ constexpr dicom::Tag kCommentTags[] = {tags::kPatientComments, tags::kStudyComme
 
 re2::StringPiece Piece(absl::string_view text) { return re2::StringPiece(text.data(), text.size()); }
 
-// Finds `Project:x` and its like as XNAT's ContainedAssignmentExtractor does: the last occurrence wins,
-// because the text before it is matched greedily; words are separated by blanks, commas and semicolons.
+// Finds `Project:x` and its like with the expression of XNAT's ContainedAssignmentExtractor: an assignment at
+// the very beginning wins (its alternative comes first), else the last one (the text before it is matched
+// greedily). Words are separated by blanks, commas and semicolons.
 class Assignment {
  public:
   explicit Assignment(absl::string_view word)
@@ -65,6 +69,9 @@ struct Link {
   ValueSource source{};                    // for comments and whole attributes
   std::string fixed;                       // for what the receiver fixes
   bool configured = true;                  // false: only mentioned in traces
+  int slot = -1;                           // where a walk keeps the attribute's value; -1: nowhere
+
+  const ValueSource& value_source() const { return rule != nullptr ? rule->source : source; }
 };
 
 struct Chain {
@@ -157,16 +164,25 @@ void Router::Rep::BuildChains(const RoutingConfig& config) {
 }
 
 void Router::Rep::CollectWanted() {
-  for (const Chain* chain : {&project_chain, &subject_chain, &session_chain, &auto_archive_chain}) {
+  const auto is_attribute = [](const Link& link) {
+    const ValueSource& source = link.value_source();
+    return source.kind() == ValueSource::Kind::kAttribute && source.tag() != dicom::Tag();
+  };
+  Chain* const chains[] = {&project_chain, &subject_chain, &session_chain, &auto_archive_chain};
+  for (const Chain* chain : chains) {
     for (const Link& link : chain->links) {
-      const ValueSource& source = link.rule != nullptr ? link.rule->source : link.source;
-      if (source.kind() == ValueSource::Kind::kAttribute && source.tag() != dicom::Tag())
-        wanted.push_back(source.tag());
+      if (is_attribute(link)) wanted.push_back(link.value_source().tag());
     }
   }
   wanted.push_back(tags::kStudyInstanceUID);
   std::sort(wanted.begin(), wanted.end());
   wanted.erase(std::unique(wanted.begin(), wanted.end()), wanted.end());
+  for (Chain* chain : chains) {
+    for (Link& link : chain->links) {
+      const auto found = std::lower_bound(wanted.begin(), wanted.end(), link.value_source().tag());
+      if (is_attribute(link)) link.slot = static_cast<int>(found - wanted.begin());
+    }
+  }
 }
 
 namespace {
@@ -192,6 +208,9 @@ class Walk {
   }
 
  private:
+  // The value that `link` looks at. The four chains share attributes, and looking one up costs more than a
+  // rule.
+  absl::string_view ValueOf(const Link& link);
   // What `link` offers: candidate_ and result kTaken, or why it offers nothing.
   StepResult Ask(const Link& link, Target target);
   // Makes candidate_ what it stands for, or says why it stands for nothing.
@@ -202,8 +221,23 @@ class Walk {
   const ProjectDirectory& projects_;
   std::optional<StudyRoute> route_;
   std::string candidate_, scratch_;
+  std::array<absl::string_view, 32> values_;             // by Link::slot
+  uint32_t known_ = 0;                                   // bit n: values_[n] was looked up
+  std::vector<std::unique_ptr<std::string>> converted_;  // what values_ point to, if not the facts
   std::vector<Step> trace_;
 };
+
+absl::string_view Walk::ValueOf(const Link& link) {
+  const AeTitles ae{arrival_.called_ae, arrival_.calling_ae};
+  const auto slot = static_cast<size_t>(link.slot);
+  if (link.slot < 0 || slot >= values_.size()) return link.value_source().Value(facts_, ae, scratch_);
+  if ((known_ >> slot & 1) != 0) return values_[slot];
+  scratch_.clear();
+  absl::string_view value = link.value_source().Value(facts_, ae, scratch_);
+  if (!scratch_.empty()) value = *converted_.emplace_back(std::make_unique<std::string>(value));
+  known_ |= uint32_t{1} << slot;
+  return values_[slot] = value;
+}
 
 StepResult Walk::Ask(const Link& link, Target target) {
   if (!link.configured) return StepResult::kNotConfigured;
@@ -218,8 +252,7 @@ StepResult Walk::Ask(const Link& link, Target target) {
                                               : route_->label;
     return candidate_.empty() ? StepResult::kAbsent : StepResult::kTaken;
   }
-  const ValueSource& source = link.rule != nullptr ? link.rule->source : link.source;
-  absl::string_view value = source.Value(facts_, {arrival_.called_ae, arrival_.calling_ae}, scratch_);
+  absl::string_view value = ValueOf(link);
   if (value.empty()) return StepResult::kAbsent;
   if (link.rule != nullptr) {
     std::optional<std::string> result = link.rule->Apply(value);
@@ -256,7 +289,7 @@ std::string Walk::Follow(const Chain& chain, Decision& by) {
     candidate_.clear();
     StepResult result = Ask(link, chain.target);
     const int line = link.rule != nullptr ? link.rule->line : 0;
-    const std::string& attribute = link.rule != nullptr ? link.rule->source.name() : link.source.name();
+    const std::string& attribute = link.value_source().name();
     if (result == StepResult::kTaken) result = Accept(chain.target);
     Record(chain.target, link.stage, attribute, result, candidate_, line);
     if (result == StepResult::kTaken) {
@@ -271,7 +304,7 @@ std::string Walk::Follow(const Chain& chain, Decision& by) {
 
 absl::Status CheckExplicitLabel(absl::string_view label, absl::string_view what) {
   if (label.empty() || IsLabel(label)) return absl::OkStatus();
-  return InvalidArgument("LABEL_INVALID",
+  return InvalidArgument("INVALID_FIELD",
                          absl::StrCat("the ", what, " of the destination is no label: use 1 to ",
                                       limits::kLabelMaxBytes, " letters, digits, '_' and '-'"),
                          {{"field", std::string(what)}});

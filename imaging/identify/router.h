@@ -133,7 +133,7 @@ struct RoutingConfig {
 // object.
 class Router {
  public:
-  // INVALID_ARGUMENT, RESOURCE_EXHAUSTED: as RuleSet::Parse.
+  // INVALID_ARGUMENT (INVALID_SCRIPT): as RuleSet::Parse.
   static absl::StatusOr<Router> Create(const RoutingConfig& config);
 
   Router(Router&&) noexcept;
@@ -142,7 +142,7 @@ class Router {
 
   // `facts` are those of the raw header, before any anonymization.
   // NOT_FOUND (PROJECT_NOT_FOUND): the *explicit* project does not exist or may not be used; XNAT would fall
-  // back to the header there. INVALID_ARGUMENT (LABEL_INVALID): an explicit subject or label is no label.
+  // back to the header there. INVALID_ARGUMENT (INVALID_FIELD): an explicit subject or label is no label.
   absl::StatusOr<Destination> Route(const dicom::HeaderFacts& facts, const ArrivalContext& arrival,
                                     const ProjectDirectory& projects) const;
 

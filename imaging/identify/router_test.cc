@@ -265,9 +265,9 @@ TEST(RouterTest, RefusesAnExplicitDestinationThatIsNone) {
   EXPECT_EQ(ErrorReason(router->Route(Facts(header), {.project = "GONE"}, FakeProjects()).status()),
             "PROJECT_NOT_FOUND");
   EXPECT_EQ(ErrorReason(router->Route(Facts(header), {.subject = "a b"}, FakeProjects()).status()),
-            "LABEL_INVALID");
+            "INVALID_FIELD");
   EXPECT_EQ(ErrorReason(router->Route(Facts(header), {.label = "../x"}, FakeProjects()).status()),
-            "LABEL_INVALID");
+            "INVALID_FIELD");
 }
 
 TEST(RouterTest, ExplainsStepByStep) {
@@ -310,7 +310,7 @@ TEST(RouterTest, NamesTheAttributesThatItWants) {
 }
 
 TEST(RouterTest, RefusesBadRules) {
-  EXPECT_EQ(ErrorReason(Router::Create({.session_rules = "x"}).status()), "ROUTING_RULE_INVALID");
+  EXPECT_EQ(ErrorReason(Router::Create({.session_rules = "x"}).status()), "INVALID_SCRIPT");
 }
 
 }  // namespace

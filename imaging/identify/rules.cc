@@ -174,8 +174,8 @@ std::optional<std::string> Rule::Apply(absl::string_view value) const {
 
 absl::StatusOr<RuleSet> RuleSet::Parse(absl::string_view text, absl::string_view name) {
   const auto too_large = [&] {
-    return ResourceExhausted("ROUTING_RULES_TOO_LARGE", absl::StrCat("the ", name, " exceed 64 KiB or ",
-                                                                     kRulesMax, " rules; shorten them"));
+    return InvalidArgument("INVALID_SCRIPT", absl::StrCat("the ", name, " exceed 64 KiB or ", kRulesMax,
+                                                          " rules; shorten them"));
   };
   if (text.size() > kTextMaxBytes) return too_large();
   RuleSet set;
@@ -203,8 +203,7 @@ absl::StatusOr<RuleSet> RuleSet::Parse(absl::string_view text, absl::string_view
     if (errors.size() == kErrorsMax) break;
   }
   if (!errors.empty()) {
-    return InvalidArgument("ROUTING_RULE_INVALID", absl::StrCat(name, ": ", absl::StrJoin(errors, "; ")),
-                           metadata);
+    return InvalidArgument("INVALID_SCRIPT", absl::StrCat(name, ": ", absl::StrJoin(errors, "; ")), metadata);
   }
   return set;
 }

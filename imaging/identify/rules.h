@@ -76,10 +76,9 @@ class RuleSet {
  public:
   RuleSet() = default;
 
-  // `name` is for error messages: "site project rules". INVALID_ARGUMENT (ROUTING_RULE_INVALID, metadata
+  // `name` is for error messages: "site project rules". INVALID_ARGUMENT (INVALID_SCRIPT, metadata
   // "line", "column", "rules"): some line is no rule; the message names line, column and what is wrong; all
-  // bad lines are reported, up to ten. RESOURCE_EXHAUSTED (ROUTING_RULES_TOO_LARGE): over 64 KiB or 1,000
-  // rules.
+  // bad lines are reported, up to ten. Also for over 64 KiB or 1,000 rules.
   static absl::StatusOr<RuleSet> Parse(absl::string_view text, absl::string_view name);
 
   const std::vector<Rule>& rules() const { return rules_; }

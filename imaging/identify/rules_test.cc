@@ -106,7 +106,7 @@ TEST(RulesTest, NamesLineAndColumnOfErrors) {
   };
   for (const auto& c : kCases) {
     const absl::Status status = RuleSet::Parse(c.text, "site project rules").status();
-    EXPECT_EQ(ErrorReason(status), "ROUTING_RULE_INVALID") << c.text;
+    EXPECT_EQ(ErrorReason(status), "INVALID_SCRIPT") << c.text;
     EXPECT_EQ(ErrorMetadataOf(status)["line"], c.line) << c.text << ": " << status;
     EXPECT_EQ(ErrorMetadataOf(status)["column"], c.column) << c.text << ": " << status;
     EXPECT_THAT(std::string(status.message()), HasSubstr(c.message)) << c.text;
@@ -123,9 +123,8 @@ TEST(RulesTest, ReportsAllBadLines) {
 TEST(RulesTest, RefusesTooMuch) {
   std::string many;
   for (int i = 0; i < 1001; ++i) absl::StrAppend(&many, "PatientID:(.*)\n");
-  EXPECT_EQ(ErrorReason(RuleSet::Parse(many, "rules").status()), "ROUTING_RULES_TOO_LARGE");
-  EXPECT_EQ(ErrorReason(RuleSet::Parse(std::string(70'000, '\n'), "rules").status()),
-            "ROUTING_RULES_TOO_LARGE");
+  EXPECT_EQ(ErrorReason(RuleSet::Parse(many, "rules").status()), "INVALID_SCRIPT");
+  EXPECT_EQ(ErrorReason(RuleSet::Parse(std::string(70'000, '\n'), "rules").status()), "INVALID_SCRIPT");
 }
 
 }  // namespace

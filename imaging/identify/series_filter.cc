@@ -87,7 +87,7 @@ class FilterParser {
 
   absl::Status status() const {
     if (errors_.empty()) return absl::OkStatus();
-    return InvalidArgument("SERIES_FILTER_INVALID",
+    return InvalidArgument("INVALID_SCRIPT",
                            absl::StrCat("series import filter: ", absl::StrJoin(errors_, "; ")), metadata_);
   }
 
@@ -203,7 +203,7 @@ absl::StatusOr<FilterMode> ParseFilterMode(absl::string_view name) {
   if (is("deny", "blacklist")) return FilterMode::kDenyList;
   if (is("allow", "whitelist")) return FilterMode::kAllowList;
   if (is("modality-map", "modalityMap")) return FilterMode::kModalityMap;
-  return InvalidArgument("SERIES_FILTER_INVALID",
+  return InvalidArgument("INVALID_SCRIPT",
                          "the mode of a series import filter is deny, allow or modality-map",
                          {{"field", "mode"}});
 }
@@ -256,9 +256,8 @@ absl::StatusOr<SeriesFilter> SeriesFilter::Parse(FilterMode mode, absl::string_v
   rep->mode = mode;
   FilterParser parser(rep.get());
   if (text.size() > kTextMaxBytes || !parser.Run(text)) {
-    return ResourceExhausted(
-        "SERIES_FILTER_TOO_LARGE",
-        absl::StrCat("a series import filter may have 64 KiB and ", kLinesMax, " lines; shorten it"));
+    return InvalidArgument("INVALID_SCRIPT", absl::StrCat("a series import filter may have 64 KiB and ",
+                                                          kLinesMax, " lines; shorten it"));
   }
   if (absl::Status status = parser.status(); !status.ok()) return status;
   std::sort(rep->wanted.begin(), rep->wanted.end());

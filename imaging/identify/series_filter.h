@@ -56,8 +56,8 @@ struct FilterVerdict {
 // Immutable; thread-safe; cheap to move.
 class SeriesFilter {
  public:
-  // INVALID_ARGUMENT (SERIES_FILTER_INVALID, metadata "line", "column"): says which lines are wrong and why,
-  // all of them up to ten. RESOURCE_EXHAUSTED (SERIES_FILTER_TOO_LARGE): over 64 KiB or 1,000 lines that ask
+  // INVALID_ARGUMENT (INVALID_SCRIPT, metadata "line", "column"): says which lines are wrong and why,
+  // all of them up to ten. Also for over 64 KiB or 1,000 lines that ask
   // something.
   static absl::StatusOr<SeriesFilter> Parse(FilterMode mode, absl::string_view text);
 

@@ -131,7 +131,7 @@ TEST(SeriesFilterTest, NamesLineAndColumnOfErrors) {
   };
   for (const auto& c : kCases) {
     const absl::Status status = SeriesFilter::Parse(c.mode, c.text).status();
-    EXPECT_EQ(ErrorReason(status), "SERIES_FILTER_INVALID") << c.text;
+    EXPECT_EQ(ErrorReason(status), "INVALID_SCRIPT") << c.text;
     EXPECT_EQ(ErrorMetadataOf(status)["line"], c.line) << c.text << status;
     EXPECT_EQ(ErrorMetadataOf(status)["column"], c.column) << c.text << status;
   }
@@ -142,8 +142,7 @@ TEST(SeriesFilterTest, NamesLineAndColumnOfErrors) {
 TEST(SeriesFilterTest, RefusesTooMuch) {
   std::string many;
   for (int i = 0; i < 1001; ++i) absl::StrAppend(&many, "x\n");
-  EXPECT_EQ(ErrorReason(SeriesFilter::Parse(FilterMode::kDenyList, many).status()),
-            "SERIES_FILTER_TOO_LARGE");
+  EXPECT_EQ(ErrorReason(SeriesFilter::Parse(FilterMode::kDenyList, many).status()), "INVALID_SCRIPT");
 }
 
 TEST(SeriesFilterTest, NamesModes) {

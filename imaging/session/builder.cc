@@ -48,7 +48,7 @@ absl::StatusOr<PetMr> ParsePetMr(absl::string_view name) {
   for (PetMr pet_mr : {PetMr::kPetMr, PetMr::kPet, PetMr::kSeparate}) {
     if (absl::EqualsIgnoreCase(name, PetMrName(pet_mr))) return pet_mr;
   }
-  return InvalidArgument("SETTING_INVALID", "the setting for PET-MR sessions is petmr, pet or separate",
+  return InvalidArgument("INVALID_FIELD", "the setting for PET-MR sessions is petmr, pet or separate",
                          {{"field", "petmr"}});
 }
 

@@ -32,7 +32,7 @@ enum class PetMr {
   kSeparate,  // to be split into two; until then one of type PET-MR
 };
 absl::string_view PetMrName(PetMr pet_mr);                 // "petmr", "pet", "separate"
-absl::StatusOr<PetMr> ParsePetMr(absl::string_view name);  // any case; INVALID_ARGUMENT (SETTING_INVALID)
+absl::StatusOr<PetMr> ParsePetMr(absl::string_view name);  // any case; INVALID_ARGUMENT (INVALID_FIELD)
 
 struct BuildOptions {
   PetMr pet_mr = PetMr::kPetMr;

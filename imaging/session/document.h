@@ -52,7 +52,7 @@ struct SessionDocument {
 
 // Reads back what WriteSessionDocument wrote; also XNAT's own documents as far as the fields are known
 // (unknown elements are skipped). Names and units of parameters come from `types`. INVALID_ARGUMENT
-// (SESSION_DOCUMENT_INVALID): not XML, no XNAT session, over 64 MiB, or nested over 64 levels.
+// (INVALID_FIELD): not XML, no XNAT session, over 64 MiB, or nested over 64 levels.
 absl::StatusOr<SessionDocument> ReadSessionDocument(absl::string_view xml, const TypeRegistry& types);
 
 }  // namespace narthex::session

@@ -18,7 +18,8 @@ constexpr size_t kDocumentMaxBytes = 64 << 20;
 constexpr int kDepthMax = 64;
 
 absl::Status Invalid(absl::string_view message) {
-  return InvalidArgument("SESSION_DOCUMENT_INVALID", absl::StrCat("session document: ", message));
+  return InvalidArgument("INVALID_FIELD", absl::StrCat("session document: ", message),
+                         {{"field", "document"}});
 }
 
 class DepthCheck : public pugi::xml_tree_walker {

@@ -228,8 +228,7 @@ TEST(DocumentTest, RefusesWhatIsNoSession) {
   closed += "</x:MRSession>";
   for (const std::string& bad : {std::string(), std::string("text"), std::string("<a"),
                                  std::string("<xnat:Project/>"), deep, closed}) {
-    EXPECT_EQ(ErrorReason(ReadSessionDocument(bad, TypeRegistry::BuiltIn()).status()),
-              "SESSION_DOCUMENT_INVALID")
+    EXPECT_EQ(ErrorReason(ReadSessionDocument(bad, TypeRegistry::BuiltIn()).status()), "INVALID_FIELD")
         << bad.substr(0, 40);
   }
 }

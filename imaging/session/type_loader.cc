@@ -13,7 +13,7 @@
 namespace narthex::session {
 
 absl::Status TypeLoader::Fail(const std::string& file, int line, absl::string_view message) const {
-  return InvalidArgument("TYPE_FILE_INVALID", absl::StrCat(file, ":", line, ": ", message),
+  return InvalidArgument("INVALID_SCRIPT", absl::StrCat(file, ":", line, ": ", message),
                          {{"file", file}, {"line", absl::StrCat(line)}});
 }
 

@@ -29,7 +29,7 @@ class TypeLoader {
  public:
   explicit TypeLoader(TypeRegistry* registry) : registry_(registry) {}
 
-  // INVALID_ARGUMENT (TYPE_FILE_INVALID): see TypeRegistry::Load.
+  // INVALID_ARGUMENT (INVALID_SCRIPT): see TypeRegistry::Load.
   absl::Status Read(const TypeFile& file);
   // Resolves names and fills the registry.
   absl::Status Finish();

@@ -25,11 +25,11 @@ absl::StatusOr<std::string> ReadTypeFile(const std::filesystem::path& path) {
   const uintmax_t size = std::filesystem::file_size(path, error);
   std::ifstream file(path, std::ios::binary);
   if (error || !file) {
-    return InvalidArgument("TYPE_FILE_INVALID", absl::StrCat(path.string(), " cannot be read"),
+    return InvalidArgument("INVALID_SCRIPT", absl::StrCat(path.string(), " cannot be read"),
                            {{"file", path.string()}});
   }
   if (size > kFileMaxBytes) {
-    return InvalidArgument("TYPE_FILE_INVALID", absl::StrCat(path.string(), " is larger than 1 MiB"),
+    return InvalidArgument("INVALID_SCRIPT", absl::StrCat(path.string(), " is larger than 1 MiB"),
                            {{"file", path.string()}});
   }
   return std::string(std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>());
@@ -80,7 +80,7 @@ absl::StatusOr<std::unique_ptr<const TypeRegistry>> TypeRegistry::LoadDirectory(
     for (; !error && entries != std::filesystem::directory_iterator(); entries.increment(error)) {
       if (entries->path().extension() == ".toml") paths.push_back(entries->path());
       if (paths.size() > kFilesMax) {
-        return InvalidArgument("TYPE_FILE_INVALID",
+        return InvalidArgument("INVALID_SCRIPT",
                                absl::StrCat(directory, " has more than ", kFilesMax, " type files"),
                                {{"file", directory}});
       }

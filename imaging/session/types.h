@@ -101,7 +101,7 @@ class TypeRegistry {
 
   // The built-in files and then `extra`, in this order. A later type replaces one of the same name, and a
   // later file's claim to a SOP class or modality wins over an earlier file's; two claims in one file are an
-  // error. INVALID_ARGUMENT (TYPE_FILE_INVALID, metadata "file", "line"): a file is no TOML, has an unknown
+  // error. INVALID_ARGUMENT (INVALID_SCRIPT, metadata "file", "line"): a file is no TOML, has an unknown
   // or missing key, an unknown attribute, group or session type. The message says which line.
   static absl::StatusOr<std::unique_ptr<const TypeRegistry>> Load(absl::Span<const TypeFile> extra);
 

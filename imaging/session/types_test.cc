@@ -204,7 +204,7 @@ TEST(TypesTest, NamesFileAndLineOfErrors) {
   for (const auto& c : kCases) {
     const TypeFile file{"mine.toml", c.text};
     const absl::Status status = TypeRegistry::Load({file}).status();
-    EXPECT_EQ(ErrorReason(status), "TYPE_FILE_INVALID") << c.text;
+    EXPECT_EQ(ErrorReason(status), "INVALID_SCRIPT") << c.text;
     EXPECT_EQ(ErrorMetadataOf(status)["line"], c.line) << c.text << status;
     EXPECT_EQ(ErrorMetadataOf(status)["file"], "mine.toml") << c.text;
     EXPECT_THAT(std::string(status.message()), HasSubstr(c.message)) << c.text;
