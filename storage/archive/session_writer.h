@@ -17,11 +17,12 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
-#include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
@@ -104,23 +105,28 @@ class SessionWriter {
   absl::Status Abandon();
 
  private:
-  struct Journal;
+  // How a file gets to its place: with Publish, or (a replacement) with Finish.
+  enum class Kind : char { kFile = 'F', kReplacement = 'R' };
 
   SessionWriter(Options options, fs::FileSystem& file_system);
   absl::Status Recover();
-  absl::Status LoadJournal(absl::string_view folder);
-  absl::Status AppendJournal(absl::Span<const WrittenFile> files);
+  absl::StatusOr<bool> LoadJournal(const std::string& folder);
   absl::Status StartWriting();
-  absl::Status WriteAll(absl::Span<const FileSource* const> sources, std::vector<WrittenFile>& written);
+  absl::Status Write(absl::Span<const FileSource> sources, Kind kind);
+  absl::Status AppendJournal(const std::string& lines);
+  absl::Status PublishFolder();
   absl::Status PublishIntoExisting();
-  std::string Target(absl::string_view path) const;
+  absl::StatusOr<bool> SameFile(const std::string& a, const std::string& b);
+  absl::Status Replace(const std::string& from, const std::string& to);
+  absl::Status SyncFolders(const std::string& top, absl::Span<const std::string> paths);
+  std::string InIncoming(absl::string_view path, Kind kind) const;
 
   const Options options_;
   fs::FileSystem& fs_;
-  const std::string incoming_;  // absolute path of the incoming folder
-  const std::string target_;    // absolute path of the session's folder
+  const std::string target_;    // the session's folder
+  const std::string incoming_;  // beside it
   State state_ = State::kWriting;
-  absl::flat_hash_map<std::string, WrittenFile> files_;
+  std::map<std::string, std::pair<Kind, WrittenFile>> files_;  // by path
   uint64_t journal_size_ = 0;
 };
 
