@@ -10,6 +10,19 @@
 #include "imaging/session/conversion.h"
 
 namespace narthex::session {
+namespace {
+
+constexpr size_t kTextMaxBytes = 4096;  // of a value that goes into a document; real ones are far shorter
+
+// `text` cut to kTextMaxBytes, not within a UTF-8 character.
+absl::string_view Cut(absl::string_view text) {
+  size_t bytes = std::min(text.size(), kTextMaxBytes);
+  while (bytes > 0 && bytes < text.size() && (static_cast<unsigned char>(text[bytes]) & 0xc0) == 0x80)
+    --bytes;
+  return text.substr(0, bytes);
+}
+
+}  // namespace
 
 PathIndex::PathIndex(const TypeRegistry& types) {
   for (const dicom::TagPath& path : types.wanted()) {
@@ -48,7 +61,7 @@ void ObjectValues::Load(const dicom::HeaderFacts& facts) {
     if (number < 0 || !values_[number].empty()) return;
     const bool ascii = std::all_of(value.begin(), value.end(), [](char c) { return c > 0 && c != '\x1b'; });
     if (!ascii && converted_.size() < values_.size()) value = converted_.emplace_back(facts.Text(path));
-    values_[number] = absl::StripAsciiWhitespace(value);
+    values_[number] = Cut(absl::StripAsciiWhitespace(value));
   });
 }
 

@@ -63,6 +63,8 @@ class TypeFileReader {
   absl::Status ReadReplace(const toml::node& node, AttributeSpec* spec) const;
 
   absl::Status Text(const toml::node& node, std::string* text) const;
+  // A text that can be the name of something: also within XML paths.
+  absl::Status Name(const toml::node& node, std::string* name) const;
   absl::Status Texts(const toml::node& node, std::vector<std::string>* texts) const;
   absl::Status Number(const toml::node& node, double* number) const;
   absl::Status Integer(const toml::node& node, int* number) const;
@@ -100,6 +102,13 @@ absl::Status TypeFileReader::Text(const toml::node& node, std::string* text) con
   const auto value = node.value_exact<std::string>();
   if (!value.has_value() || value->empty()) return Fail(node, "expected a text in quotes");
   *text = *value;
+  return absl::OkStatus();
+}
+
+absl::Status TypeFileReader::Name(const toml::node& node, std::string* name) const {
+  NX_RETURN_IF_ERROR(Text(node, name));
+  static const RE2* const kName = new RE2("[A-Za-z_][\\w.-]{0,63}");
+  if (!RE2::FullMatch(*name, *kName)) return Fail(node, "a name is up to 64 letters, digits and . _ -");
   return absl::OkStatus();
 }
 
@@ -231,7 +240,7 @@ absl::Status TypeFileReader::ReadAttribute(const toml::table& table, AttributeSp
   }
   if (const toml::node* scale = table.get("scale")) NX_RETURN_IF_ERROR(Number(*scale, &model.scale));
   return EachKey(table, [&](absl::string_view key, const toml::node& node) -> absl::Status {
-    if (key == "name") return Text(node, &spec->name);
+    if (key == "name") return Name(node, &spec->name);
     if (key == "dicom") return ReadSources(node, model, &spec->sources);
     if (key == "as") return Choice(node, kConversions, &spec->conversion);
     if (key == "merge") return Choice(node, kMerges, &spec->merge);
@@ -249,7 +258,7 @@ absl::Status TypeFileReader::ReadGroup(const toml::table& table) {
   std::string name;
   std::vector<const AttributeSpec*> specs;
   NX_RETURN_IF_ERROR(EachKey(table, [&](absl::string_view key, const toml::node& node) -> absl::Status {
-    if (key == "name") return Text(node, &name);
+    if (key == "name") return Name(node, &name);
     if (key != "attributes") return absl::NotFoundError("");
     if (!node.is_array()) return Fail(node, "expected an array of tables");
     for (const toml::node& element : *node.as_array()) {
@@ -312,7 +321,7 @@ absl::Status TypeFileReader::ReadScanType(const toml::table& table) {
   LoadedType<ScanType> loaded;
   ScanType type;
   NX_RETURN_IF_ERROR(EachKey(table, [&](absl::string_view key, const toml::node& node) -> absl::Status {
-    if (key == "name") return Text(node, &type.name);
+    if (key == "name") return Name(node, &type.name);
     if (key == "description") return Text(node, &type.description);
     if (key == "xsi_type") return Text(node, &type.xsi_type);
     if (key == "session_type") return Text(node, &type.session_type);
@@ -333,9 +342,9 @@ absl::Status TypeFileReader::ReadSessionType(const toml::table& table) {
   LoadedType<SessionType> loaded;
   SessionType type;
   NX_RETURN_IF_ERROR(EachKey(table, [&](absl::string_view key, const toml::node& node) -> absl::Status {
-    if (key == "name") return Text(node, &type.name);
+    if (key == "name") return Name(node, &type.name);
     if (key == "xsi_type") return Text(node, &type.xsi_type);
-    if (key == "element") return ReadXml(node, &type.element);
+    if (key == "element") return Name(node, &type.element);
     if (key == "modality") return Text(node, &type.modality);
     if (key == "rank") return Integer(node, &type.rank);
     if (key == "combines") return Texts(node, &type.combines);

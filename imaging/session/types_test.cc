@@ -198,6 +198,7 @@ TEST(TypesTest, NamesFileAndLineOfErrors) {
       {"[[scan_type]]\nname = \"x\"\nxsi_type = \"a:b\"\nsession_type = \"mr\"\nsop_classes = [\"1.2\"]\n"
        "[[scan_type]]\nname = \"y\"\nxsi_type = \"a:b\"\nsession_type = \"mr\"\nsop_classes = [\"1.2\"]\n",
        "6", "claimed by another"},
+      {"[[group]]\nname = \"a'b\"\nattributes = []\n", "2", "a name is"},
       {"group = 1\n", "1", "expected [[group]]"},
       {"group = [1]\n", "1", "expected [[group]]"},
   };
