@@ -11,16 +11,16 @@ set -euo pipefail
 source tools/dev/lib.sh
 
 quick() {
-  local failed=0 name
+  local failed=() name
   for name in layering style reasons documents; do
     say "$name"
-    python "tools/check/$name.py" || failed=1
+    python "tools/check/$name.py" || failed+=("$name")
   done
   for name in format buf shell; do
     say "$name"
-    "tools/check/$name.sh" || failed=1
+    "tools/check/$name.sh" || failed+=("$name")
   done
-  return "$failed"
+  ((${#failed[@]} == 0)) || { say "found something: ${failed[*]}" && return 1; }
 }
 
 changed_sources() {
@@ -45,11 +45,11 @@ bash tools/dev/setup.sh
 case "${1:-}" in
   "") quick ;;
   --tidy | --tidy-all)
-    failed=0
-    quick || failed=1
+    status=0
+    quick || status=1
     if [[ $1 == --tidy ]]; then mapfile -t sources < <(changed_sources); else mapfile -t sources < <(git ls-files -- '*.cc'); fi
-    tidy "${sources[@]}" || failed=1
-    exit "$failed"
+    tidy "${sources[@]}" || status=1
+    exit "$status"
     ;;
   *) die 64 "check does not know '$1'; ./dev check --help" ;;
 esac
