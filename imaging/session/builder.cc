@@ -88,8 +88,13 @@ struct SessionBuilder::Rep {
   absl::flat_hash_map<std::string, size_t> scan_of_series;
   // By the session type that objects suggest: the values of what such a session captures.
   std::map<const SessionType*, ParameterCollector> suggested;
-  DistinctValues date, time, site, station, manufacturer, model, software, operators, description, study_id,
-      comments, accession, patient_id, patient_name, birth_date, weight;
+  // Of objects of primary types, and of the others: what a derived object names is no scanner if there is
+  // one.
+  struct Machine {
+    DistinctValues station, manufacturer, model, software;
+  } scanner, maker;
+  DistinctValues date, time, site, operators, description, study_id, comments, accession, patient_id,
+      patient_name, birth_date, weight;
 };
 
 void SessionBuilder::Rep::AddToSession(const ScanType& type) {
@@ -99,11 +104,12 @@ void SessionBuilder::Rep::AddToSession(const ScanType& type) {
   }
   date.Add(DateOf(values.Get(paths.study_date)));
   time.Add(TimeOf(values.Get(paths.study_time)));
+  Machine& machine = type.primary ? scanner : maker;
   const std::pair<DistinctValues*, int> kTexts[] = {{&site, paths.institution},
-                                                    {&station, paths.station},
-                                                    {&manufacturer, paths.manufacturer},
-                                                    {&model, paths.model},
-                                                    {&software, paths.software},
+                                                    {&machine.station, paths.station},
+                                                    {&machine.manufacturer, paths.manufacturer},
+                                                    {&machine.model, paths.model},
+                                                    {&machine.software, paths.software},
                                                     {&operators, paths.operators},
                                                     {&description, paths.study_description},
                                                     {&study_id, paths.study_id},
@@ -178,7 +184,10 @@ void SessionBuilder::Rep::FinishSession(SessionModel& session) {
   session.date = first(date);
   session.time = first(time);
   session.acquisition_site = first(site);
-  session.scanner = {station.Joined(), manufacturer.Joined(), model.Joined(), software.Joined()};
+  const bool scanned = !scanner.manufacturer.values().empty() || !scanner.model.values().empty();
+  const Machine& machine = scanned ? scanner : maker;
+  session.scanner = {machine.station.Joined(), machine.manufacturer.Joined(), machine.model.Joined(),
+                     machine.software.Joined()};
   session.operator_name = operators.Joined();
   session.session_type = first(description);
   session.study_id = first(study_id);

@@ -174,6 +174,25 @@ TEST(SessionBuilderTest, FillsMrScans) {
   EXPECT_TRUE(session.warnings.empty());
 }
 
+TEST(SessionBuilderTest, NamesScannersByWhatTheyMade) {
+  const SessionModel session =
+      Build({Object(kSr, "SR", "1.2", "9", {{tags::kManufacturerModelName, "some software"}}),
+             Object(kMr, "MR", "1.1", "4", {{tags::kManufacturerModelName, "TrioTim"}})});
+  EXPECT_EQ(session.scanner.model, "TrioTim");
+  const SessionModel report =
+      Build({Object(kSr, "SR", "1.2", "9", {{tags::kManufacturerModelName, "some software"}})});
+  EXPECT_EQ(report.scanner.model, "some software");
+}
+
+TEST(SessionBuilderTest, LeavesOutTheSizeOfMosaics) {
+  const SessionModel session = Build({Object(kMr, "MR", "1.1", "4",
+                                             {{tags::kImageType, "ORIGINAL\\PRIMARY\\MOSAIC"},
+                                              {tags::kPixelSpacing, "3\\3"},
+                                              {tags::kColumns, "216"}})});
+  EXPECT_EQ(ParameterValue(session.scans[0].parameters, "voxelRes.x"), "3");
+  EXPECT_EQ(ParameterValue(session.scans[0].parameters, "fov.x"), "");
+}
+
 TEST(SessionBuilderTest, ReadsEnhancedObjects) {
   const dicom::Tag kTiming(0x0018, 0x9112), kEcho(0x0018, 0x9114), kEffectiveEchoTime(0x0018, 0x9082);
   const Header header = {

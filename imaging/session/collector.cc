@@ -4,6 +4,7 @@
 #include <string>
 
 #include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 
@@ -76,8 +77,8 @@ void DistinctValues::Add(absl::string_view value) {
 
 std::string DistinctValues::Joined() const { return overflowed_ ? "multi" : absl::StrJoin(values_, ","); }
 
-ParameterCollector::ParameterCollector(const std::vector<const AttributeSpec*>& specs,
-                                       const PathIndex& index) {
+ParameterCollector::ParameterCollector(const std::vector<const AttributeSpec*>& specs, const PathIndex& index)
+    : image_type_(index.Find(dicom::tags::kImageType)) {
   for (const AttributeSpec* spec : specs) {
     Slot& slot = slots_.emplace_back();
     slot.spec = spec;
@@ -89,7 +90,10 @@ ParameterCollector::ParameterCollector(const std::vector<const AttributeSpec*>& 
 }
 
 void ParameterCollector::Add(const ObjectValues& values) {
+  const absl::string_view image_type = values.Get(image_type_);
   for (Slot& slot : slots_) {
+    if (!slot.spec->unless_image_type.empty() && absl::StrContains(image_type, slot.spec->unless_image_type))
+      continue;
     for (size_t i = 0; i < slot.sources.size(); ++i) {
       const BoundSource& bound = slot.sources[i];
       const absl::string_view raw = values.Get(bound.path);

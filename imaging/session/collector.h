@@ -87,6 +87,7 @@ class ParameterCollector {
   static void Take(Slot& slot, const BoundSource& bound, absl::string_view raw, absl::string_view times);
   static std::string Merged(const Slot& slot);
 
+  int image_type_;  // path number
   std::vector<Slot> slots_;
 };
 

@@ -84,7 +84,8 @@ absl::Span<const dicom::TagPath> BuiltInPaths() {
                                       tags::kSOPInstanceUID,
                                       tags::kStudyInstanceUID,
                                       tags::kSeriesInstanceUID,
-                                      tags::kNumberOfFrames};
+                                      tags::kNumberOfFrames,
+                                      tags::kImageType};
   return *kPaths;
 }
 

@@ -246,6 +246,7 @@ absl::Status TypeFileReader::ReadAttribute(const toml::table& table, AttributeSp
     if (key == "merge") return Choice(node, kMerges, &spec->merge);
     if (key == "unit") return Text(node, &spec->unit);
     if (key == "xml") return ReadXml(node, &spec->xml);
+    if (key == "unless_image_type") return Text(node, &spec->unless_image_type);
     if (key == "xml_units") return Bool(node, &spec->xml_units);
     if (key == "replace") return ReadReplace(node, spec);
     if (key == "times" || key == "scale") return absl::OkStatus();

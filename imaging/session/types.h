@@ -61,6 +61,9 @@ struct AttributeSpec {
   std::string unit;  // "ms"; "" for none
   std::string
       xml;  // "parameters/tr", "parameters/voxelRes/@x" below the scan or session element; "" for not in XML
+  // Objects whose ImageType has this value are passed over: a mosaic's matrix is not that of its slices. "":
+  // none.
+  std::string unless_image_type;
   bool xml_units = false;                      // also writes the unit, as attribute `units` of the element
   std::map<std::string, std::string> replace;  // whole values that become others
 };
