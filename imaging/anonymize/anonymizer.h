@@ -9,9 +9,11 @@
 // AnonymizationPlan is immutable and may be shared between threads; an Anonymizer is single-threaded.
 #pragma once
 
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -51,6 +53,9 @@ class Anonymizer : public dicom::HeaderEditor {
   // A rejected object gives FAILED_PRECONDITION (SCRIPT_REJECTED); edits of pixels that are refused
   // FAILED_PRECONDITION (PIXEL_EDITS_UNSUPPORTED).
   absl::Status EditHeader(dicom::ObjectHeader& header) override;
+  // Encapsulated documents that are too large to be held cannot be de-identified by the profile:
+  // FAILED_PRECONDITION (DOCUMENT_TOO_LARGE).
+  absl::Status AllowBulk(dicom::Tag tag) override;
   absl::Status EditTrailing(dicom::DataSet& trailing, const dicom::ObjectHeader& header) override;
 
   const AnonymizationOutcome& outcome() const { return outcome_; }
@@ -62,6 +67,7 @@ class Anonymizer : public dicom::HeaderEditor {
   const Variables variables_;
   ApplyContext& context_;
   AnonymizationOutcome outcome_;
+  std::optional<Identifiers> identifiers_;  // with check_leftovers
 };
 
 // Makes the file meta group fit a changed data set: MediaStorageSOPInstanceUID, and no names of senders. The

@@ -3,8 +3,9 @@
 #pragma once
 
 #include <cstdint>
-#include <memory>
+#include <map>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/string_view.h"
@@ -44,15 +45,14 @@ struct GroupedChange {
 class DiffGroups {
  public:
   void Add(const std::vector<AttributeChange>& changes);
+  // By path.
   std::vector<GroupedChange> Groups() const;
   int64_t object_count() const { return objects_; }
 
  private:
   int64_t objects_ = 0;
   std::vector<GroupedChange> groups_;
-  std::vector<size_t> order_;
-  struct Index;
-  std::shared_ptr<Index> index_;
+  std::map<std::pair<std::string, int>, size_t> index_;  // path and action -> group
 };
 
 }  // namespace narthex::anonymize

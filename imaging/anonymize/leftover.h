@@ -41,6 +41,10 @@ class Identifiers {
   std::vector<Term> terms_;
 };
 
+// `text` without identifiers, and without what looks like one: dates, long numbers, e-mail addresses,
+// telephone numbers, names behind titles.
+std::string CleanText(absl::string_view text, const Identifiers& identifiers);
+
 struct Leftover {
   std::string path;    // where, with item numbers left out: "(0040,A730)/(0040,A160)"
   std::string name;    // keyword, or creator and element of a private attribute

@@ -61,8 +61,9 @@ class Profile {
   // CID 7050 codes of the profile and its options.
   std::vector<MethodCode> Codes() const;
 
+  struct Tables;  // for this folder only
+
  private:
-  struct Tables;
   ProfileOptions options_;
   std::unique_ptr<const Tables> tables_;
 };

@@ -223,6 +223,7 @@ absl::Status HeaderRewriter::Impl::CollectedUntilBulk(size_t* beyond) {
   const ElementHead head = scanner_->bulk_head();
   const std::string head_bytes = buffer_.substr(scanner_->position(), head.bytes);
   *beyond = buffer_.size() - scanner_->position() - head.bytes;
+  NX_RETURN_IF_ERROR(editor_.AllowBulk(head.tag));
   NX_RETURN_IF_ERROR(PartDone(scanner_->position()));
   NX_RETURN_IF_ERROR(Put(head_bytes));
   part_ = head.length == kUndefinedLength ? Part::kFragmentHead : Part::kBulk;

@@ -38,6 +38,8 @@ class HeaderEditor {
   virtual ~HeaderEditor() = default;
   // An error ends the rewriting; nothing has been put out by then.
   virtual absl::Status EditHeader(ObjectHeader& header) = 0;
+  // Asked before bulk data under `tag` pass; for the first, before EditHeader. An error ends the rewriting.
+  virtual absl::Status AllowBulk(Tag tag) { return absl::OkStatus(); }
   // `trailing` holds what stands behind the bulk data. `header` is as EditHeader left it. An error ends the
   // rewriting.
   virtual absl::Status EditTrailing(DataSet& trailing, const ObjectHeader& header) {

@@ -1,0 +1,119 @@
+#include "imaging/anonymize/anonymizer.h"
+
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+
+#include "base/error.h"
+#include "base/status.h"
+#include "imaging/anonymize/record.h"
+
+namespace narthex::anonymize {
+
+namespace tags = dicom::tags;
+
+namespace {
+
+// Of the file meta group: who sent, who received, and what they added.
+constexpr dicom::Tag kNamesInMeta[] = {
+    dicom::Tag(0x0002, 0x0016), dicom::Tag(0x0002, 0x0017), dicom::Tag(0x0002, 0x0018),
+    dicom::Tag(0x0002, 0x0026), dicom::Tag(0x0002, 0x0027), dicom::Tag(0x0002, 0x0028),
+    dicom::Tag(0x0002, 0x0100), dicom::Tag(0x0002, 0x0102),
+};
+
+// UIDs of the original that the result has replaced must not be left anywhere either.
+void AddReplacedUids(const dicom::DataSet& before, const dicom::DataSet& after, Identifiers* identifiers) {
+  for (const dicom::Tag tag : {tags::kStudyInstanceUID, tags::kSeriesInstanceUID, tags::kSOPInstanceUID}) {
+    const std::string uid = before.TextOrEmpty(tag);
+    if (!uid.empty() && after.TextOrEmpty(tag) != uid) identifiers->Add(dicom::TagName(tag), uid);
+  }
+}
+
+}  // namespace
+
+void UpdateMeta(dicom::ObjectHeader& header) {
+  // The preamble may hold a TIFF header with texts of its own.
+  if (!header.preamble.empty()) header.preamble.assign(header.preamble.size(), '\0');
+  if (header.meta == nullptr) return;
+  for (const dicom::Tag tag : kNamesInMeta) header.meta->Remove(tag);
+  const std::string uid = header.data->TextOrEmpty(tags::kSOPInstanceUID);
+  if (!uid.empty() && header.meta->TextOrEmpty(tags::kMediaStorageSOPInstanceUID) != uid) {
+    header.meta->SetBytes(tags::kMediaStorageSOPInstanceUID, dicom::Vr::kUI, uid);
+  }
+}
+
+absl::Status Anonymizer::AllowBulk(dicom::Tag tag) {
+  if (tag != tags::kEncapsulatedDocument || plan_.profile == nullptr) return absl::OkStatus();
+  return FailedPrecondition(
+      "DOCUMENT_TOO_LARGE",
+      absl::StrCat("an encapsulated document above ", dicom::kEncapsulatedInlineMaxBytes,
+                   " bytes cannot be de-identified; the object is refused"));
+}
+
+absl::Status Anonymizer::Edit(dicom::DataSet& data) {
+  std::vector<MethodCode> codes;
+  if (plan_.profile != nullptr) {
+    const auto variable = [this](const char* name) {
+      const auto found = variables_.find(name);
+      return found == variables_.end() ? std::string() : found->second;
+    };
+    NX_RETURN_IF_ERROR(plan_.profile->Apply(data, {plan_.secret, variable("subject"), variable("subject")}));
+  }
+  if (plan_.script == nullptr) return absl::OkStatus();
+  if (context_.key.empty()) context_.key = plan_.secret;
+  NX_ASSIGN_OR_RETURN(Result result, plan_.script->Apply(data, variables_, context_));
+  if (result.outcome == Result::Outcome::kRejected) {
+    outcome_.rejected = result.reject_reason;
+    return FailedPrecondition("SCRIPT_REJECTED", result.reject_reason);
+  }
+  if (!result.pixel_edits.empty() && plan_.refuse_pixel_edits) {
+    return FailedPrecondition("PIXEL_EDITS_UNSUPPORTED",
+                              "the script alters pixels, which cannot be done here; the object is refused");
+  }
+  outcome_.pixel_edits = std::move(result.pixel_edits);
+  outcome_.exports = std::move(result.exports);
+  codes.push_back(CodeOf(*plan_.script));
+  const std::string method = plan_.method.empty() ? codes.back().meaning : plan_.method;
+  return RecordDeidentification(data, method, codes);
+}
+
+absl::Status Anonymizer::EditHeader(dicom::ObjectHeader& header) {
+  if (plan_.profile == nullptr && plan_.script == nullptr) return absl::OkStatus();
+  dicom::DataSet& data = *header.data;
+  if (plan_.skip_if_already_applied && plan_.script != nullptr && AlreadyApplied(data, *plan_.script)) {
+    outcome_.skipped = true;
+    return absl::OkStatus();
+  }
+  if (!plan_.check_leftovers) {
+    NX_RETURN_IF_ERROR(Edit(data));
+    UpdateMeta(header);
+    return absl::OkStatus();
+  }
+  NX_ASSIGN_OR_RETURN(const std::unique_ptr<dicom::DataSet> original, data.Clone());
+  NX_RETURN_IF_ERROR(Edit(data));
+  UpdateMeta(header);
+  identifiers_ = Identifiers::Collect(*original);
+  AddReplacedUids(*original, data, &*identifiers_);
+  for (const auto& [name, value] : variables_) identifiers_->Allow(value);
+  outcome_.leftovers = FindLeftovers(data, *identifiers_);
+  return absl::OkStatus();
+}
+
+absl::Status Anonymizer::EditTrailing(dicom::DataSet& trailing, const dicom::ObjectHeader& header) {
+  if (outcome_.skipped) return absl::OkStatus();
+  if (plan_.profile != nullptr) {
+    NX_RETURN_IF_ERROR(plan_.profile->ApplyTrailing(trailing, *header.data, {plan_.secret, "", ""}));
+  }
+  if (plan_.script != nullptr) {
+    NX_RETURN_IF_ERROR(plan_.script->ApplyTrailing(trailing, *header.data, variables_, context_));
+  }
+  // A signature over what was changed is worth nothing, and names its signer.
+  if (plan_.profile != nullptr || plan_.script != nullptr) trailing.Remove(tags::kDigitalSignaturesSequence);
+  if (!identifiers_.has_value()) return absl::OkStatus();
+  const LeftoverReport report = FindLeftovers(trailing, *identifiers_);
+  outcome_.leftovers.searched_bytes += report.searched_bytes;
+  outcome_.leftovers.found.insert(outcome_.leftovers.found.end(), report.found.begin(), report.found.end());
+  return absl::OkStatus();
+}
+
+}  // namespace narthex::anonymize
