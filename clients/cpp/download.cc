@@ -207,7 +207,7 @@ absl::Status Download::ReceiveRestOfFile() {
 
 absl::Status Download::Begin(const v1::File& file) {
   if (!IsSafeRelativePath(file.path())) {
-    return absl::InvalidArgumentError("the server sends a file outside the destination; it was not written");
+    return absl::DataLossError("the server sends a file outside the destination; it was not written");
   }
   if (done_.contains(file.path())) return absl::OkStatus();
   NX_RETURN_IF_ERROR(sink_->Begin(file));

@@ -43,7 +43,7 @@ struct DownloadReport {
 };
 
 // Blocks. A file appears under its name only when it is complete. A folder that holds some files already is
-// completed. INVALID_ARGUMENT: the server named a file outside the destination; nothing of it was written.
+// completed. DATA_LOSS: the server named a file outside the destination; nothing of it was written.
 // Errors: those of DownloadSession and of the local disk.
 absl::StatusOr<DownloadReport> DownloadSession(Connection& connection, const DownloadOptions& options);
 

@@ -117,7 +117,7 @@ TEST_F(DownloadTest, KeepsNoDamagedFile) {
 
 TEST_F(DownloadTest, RefusesPathsThatLeaveTheFolder) {
   server_.AddSession(session_, {{"../escaped.dcm", "x"}});
-  EXPECT_TRUE(absl::IsInvalidArgument(DownloadSession(*connection_, options_).status()));
+  EXPECT_TRUE(absl::IsDataLoss(DownloadSession(*connection_, options_).status()));
   EXPECT_FALSE(fs::exists(folder_ + "/escaped.dcm"));
   for (const char* path : {"", "/a", "a/../b", "a//b", "./a", "a\\b", "a\nb", ".."}) {
     EXPECT_FALSE(IsSafeRelativePath(path)) << path;

@@ -1,0 +1,12 @@
+#include <unistd.h>
+
+#include <csignal>
+#include <iostream>
+
+#include "clients/cli/program.h"
+
+int main(int argc, char** argv) {
+  std::signal(SIGPIPE, SIG_IGN);
+  return narthex::cli::RunNarthex(
+      argc, argv, {std::cout, std::cerr, ::isatty(STDOUT_FILENO) == 1, ::isatty(STDERR_FILENO) == 1});
+}

@@ -1,0 +1,109 @@
+#include "clients/cli/prearchive_watch.h"
+
+#include <map>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+
+#include "base/status.h"
+#include "clients/cli/calls.h"
+#include "clients/cli/resource_tables.h"
+
+namespace narthex::cli {
+namespace {
+
+using Stub = v1::PrearchiveService::StubInterface;
+
+constexpr int kReconnectsMax = 20;
+constexpr char kClearScreen[] = "\x1b[H\x1b[2J";
+
+// One run of the command.
+class Watch {
+ public:
+  Watch(Program& program, client::Connection& connection, const std::string& name, const std::string& project)
+      : program_(program), connection_(connection) {
+    request_.set_name(name);
+    request_.set_project(project);
+  }
+
+  absl::StatusOr<ExitCode> Run() {
+    int attempt = 0;
+    while (true) {
+      if (program_.draws_tables()) NX_RETURN_IF_ERROR(LoadTable());
+      const int64_t before = request_.from_sequence();
+      const absl::Status status = Follow();
+      if (gone_ || status.ok()) return ExitCode::kDone;
+      attempt = request_.from_sequence() > before ? 1 : attempt + 1;
+      if (!client::IsTransient(status) || attempt > kReconnectsMax) return status;
+      absl::SleepFor(connection_.Backoff(attempt));
+    }
+  }
+
+ private:
+  absl::Status LoadTable() {
+    sessions_.clear();
+    v1::ListPrearchiveSessionsRequest list;
+    list.set_project(request_.project());
+    NX_ASSIGN_OR_RETURN(auto response, CallAllPages(connection_, connection_.prearchive(),
+                                                    &Stub::ListPrearchiveSessions, list));
+    for (const v1::PrearchiveSession& session : response.prearchive_sessions()) {
+      if (request_.name().empty() || session.name() == request_.name()) sessions_[session.name()] = session;
+    }
+    Draw();
+    return absl::OkStatus();
+  }
+
+  absl::Status Follow() {
+    auto context = connection_.NewContext();
+    auto reader = connection_.prearchive().WatchPrearchiveSessions(context.get(), request_);
+    v1::PrearchiveEvent event;
+    while (!gone_ && program_.out() && reader->Read(&event)) Take(event);
+    // The reader of our output has gone, or the session has.
+    if (gone_ || !program_.out()) {
+      gone_ = true;
+      context->TryCancel();
+    }
+    return client::FromGrpcStatus(reader->Finish());
+  }
+
+  void Take(const v1::PrearchiveEvent& event) {
+    request_.set_from_sequence(event.sequence() + 1);
+    const std::string& name = event.prearchive_session().name();
+    if (!program_.draws_tables()) {
+      program_.PrintLine(event);
+    } else {
+      if (event.removed()) {
+        sessions_.erase(name);
+      } else {
+        sessions_[name] = event.prearchive_session();
+      }
+      Draw();
+    }
+    gone_ = event.removed() && name == request_.name();
+  }
+
+  void Draw() {
+    std::vector<v1::PrearchiveSession> rows;
+    for (const auto& [name, session] : sessions_) rows.push_back(session);
+    program_.out() << kClearScreen;
+    PrearchiveTable(rows).Print(program_.out());
+    program_.out() << std::flush;
+  }
+
+  Program& program_;
+  client::Connection& connection_;
+  v1::WatchPrearchiveSessionsRequest request_;
+  std::map<std::string, v1::PrearchiveSession> sessions_;
+  bool gone_ = false;
+};
+
+}  // namespace
+
+absl::StatusOr<ExitCode> WatchPrearchive(Program& program, const std::string& name,
+                                         const std::string& project) {
+  NX_ASSIGN_OR_RETURN(auto connection, program.Connect());
+  return Watch(program, *connection, name, project).Run();
+}
+
+}  // namespace narthex::cli

@@ -1,0 +1,336 @@
+// narthex upload, narthex import and narthex inbox import
+#include <algorithm>
+
+#include "absl/container/flat_hash_set.h"
+#include "absl/strings/ascii.h"
+#include "absl/strings/str_cat.h"
+
+#include "base/error.h"
+#include "base/ids.h"
+#include "base/status.h"
+#include "clients/cli/calls.h"
+#include "clients/cli/operations.h"
+#include "clients/cli/program.h"
+#include "clients/cli/progress.h"
+#include "clients/cli/upload_report.h"
+
+namespace narthex::cli {
+namespace {
+
+using google::longrunning::Operation;
+using UploadStub = v1::UploadService::StubInterface;
+using PrearchiveStub = v1::PrearchiveService::StubInterface;
+
+struct UploadFlags {
+  std::vector<std::string> paths;
+  std::string project;
+  std::string subject;
+  std::string session;
+  std::string auto_archive;
+  bool commit = false;  // the default, too
+  bool no_commit = false;
+  bool archive = false;
+  bool no_wait = false;
+  bool local_anonymize = false;
+  int jobs = 3;
+  std::string resume;
+  bool skip_known = false;
+  bool delete_after = false;
+};
+
+v1::Destination DestinationOf(const UploadFlags& flags) {
+  v1::Destination destination;
+  destination.set_project(flags.project);
+  destination.set_subject(flags.subject);
+  destination.set_session(flags.session);
+  v1::AutoArchive::Mode mode = v1::AutoArchive::MODE_UNSPECIFIED;
+  v1::AutoArchive::Mode_Parse(absl::AsciiStrToUpper(flags.auto_archive), &mode);
+  destination.set_auto_archive(mode);
+  return destination;
+}
+
+// One run of upload or import.
+class Transfer {
+ public:
+  Transfer(Program& program, const UploadFlags& flags, std::shared_ptr<client::Connection> connection)
+      : program_(program), flags_(flags), connection_(std::move(connection)) {}
+
+  absl::Status SendFiles(const std::vector<client::LocalFile>& files);
+  absl::Status SendArchive(const client::LocalFile& archive);
+  // Waits for builds and archives, as the flags say.
+  absl::Status Settle();
+  const TransferReport& report() const { return report_; }
+
+ private:
+  absl::Status CommitArchive(const v1::Upload& upload);
+  void Touch(const v1::Upload& upload, const std::vector<std::string>& builds);
+  absl::Status SettleSession(const std::string& name, const std::string& build);
+  absl::Status ArchiveSession(v1::PrearchiveSession session);
+
+  Program& program_;
+  const UploadFlags& flags_;
+  const std::shared_ptr<client::Connection> connection_;
+  TransferReport report_;
+  // Sessions touched, each with the operation that builds it, or "".
+  std::vector<std::pair<std::string, std::string>> touched_;
+};
+
+absl::Status Transfer::SendFiles(const std::vector<client::LocalFile>& files) {
+  client::UploaderOptions options;
+  options.destination = DestinationOf(flags_);
+  options.jobs = flags_.jobs;
+  options.resume_path = flags_.resume;
+  options.find_missing = flags_.skip_known;
+  options.commit = !flags_.no_commit;
+  absl::StatusOr<client::UploadReport> sent;
+  {
+    ProgressBar bar(program_);
+    options.on_progress = [&](const client::UploadProgress& progress) {
+      const std::string problems =
+          progress.problem_count > 0 ? absl::StrCat(", ", progress.problem_count, " problems") : "";
+      bar.DrawBytes(std::max(progress.sent_bytes, progress.acknowledged_bytes), progress.total_bytes,
+                    absl::StrCat(progress.acknowledged_count, " of ", progress.object_count, " objects",
+                                 problems, progress.reconnecting ? ", reconnecting" : ""));
+    };
+    sent = client::UploadFiles(connection_, files, options);
+  }
+  NX_RETURN_IF_ERROR(sent.status());
+  report_.resumed_count = sent->resumed_count;
+  for (client::FileOutcome& outcome : sent->outcomes) report_.outcomes.push_back(std::move(outcome));
+  Touch(sent->upload, sent->build_operations);
+  return absl::OkStatus();
+}
+
+absl::Status Transfer::SendArchive(const client::LocalFile& archive) {
+  v1::ImportOptions options;
+  *options.mutable_destination() = DestinationOf(flags_);
+  options.set_commit(!flags_.no_commit);
+  absl::StatusOr<v1::ImportArchiveResponse> response;
+  {
+    ProgressBar bar(program_);
+    response = client::ImportArchiveFile(*connection_, archive.path, options, [&](int64_t sent) {
+      bar.DrawBytes(sent, archive.size_bytes, archive.path);
+    });
+  }
+  if (!response.ok()) return Annotate(response.status(), archive.path);
+  auto outcomes = client::ListAllUploadOutcomes(*connection_, response->upload().name());
+  if (!outcomes.ok()) outcomes.emplace(response->not_kept().begin(), response->not_kept().end());
+  for (v1::ObjectOutcome& outcome : *outcomes) report_.outcomes.push_back({archive.path, std::move(outcome)});
+  if (!flags_.no_commit) return CommitArchive(response->upload());
+  Touch(response->upload(), {});
+  return absl::OkStatus();
+}
+
+// The import has committed already; repeating it tells the operations that build the sessions.
+absl::Status Transfer::CommitArchive(const v1::Upload& upload) {
+  v1::CommitUploadRequest request;
+  request.set_name(upload.name());
+  request.set_request_id(NewUuid());
+  NX_ASSIGN_OR_RETURN(v1::CommitUploadResponse response,
+                      connection_->Call(connection_->uploads(), &UploadStub::CommitUpload, request));
+  Touch(response.upload(), {response.build_operations().begin(), response.build_operations().end()});
+  return absl::OkStatus();
+}
+
+void Transfer::Touch(const v1::Upload& upload, const std::vector<std::string>& builds) {
+  report_.uploads.push_back(upload);
+  for (int i = 0; i < upload.prearchive_sessions_size(); ++i) {
+    const std::string build = static_cast<size_t>(i) < builds.size() ? builds[i] : "";
+    const std::string& name = upload.prearchive_sessions(i);
+    auto same = [&](const auto& pair) { return pair.first == name; };
+    auto known = std::find_if(touched_.begin(), touched_.end(), same);
+    if (known == touched_.end()) {
+      touched_.emplace_back(name, build);
+    } else if (!build.empty()) {
+      known->second = build;
+    }
+  }
+}
+
+absl::Status Transfer::Settle() {
+  for (const auto& [name, build] : touched_) {
+    const absl::Status status = SettleSession(name, build);
+    if (client::IsUnreachable(status)) return status;
+    if (!status.ok()) report_.failures.emplace_back(name, status);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Transfer::SettleSession(const std::string& name, const std::string& build) {
+  absl::Status built;
+  if (!build.empty() && (flags_.archive || !flags_.no_wait)) {
+    built = AwaitResult<v1::PrearchiveSession>(program_, *connection_, build).status();
+  }
+  v1::GetPrearchiveSessionRequest request;
+  request.set_name(name);
+  auto session = connection_->Call(connection_->prearchive(), &PrearchiveStub::GetPrearchiveSession, request);
+  // Archived meanwhile by the project's own setting.
+  if (absl::IsNotFound(session.status())) return absl::OkStatus();
+  NX_RETURN_IF_ERROR(session.status());
+  if (flags_.archive && built.ok()) return ArchiveSession(*std::move(session));
+  report_.prearchive_sessions.push_back(*std::move(session));
+  return built;
+}
+
+absl::Status Transfer::ArchiveSession(v1::PrearchiveSession session) {
+  v1::ArchivePrearchiveSessionRequest request;
+  request.set_name(session.name());
+  request.set_request_id(NewUuid());
+  std::string name = session.operation();
+  if (session.state() != v1::PrearchiveSession::ARCHIVING) {
+    auto operation =
+        connection_->Call(connection_->prearchive(), &PrearchiveStub::ArchivePrearchiveSession, request);
+    if (!operation.ok()) {
+      report_.prearchive_sessions.push_back(std::move(session));
+      return operation.status();
+    }
+    name = operation->name();
+  }
+  auto archived = AwaitResult<v1::Session>(program_, *connection_, name);
+  if (archived.ok()) {
+    report_.sessions.push_back(*std::move(archived));
+    return absl::OkStatus();
+  }
+  v1::GetPrearchiveSessionRequest again;
+  again.set_name(session.name());
+  auto after = connection_->Call(connection_->prearchive(), &PrearchiveStub::GetPrearchiveSession, again);
+  report_.prearchive_sessions.push_back(after.ok() ? *std::move(after) : std::move(session));
+  return archived.status();
+}
+
+void NoteLeftOut(Program& program, const client::FileSet& files) {
+  if (files.hidden_count > 0)
+    program.Note(absl::StrCat(files.hidden_count, " hidden files or folders are left out"));
+  if (files.special_count > 0) {
+    program.Note(absl::StrCat(files.special_count, " links out of the folder or special files are left out"));
+  }
+  if (files.empty_count > 0) program.Note(absl::StrCat(files.empty_count, " empty files are left out"));
+}
+
+absl::StatusOr<ExitCode> Finish(Program& program, Transfer& transfer) {
+  NX_RETURN_IF_ERROR(transfer.Settle());
+  return PrintReport(program, transfer.report());
+}
+
+// A mistake of the command line that only a look at the disk shows.
+ExitCode Usage(Program& program, absl::string_view message) {
+  program.err() << "narthex: " << Printable(message) << std::endl;
+  return ExitCode::kUsage;
+}
+
+absl::StatusOr<ExitCode> Upload(Program& program, const UploadFlags& flags) {
+  if (flags.local_anonymize) {
+    return Usage(program, "--local-anonymize is not part of this build; leave it out, the server anonymizes");
+  }
+  auto found = client::CollectFiles(flags.paths);
+  if (!found.ok()) return Usage(program, found.status().message());
+  NoteLeftOut(program, *found);
+  if (found->files.empty() && found->archives.empty()) return Usage(program, "there is no file to upload");
+  NX_ASSIGN_OR_RETURN(auto connection, program.Connect());
+  Transfer transfer(program, flags, connection);
+  if (!found->files.empty()) NX_RETURN_IF_ERROR(transfer.SendFiles(found->files));
+  for (const client::LocalFile& archive : found->archives) NX_RETURN_IF_ERROR(transfer.SendArchive(archive));
+  return Finish(program, transfer);
+}
+
+absl::StatusOr<ExitCode> Import(Program& program, const UploadFlags& flags) {
+  auto found = client::CollectFiles(flags.paths);
+  if (!found.ok()) return Usage(program, found.status().message());
+  if (!found->files.empty() || found->archives.empty()) {
+    return Usage(program,
+                 "import takes .zip, .tar, .tar.gz and .tgz files; `narthex upload` takes others, too");
+  }
+  NX_ASSIGN_OR_RETURN(auto connection, program.Connect());
+  Transfer transfer(program, flags, connection);
+  for (const client::LocalFile& archive : found->archives) NX_RETURN_IF_ERROR(transfer.SendArchive(archive));
+  return Finish(program, transfer);
+}
+
+absl::StatusOr<ExitCode> ImportInbox(Program& program, const UploadFlags& flags) {
+  v1::ImportInboxRequest request;
+  request.set_path(flags.paths.front());
+  *request.mutable_destination() = DestinationOf(flags);
+  request.set_delete_after(flags.delete_after);
+  request.set_request_id(NewUuid());
+  NX_ASSIGN_OR_RETURN(auto connection, program.Connect());
+  NX_ASSIGN_OR_RETURN(Operation operation,
+                      connection->Call(connection->uploads(), &UploadStub::ImportInbox, request));
+  if (flags.no_wait)
+    return program.Print(operation, [&](std::ostream& out) { PrintOperation(out, operation); });
+  NX_ASSIGN_OR_RETURN(v1::ImportArchiveResponse response,
+                      AwaitResult<v1::ImportArchiveResponse>(program, *connection, operation.name()));
+  TransferReport report;
+  for (const v1::ObjectOutcome& outcome : response.not_kept())
+    report.outcomes.push_back({request.path(), outcome});
+  if (!program.json()) {
+    Table table({"OUTCOME", ">OBJECTS"});
+    for (const auto& [name, count] : response.upload().outcome_counts())
+      table.Add({Lower(name), absl::StrCat(count)});
+    table.Print(program.out());
+  } else {
+    program.PrintJson(ToJson(response, false));
+  }
+  const auto& counts = response.upload().outcome_counts();
+  return counts.count("REJECTED") + counts.count("CONFLICT") > 0 ? ExitCode::kRefused : ExitCode::kDone;
+}
+
+using Flags = std::shared_ptr<UploadFlags>;
+
+void AddDestination(CLI::App* command, const Flags& flags, bool project_required) {
+  command
+      ->add_option("--project", flags->project, "project id or alias; else as the server's routing rules say")
+      ->required(project_required);
+  command->add_option("--subject", flags->subject, "subject label; else as the headers say");
+  command->add_option("--session", flags->session, "session label; else as the headers say");
+  command
+      ->add_option("--auto-archive", flags->auto_archive,
+                   "manual, auto or overwrite; else as the project says")
+      ->check(CLI::IsMember({"manual", "auto", "overwrite"}));
+  command->add_flag("--no-wait", flags->no_wait, "do not wait for what the server goes on to do");
+}
+
+void AddCommit(CLI::App* command, const Flags& flags) {
+  CLI::Option* commit =
+      command->add_flag("--commit", flags->commit, "say that the upload is complete (default)");
+  CLI::Option* no_commit =
+      command->add_flag("--no-commit", flags->no_commit, "do not; the server builds when idle");
+  CLI::Option* archive = command->add_flag("--archive", flags->archive, "then archive the sessions");
+  no_commit->excludes(commit)->excludes(archive);
+}
+
+}  // namespace
+
+void AddUploadCommands(CLI::App& app, Program& program) {
+  auto flags = std::make_shared<UploadFlags>();
+  CLI::App* upload = app.add_subcommand("upload", "uploads files, folders, .zip and .tar.gz files");
+  upload->add_option("PATH", flags->paths, "files, folders, .zip, .tar, .tar.gz, .tgz")->required();
+  AddDestination(upload, flags, false);
+  AddCommit(upload, flags);
+  upload->add_flag("--local-anonymize", flags->local_anonymize, "anonymize before sending");
+  upload->add_option("--jobs", flags->jobs, "parallel streams")
+      ->check(CLI::Range(1, 16))
+      ->capture_default_str();
+  upload->add_option("--resume", flags->resume,
+                     "file that remembers what is done; an interrupted upload goes on");
+  upload->add_flag("--skip-known", flags->skip_known,
+                   "ask first what the server has; reads every file twice");
+  program.OnChosen(upload, [&program, flags] { return Upload(program, *flags); });
+
+  CLI::App* import = app.add_subcommand("import", "sends compressed files that the server unpacks");
+  import->add_option("FILE", flags->paths, ".zip, .tar, .tar.gz or .tgz files")->required();
+  AddDestination(import, flags, false);
+  AddCommit(import, flags);
+  program.OnChosen(import, [&program, flags] { return Import(program, *flags); });
+
+  CLI::App* inbox = app.add_subcommand("inbox", "files that lie on the server");
+  inbox->require_subcommand(1);
+  CLI::App* take = inbox->add_subcommand("import", "takes in a file or folder below the server's inbox");
+  take->add_option("PATH", flags->paths, "below the inbox, such as P1/incoming/a.zip")
+      ->required()
+      ->expected(1);
+  AddDestination(take, flags, true);
+  take->add_flag("--delete-after", flags->delete_after, "remove it after every object was kept");
+  program.OnChosen(take, [&program, flags] { return ImportInbox(program, *flags); });
+}
+
+}  // namespace narthex::cli

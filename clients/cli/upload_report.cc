@@ -1,0 +1,131 @@
+#include "clients/cli/upload_report.h"
+
+#include <algorithm>
+#include <map>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+
+#include "base/error.h"
+#include "clients/cli/resource_tables.h"
+
+namespace narthex::cli {
+namespace {
+
+using v1::ObjectOutcome;
+
+constexpr size_t kListedMax = 20;
+
+bool IsRefused(const ObjectOutcome& outcome) {
+  return outcome.outcome() == ObjectOutcome::REJECTED || outcome.outcome() == ObjectOutcome::CONFLICT;
+}
+
+bool IsKept(const ObjectOutcome& outcome) {
+  return outcome.outcome() == ObjectOutcome::STORED || outcome.outcome() == ObjectOutcome::DUPLICATE;
+}
+
+template <typename Items>
+std::string JsonList(const Items& items) {
+  return absl::StrCat(
+      "[",
+      absl::StrJoin(items, ",\n  ",
+                    [](std::string* out, const auto& item) { absl::StrAppend(out, ToJson(item, true)); }),
+      "]");
+}
+
+std::string OutcomesJson(const std::vector<client::FileOutcome>& outcomes) {
+  return absl::StrCat("[",
+                      absl::StrJoin(outcomes, ",\n  ",
+                                    [](std::string* out, const client::FileOutcome& file) {
+                                      const std::string json = ToJson(file.outcome, true);
+                                      absl::StrAppend(out, "{\"path\":", JsonString(file.path), ",",
+                                                      absl::string_view(json).substr(1));
+                                    }),
+                      "]");
+}
+
+std::map<std::string, int64_t> Counts(const TransferReport& report) {
+  std::map<std::string, int64_t> counts;
+  for (const auto& file : report.outcomes) ++counts[ObjectOutcome::Outcome_Name(file.outcome.outcome())];
+  return counts;
+}
+
+std::string FailuresJson(const TransferReport& report) {
+  return absl::StrCat("[",
+                      absl::StrJoin(report.failures, ",\n  ",
+                                    [](std::string* out, const auto& failure) {
+                                      absl::StrAppend(
+                                          out, "{\"name\": ", JsonString(failure.first),
+                                          ", \"reason\": ", JsonString(ErrorReason(failure.second)),
+                                          ", \"message\": ", JsonString(failure.second.message()), "}");
+                                    }),
+                      "]");
+}
+
+void PrintReportJson(Program& program, const TransferReport& report) {
+  const std::string counts = absl::StrJoin(Counts(report), ", ", [](std::string* out, const auto& count) {
+    absl::StrAppend(out, JsonString(count.first), ": ", count.second);
+  });
+  program.PrintJson(absl::StrCat(
+      "{\"upload\": ", report.uploads.empty() ? "null" : ToJson(report.uploads.front(), true),
+      ",\n \"uploads\": ", JsonList(report.uploads), ",\n \"outcomeCounts\": {", counts,
+      "},\n \"outcomes\": ", OutcomesJson(report.outcomes),
+      ",\n \"prearchiveSessions\": ", JsonList(report.prearchive_sessions),
+      ",\n \"sessions\": ", JsonList(report.sessions), ",\n \"failures\": ", FailuresJson(report), "}"));
+}
+
+void PrintProblems(std::ostream& out, const TransferReport& report) {
+  Table table({"OUTCOME", "REASON", "FILE", "DETAIL"});
+  size_t count = 0;
+  for (const auto& [path, outcome] : report.outcomes) {
+    if (IsKept(outcome) || ++count > kListedMax) continue;
+    table.Add(
+        {Lower(ObjectOutcome::Outcome_Name(outcome.outcome())), outcome.reason(), path, outcome.detail()});
+  }
+  if (count == 0) return;
+  out << "\n";
+  table.Print(out);
+  if (count > kListedMax) out << "and " << count - kListedMax << " more; --output json lists all\n";
+}
+
+void PrintReportTable(Program& program, const TransferReport& report) {
+  std::ostream& out = program.out();
+  Table counts({"OUTCOME", ">OBJECTS", ">SIZE"});
+  std::map<std::string, int64_t> sizes;
+  for (const auto& file : report.outcomes) {
+    sizes[ObjectOutcome::Outcome_Name(file.outcome.outcome())] += file.outcome.size_bytes();
+  }
+  for (const auto& [name, count] : Counts(report)) {
+    counts.Add({Lower(name), absl::StrCat(count), HumanSize(sizes[name])});
+  }
+  counts.Print(out);
+  if (report.resumed_count > 0) out << report.resumed_count << " were acknowledged in a former run\n";
+  PrintProblems(out, report);
+  if (!report.prearchive_sessions.empty()) {
+    out << "\nin the prearchive:\n";
+    PrearchiveTable(report.prearchive_sessions).Print(out);
+  }
+  if (!report.sessions.empty()) {
+    out << "\nin the archive:\n";
+    SessionTable(report.sessions).Print(out);
+  }
+  for (const auto& [name, status] : report.failures) {
+    out << Printable(absl::StrCat(name, ": ", status.message(), " (", ErrorReason(status), ")")) << "\n";
+  }
+  out.flush();
+}
+
+}  // namespace
+
+ExitCode PrintReport(Program& program, const TransferReport& report) {
+  if (program.json()) {
+    PrintReportJson(program, report);
+  } else {
+    PrintReportTable(program, report);
+  }
+  const bool refused = std::any_of(report.outcomes.begin(), report.outcomes.end(),
+                                   [](const client::FileOutcome& file) { return IsRefused(file.outcome); });
+  return refused || !report.failures.empty() ? ExitCode::kRefused : ExitCode::kDone;
+}
+
+}  // namespace narthex::cli
