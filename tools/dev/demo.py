@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,7 +70,8 @@ class Server:
                    self.addresses["token_file"], "--output", "json", *map(str, arguments)]
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=STEP_SECONDS)
         if done.returncode == 0:
-            return json.loads(done.stdout or "{}")
+            # Commands that stream print one document a line; the first is enough for us.
+            return json.JSONDecoder().raw_decode(done.stdout.lstrip() or "{}")[0]
         self.check_alive()
         if check:
             raise DemoError(f"narthex {' '.join(map(str, arguments))}: exit code {done.returncode}\n"
@@ -110,7 +112,7 @@ def make_study(server: Server, study: Study, series: int, slices: int, size: int
     shutil.rmtree(study.folder, ignore_errors=True)
     run([server.programs / "narthex-phantom", study.folder, "--modality", study.modality, "--series", series,
          "--slices", slices, "--size", size, "--project", PROJECT, "--subject", "phantom",
-         "--session", study.label])
+         "--session", study.label, "--seed", zlib.crc32(study.label.encode())])
     study.object_count = sum(path.is_file() for path in study.folder.rglob("*"))
     say(f"made {study.label}: {study.object_count} {study.modality} images")
 
