@@ -38,30 +38,38 @@ absl::Status Apply(Connection& connection, const Migration& migration, const std
   return absl::OkStatus();
 }
 
+absl::Status TooNew(const std::string& name) {
+  return FailedPrecondition("DATABASE_TOO_NEW",
+                            absl::StrCat("the database has migration ", name,
+                                         ", which this narthexd does not know: run a newer one"),
+                            {{"migration", name}});
+}
+
+absl::Status Changed(const std::string& name) {
+  return FailedPrecondition(
+      "DATABASE_MIGRATION_CHANGED",
+      absl::StrCat("migration ", name, " was applied with another text; this database belongs to another ",
+                   "build of narthexd: run that, or restore a backup"),
+      {{"migration", name}});
+}
+
+// Everything is checked before anything is applied.
 absl::Status MigrateLocked(Connection& connection, const std::vector<Migration>& migrations) {
   NX_ASSIGN_OR_RETURN(auto applied, Applied(connection));
+  std::vector<std::pair<const Migration*, std::string>> missing;
   for (const Migration& migration : migrations) {
     const std::string digest = absl::BytesToHexString(Sha256(migration.sql));
     const auto found = applied.find(std::string(migration.name));
     if (found == applied.end()) {
-      NX_RETURN_IF_ERROR(Apply(connection, migration, digest));
+      missing.emplace_back(&migration, digest);
       continue;
     }
-    if (found->second != digest) {
-      return FailedPrecondition(
-          "DATABASE_MIGRATION_CHANGED",
-          absl::StrCat("migration ", migration.name,
-                       " was applied with another text; this database "
-                       "belongs to another build of narthexd: run that, or restore a backup"),
-          {{"migration", std::string(migration.name)}});
-    }
+    if (found->second != digest) return Changed(found->first);
     applied.erase(found);
   }
-  if (applied.empty()) return absl::OkStatus();
-  return FailedPrecondition("DATABASE_TOO_NEW",
-                            absl::StrCat("the database has migration ", applied.begin()->first,
-                                         ", which this narthexd does not know: run a newer one"),
-                            {{"migration", applied.begin()->first}});
+  if (!applied.empty()) return TooNew(applied.begin()->first);
+  for (const auto& [migration, digest] : missing) NX_RETURN_IF_ERROR(Apply(connection, *migration, digest));
+  return absl::OkStatus();
 }
 
 }  // namespace

@@ -1,8 +1,8 @@
 // Sessions in a real PostgreSQL.
 #include "storage/metadata/session_store.h"
 
-#include <string>
 #include <set>
+#include <string>
 #include <thread>
 #include <vector>
 
