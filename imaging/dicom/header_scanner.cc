@@ -23,6 +23,9 @@ constexpr size_t kPreambleBytes = 128;
 constexpr size_t kMagicEnd = 132;
 // Enough to look at the beginning of any file: preamble, magic and the first element of the meta group.
 constexpr size_t kStartBytes = kMagicEnd + 12;
+// Where the encoding has to be guessed, so many bytes are looked at, however they arrive: so pieces of any
+// size give the same answer.
+constexpr size_t kGuessBytes = 1024;
 constexpr size_t kReadBytes = 64 << 10;
 
 bool IsUid(absl::string_view uid) {
@@ -148,6 +151,9 @@ class HeaderScanner::Impl {
       return BeginDataSet(options_.transfer_syntax_uid, *bytes);
     }
     if (bytes->size() < kStartBytes && !at_end_) return absl::OkStatus();
+    const bool is_clear = bytes->size() >= kStartBytes && bytes->substr(kPreambleBytes, 4) == "DICM" &&
+                          LoadLittle<uint16_t>(bytes->data() + kMagicEnd) == 0x0002;
+    if (!is_clear && bytes->size() < kGuessBytes && !at_end_) return absl::OkStatus();
     if (HasPreamble(*bytes)) {
       builder_.set_has_preamble(true);
       Consume(bytes, kMagicEnd);
@@ -163,7 +169,7 @@ class HeaderScanner::Impl {
       stage_ = Stage::kMeta;
       return absl::OkStatus();
     }
-    return BeginBareDataSet(*bytes);
+    return BeginBareDataSet(bytes->substr(0, kGuessBytes));
   }
 
   // The magic can also stand by chance at its place in a bare data set, which begins with an element then.
@@ -171,7 +177,7 @@ class HeaderScanner::Impl {
     if (bytes.size() < kMagicEnd || bytes.substr(kPreambleBytes, 4) != "DICM") return false;
     const absl::string_view rest = bytes.substr(kMagicEnd);
     if (rest.size() >= 2 && LoadLittle<uint16_t>(rest.data()) == 0x0002) return true;
-    return !BareEncoding(bytes).has_value();
+    return !BareEncoding(bytes.substr(0, kGuessBytes)).has_value();
   }
 
   // The encoding of a data set without anything before it; nullopt if the bytes do not look like one.
@@ -241,41 +247,33 @@ class HeaderScanner::Impl {
 
   absl::string_view meta_syntax() const { return builder_.facts().transfer_syntax_uid(); }
 
-  // `bytes`: the data set's beginning, as far as it is here.
+  // `bytes`: the data set's beginning, as far as it is here. Leaves the stage as it is if that is not enough.
   absl::Status BeginDataSet(absl::string_view syntax_uid, absl::string_view bytes) {
-    const uint64_t left = BytesLeft();
-    if (syntax_uid.empty()) {
-      // Explicit little endian is what a file without a transfer syntax most often is.
-      DataSetEncoding encoding = DataSetEncoding::kExplicitLittle;
-      for (DataSetEncoding candidate : {DataSetEncoding::kExplicitLittle, DataSetEncoding::kImplicitLittle,
-                                        DataSetEncoding::kExplicitBig}) {
-        if (!LooksLikeDataSet(bytes, candidate, left)) continue;
-        encoding = candidate;
-        break;
-      }
-      SetDataSet(NativeSyntaxOf(encoding), encoding);
-      return absl::OkStatus();
-    }
     const TransferSyntax& syntax = FindTransferSyntax(syntax_uid);
-    if (syntax.deflated) {
+    if (!syntax_uid.empty() && syntax.deflated) {
       inflater_ = std::make_unique<Inflater>();
       deflated_from_ = walker_.offset();
       builder_.set_is_deflated(true);
       SetDataSet(syntax_uid, DataSetEncoding::kExplicitLittle);
       return absl::OkStatus();
     }
-    SetDataSet(syntax_uid, CheckedEncoding(EncodingOf(syntax), bytes, left));
+    // Explicit little endian is what a file without a transfer syntax most often is.
+    const DataSetEncoding declared =
+        syntax_uid.empty() ? DataSetEncoding::kExplicitLittle : EncodingOf(syntax);
+    ScanHead head;
+    const bool is_clear = declared == DataSetEncoding::kExplicitLittle &&
+                          ReadHead(bytes.data(), bytes.size(), declared, &head) && head.vr_known &&
+                          head.tag.group() == 0x0008;
+    if (!is_clear && bytes.size() < kGuessBytes && !at_end_)
+      return absl::OkStatus();  // comes again with more
+    const DataSetEncoding encoding =
+        is_clear ? declared : CheckedEncoding(declared, bytes.substr(0, kGuessBytes), BytesLeft());
+    SetDataSet(syntax_uid.empty() ? NativeSyntaxOf(encoding) : syntax_uid, encoding);
     return absl::OkStatus();
   }
 
   // What the data set really is, if the transfer syntax lies about it.
   static DataSetEncoding CheckedEncoding(DataSetEncoding declared, absl::string_view bytes, uint64_t left) {
-    ScanHead head;
-    if (declared == DataSetEncoding::kExplicitLittle &&
-        ReadHead(bytes.data(), bytes.size(), declared, &head) && head.vr_known &&
-        head.tag.group() == 0x0008) {
-      return declared;  // the common case, cheaply
-    }
     if (bytes.size() < 8 || LooksLikeDataSet(bytes, declared, left)) return declared;
     for (DataSetEncoding other : {DataSetEncoding::kExplicitLittle, DataSetEncoding::kImplicitLittle,
                                   DataSetEncoding::kExplicitBig}) {
