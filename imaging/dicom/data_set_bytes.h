@@ -79,7 +79,9 @@ inline std::string Part10(absl::string_view transfer_syntax_uid, absl::string_vi
   DataSetBytes meta;
   meta.Add(tags::kFileMetaInformationVersion, "OB", absl::string_view("\0\1", 2));
   if (!transfer_syntax_uid.empty()) meta.Add(tags::kTransferSyntaxUID, "UI", transfer_syntax_uid);
-  return std::string(128, '\0') + "DICM" + meta.bytes() + std::string(data_set);
+  std::string object(128, '\0');
+  object.append("DICM").append(meta.bytes()).append(data_set.data(), data_set.size());
+  return object;
 }
 
 }  // namespace narthex::dicom
