@@ -33,6 +33,11 @@ void FakeUploadService::set_judge(Judge judge) {
   judge_ = std::move(judge);
 }
 
+void FakeUploadService::set_keeping(bool keeping) {
+  absl::MutexLock lock(&mutex_);
+  keeping_ = keeping;
+}
+
 void FakeUploadService::FailOnce(const grpc::Status& status, bool at_open) {
   absl::MutexLock lock(&mutex_);
   failure_ = status;
@@ -60,6 +65,11 @@ grpc::Status FakeUploadService::Upload(
   opened.mutable_opened()->set_name(NameOf(request.open()));
   stream->Write(opened);
 
+  bool keeping = true;
+  {
+    absl::MutexLock lock(&mutex_);
+    keeping = keeping_;
+  }
   Object object;
   object.upload = opened.opened().name();
   while (stream->Read(&request)) {
@@ -67,7 +77,7 @@ grpc::Status FakeUploadService::Upload(
     const v1::ObjectChunk& chunk = request.chunk();
     if (chunk.offset() == 0) object.bytes.clear();
     object.sequence = chunk.sequence();
-    object.bytes += chunk.data();
+    if (keeping) object.bytes += chunk.data();
     if (!chunk.last() && !chunk.abandon()) continue;
     v1::UploadResponse response;
     v1::ObjectOutcome& outcome = *response.add_outcomes();
@@ -80,7 +90,7 @@ grpc::Status FakeUploadService::Upload(
       Judge judge;
       {
         absl::MutexLock lock(&mutex_);
-        objects_.push_back(object);
+        if (keeping) objects_.push_back(object);
         judge = judge_;
       }
       outcome = judge(object);

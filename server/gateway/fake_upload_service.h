@@ -34,6 +34,8 @@ class FakeUploadService : public v1::UploadService::Service {
   std::shared_ptr<client::Connection> Connect();
 
   void set_judge(Judge judge);
+  // False: objects are judged and forgotten, and their bytes are not even collected.
+  void set_keeping(bool keeping);
   // The next stream that gets an object's chunk ends with this error. And opening fails so if `at_open`.
   void FailOnce(const grpc::Status& status, bool at_open);
 
@@ -52,6 +54,7 @@ class FakeUploadService : public v1::UploadService::Service {
 
   mutable absl::Mutex mutex_;
   Judge judge_ ABSL_GUARDED_BY(mutex_);
+  bool keeping_ ABSL_GUARDED_BY(mutex_) = true;
   std::optional<grpc::Status> failure_ ABSL_GUARDED_BY(mutex_);
   bool failure_at_open_ ABSL_GUARDED_BY(mutex_) = false;
   std::vector<Object> objects_ ABSL_GUARDED_BY(mutex_);
