@@ -92,7 +92,7 @@ class HeaderScanner::Impl {
 
   absl::StatusOr<HeaderFacts> Finish() {
     if (!status_.ok()) return status_;
-    if (facts_taken_) return Internal("SCANNER_MISUSE", "HeaderScanner::Finish was called twice");
+    if (facts_taken_) return Internal("INTERNAL", "HeaderScanner::Finish was called twice");
     if (stage_ != Stage::kDone) status_ = End();
     if (!status_.ok()) return status_;
     facts_taken_ = true;

@@ -14,7 +14,6 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 
-#include "base/error.h"
 #include "imaging/phantom/element_writer.h"
 #include "imaging/phantom/picture.h"
 
@@ -46,9 +45,8 @@ absl::StatusOr<Modality> ParseModality(absl::string_view text) {
   if (upper == "MR") return Modality::kMr;
   if (upper == "CT") return Modality::kCt;
   if (upper == "PT" || upper == "PET") return Modality::kPt;
-  return InvalidArgument("UNKNOWN_MODALITY",
-                         absl::StrCat("\"", text, "\" is no modality of the phantom; MR, CT and PT are"),
-                         {{"modality", std::string(text)}});
+  return absl::InvalidArgumentError(
+      absl::StrCat("\"", text, "\" is no modality of the phantom; MR, CT and PT are"));
 }
 
 absl::string_view ModalityName(Modality modality) {

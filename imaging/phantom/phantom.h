@@ -18,7 +18,7 @@ namespace narthex::phantom {
 
 enum class Modality { kMr, kCt, kPt };
 
-// "MR", "CT", "PT" (also "PET"), in any case. INVALID_ARGUMENT (UNKNOWN_MODALITY): something else.
+// "MR", "CT", "PT" (also "PET"), in any case. INVALID_ARGUMENT: something else.
 absl::StatusOr<Modality> ParseModality(absl::string_view text);
 absl::string_view ModalityName(Modality modality);
 
