@@ -4,10 +4,8 @@
 #include <map>
 #include <set>
 #include <sstream>
-#include <string_view>
 
 #include <CLI/CLI.hpp>
-#define TOML_EXCEPTIONS 0
 #include <toml++/toml.h>
 
 #include "absl/strings/numbers.h"
@@ -68,15 +66,17 @@ std::map<std::string, std::string> Check(const Config& config) {
 // Reads `path` into `config` where the command line said nothing. Prints errors with their lines; false if any.
 bool ReadFile(const std::string& path, const std::set<std::string>& given, Config& config,
               std::map<std::string, int>& lines) {
-  const toml::parse_result result = toml::parse_file(std::string_view(path));
-  if (!result) {
+  toml::table table;
+  try {
+    table = toml::parse_file(path);
+  } catch (const toml::parse_error& error) {
     std::ostringstream text;
-    text << result.error().description();
-    std::fprintf(stderr, "narthexd: %s:%u: %s\n", path.c_str(), result.error().source().begin.line, text.str().c_str());
+    text << error.description();
+    std::fprintf(stderr, "narthexd: %s:%u: %s\n", path.c_str(), error.source().begin.line, text.str().c_str());
     return false;
   }
   bool good = true;
-  for (auto&& [key, node] : result.table()) {
+  for (auto&& [key, node] : table) {
     const std::string name = absl::StrReplaceAll(absl::string_view(key.str().data(), key.str().size()), {{"_", "-"}});
     const int line = static_cast<int>(node.source().begin.line);
     const Key* known = nullptr;
