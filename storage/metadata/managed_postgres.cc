@@ -303,7 +303,7 @@ Command ManagedPostgres::Layout::ServerCommand(const Options& options) const {
                                      std::string("port=5432"),
                                      absl::StrCat("shared_buffers=", options.shared_buffers_mb, "MB"),
                                      absl::StrCat("max_connections=", options.max_connections),
-                                     std::string("fsync=on"),
+                                     std::string(options.sync ? "fsync=on" : "fsync=off"),
                                      std::string("synchronous_commit=on"),
                                      std::string("full_page_writes=on"),
                                      std::string("jit=off"),

@@ -29,6 +29,7 @@ class ManagedPostgres {
     std::string binaries;  // folder of initdb and postgres; "" looks in /usr/lib/postgresql/*/bin and PATH
     int shared_buffers_mb = 48;
     int max_connections = 64;
+    bool sync = true;  // false: commits survive a crash of the server, not of the machine; for tests only
     absl::Duration start_timeout = absl::Seconds(60);  // crash recovery may take a while
   };
 

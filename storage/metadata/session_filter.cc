@@ -218,7 +218,9 @@ std::string Print(const FilterNode& node) {
   std::string out;
   switch (node.kind) {
     case Kind::kNot:
-      return absl::StrCat("NOT ", PrintChild(node.children[0], node.children[0].kind != Kind::kCompare));
+      // No parentheses around a NOT: they would count as a level of nesting that the text did not have.
+      return absl::StrCat("NOT ", PrintChild(node.children[0], node.children[0].kind == Kind::kAnd ||
+                                                                   node.children[0].kind == Kind::kOr));
     case Kind::kAnd:
       for (const FilterNode& child : node.children) {
         absl::StrAppend(&out, out.empty() ? "" : " AND ", PrintChild(child, child.kind == Kind::kAnd));

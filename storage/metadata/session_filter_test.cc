@@ -26,7 +26,7 @@ TEST(SessionFilterTest, PrintsInCanonicalForm) {
       {"NOT (a b)", "NOT (a AND b)"},
       {"- a", "NOT a"},
       {"-(a OR b) c", "NOT (a OR b) AND c"},
-      {"NOT NOT a", "NOT (NOT a)"},
+      {"NOT NOT a", "NOT NOT a"},
       {"scans.parameters.tr>=2000", "scans.parameters.tr >= 2000"},
       {"sessionTime > 12:30", "sessionTime > 12:30"},
       {"label:*", "label:*"},
@@ -96,6 +96,15 @@ TEST(SessionFilterTest, CompilesToBoundParameters) {
             "s.session_id AND ((number_of((c.parameters ->> $4)) > $5::double precision) IS TRUE)))");
   EXPECT_EQ(sql.parameters, (std::vector<std::string>{"x'y", "tr", "2000"}));
   EXPECT_EQ(CompileFilter(SessionFilter(), 3).sql, "TRUE");
+}
+
+// The fuzzer found that parentheses around NOT made the printed text deeper than the limit.
+TEST(SessionFilterTest, ManyNegationsRoundTrip) {
+  auto filter = SessionFilter::Parse(std::string(25, '-') + "a");
+  ASSERT_TRUE(filter.ok());
+  auto again = SessionFilter::Parse(filter->ToString());
+  ASSERT_TRUE(again.ok()) << again.status();
+  EXPECT_EQ(*again->root(), *filter->root());
 }
 
 // Whatever is accepted prints to text that parses to an equal filter.

@@ -5,7 +5,8 @@
 #include "storage/archive/catalog.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
-  const auto catalog = narthex::archive::ReadCatalog(absl::string_view(reinterpret_cast<const char*>(data), size));
+  const auto catalog =
+      narthex::archive::ReadCatalog(absl::string_view(reinterpret_cast<const char*>(data), size));
   if (!catalog.ok()) return 0;
   const std::string written = narthex::archive::WriteCatalog(*catalog);
   const auto again = narthex::archive::ReadCatalog(written);

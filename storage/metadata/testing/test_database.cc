@@ -32,7 +32,8 @@ struct Server {
     const char* const base = getenv("TMPDIR");
     folder = absl::StrCat(base == nullptr ? "/tmp" : base, "/narthex-test-XXXXXX");
     if (mkdtemp(folder.data()) == nullptr) abort();
-    auto started = ManagedPostgres::Start({.directory = folder + "/postgres", .shared_buffers_mb = 32});
+    auto started =
+        ManagedPostgres::Start({.directory = folder + "/postgres", .shared_buffers_mb = 32, .sync = false});
     Require(started.status(), "PostgreSQL for the tests does not start");
     postgres = *std::move(started);
   }
