@@ -45,8 +45,10 @@ struct Encoding {
   friend bool operator==(const Encoding&, const Encoding&) = default;
 };
 
-// Guesses the encoding of a data set from its first element; `declared` wins where both are possible.
+// The encoding of a data set that begins with `bytes`: `declared` if its first elements make sense in that,
+// else another in which they do, else `declared`. Looks at no more than kDetectBytes.
 Encoding DetectEncoding(absl::string_view bytes, Encoding declared);
+inline constexpr size_t kDetectBytes = 512;
 
 // The items of a sequence. Owned by its element.
 class Sequence {

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <string>
 
 #include "absl/strings/str_cat.h"
@@ -45,16 +46,39 @@ bool HoldsFragments(const ElementHead& head) {
   return head.tag == tags::kPixelData;
 }
 
-Encoding DetectEncoding(absl::string_view bytes, Encoding declared) {
-  if (bytes.size() < 8) return declared;
-  const auto vr = static_cast<Vr>(VrCode(bytes[4], bytes[5]));
-  const bool little = bytes[0] != 0 || bytes[1] == 0;
-  if (!IsKnownVr(vr)) {
-    // Two letters of a VR that we do not know still are a VR.
-    const bool letters = bytes[4] >= 'A' && bytes[4] <= 'Z' && bytes[5] >= 'A' && bytes[5] <= 'Z';
-    return letters && declared.explicit_vr ? declared : Encoding{false, declared.big_endian && !little};
+namespace {
+
+// Whether the first elements in `bytes` make sense in `encoding`: growing tags, VRs that exist, lengths that
+// are not absurd where they can be followed.
+bool Plausible(absl::string_view bytes, Encoding encoding) {
+  constexpr int kElements = 3;
+  constexpr uint32_t kLengthMax = 1 << 20;  // of what stands at the beginning of a header
+  constexpr uint16_t kFirstGroupMax = 0x0050;
+  Tag former;
+  for (int i = 0; i < kElements && bytes.size() >= 12; ++i) {
+    ElementHead head;
+    if (!ReadElementHead(bytes, encoding, &head)) return false;
+    if (head.tag.group() == 0xfffe || head.tag < former) return false;
+    if (i == 0 && head.tag.group() > kFirstGroupMax) return false;
+    if (encoding.explicit_vr != (head.vr_read && IsKnownVr(head.vr))) return false;
+    if (head.length == kUndefinedLength) return true;
+    if (head.length > kLengthMax) return false;
+    former = head.tag;
+    bytes.remove_prefix(std::min<size_t>(bytes.size(), size_t{head.bytes} + head.length));
   }
-  return Encoding{true, !little};
+  return true;
+}
+
+}  // namespace
+
+Encoding DetectEncoding(absl::string_view bytes, Encoding declared) {
+  bytes = bytes.substr(0, kDetectBytes);
+  if (Plausible(bytes, declared)) return declared;
+  for (const Encoding other :
+       {Encoding{true, false}, Encoding{false, false}, Encoding{true, true}, Encoding{false, true}}) {
+    if (Plausible(bytes, other)) return other;
+  }
+  return declared;
 }
 
 namespace {

@@ -21,7 +21,6 @@ constexpr size_t kMagicEnd = kPreambleBytes + 4;
 constexpr size_t kDecisionBytes = kMagicEnd + 8;  // and the head of an element
 // What is taken of a piece before looking whether the header has ended: most headers are shorter.
 constexpr size_t kSliceBytes = 16 << 10;
-constexpr size_t kEncodingBytes = 16;        // enough to tell the encoding of a data set
 constexpr uint16_t kFirstGroupMax = 0x0050;  // a bare data set that begins with a higher group is none
 
 bool IsBlank(absl::string_view bytes) { return bytes.find_first_not_of('\0') == absl::string_view::npos; }
@@ -70,7 +69,7 @@ class HeaderRewriter::Impl {
   absl::Status AddData(absl::string_view piece);
   absl::Status Collect(absl::string_view* piece);
   absl::Status StartScanner(bool at_end);
-  absl::Status CollectedUntilBulk(size_t* beyond);
+  absl::Status CollectedUntilBulk(std::string* beyond);
   absl::Status PartDone(uint64_t end);
   absl::Status HeaderDone(std::string bytes);
   absl::Status TrailingDone(std::string bytes);
@@ -95,6 +94,7 @@ class HeaderRewriter::Impl {
   bool has_magic_ = false;
   std::string buffer_;
   std::optional<ElementScanner> scanner_;
+  Encoding declared_;  // explicit VR little endian if nothing declares it
   Encoding encoding_;
   Part part_ = Part::kHeader;
   uint64_t bulk_left_ = 0;
@@ -156,10 +156,9 @@ absl::Status HeaderRewriter::Impl::MetaDone(uint64_t end) {
   buffer_.clear();
   scanner_.reset();
   in_data_ = true;
-  encoding_ = Encoding::ExplicitLittle();
   if (!syntax_uid.empty()) {
     header_.syntax = FindTransferSyntax(syntax_uid);
-    encoding_ = Encoding::Of(header_.syntax);
+    declared_ = Encoding::Of(header_.syntax);
   }
   if (header_.syntax.deflated) inflate_ = std::make_unique<InflateStream>();
   return AddEncoded(rest);
@@ -200,29 +199,31 @@ absl::Status HeaderRewriter::Impl::Collect(absl::string_view* piece) {
   piece->remove_prefix(take);
   if (!scanner_.has_value()) NX_RETURN_IF_ERROR(StartScanner(false));
   if (!scanner_.has_value()) return absl::OkStatus();
-  size_t beyond = 0;
+  std::string beyond;
   NX_RETURN_IF_ERROR(CollectedUntilBulk(&beyond));
-  // What was taken too much goes back: the scanner stops at the first complete head, so it is of this piece.
-  beyond = std::min(beyond, take);
-  *piece = absl::string_view(piece->data() - beyond, piece->size() + beyond);
+  // What was taken too much goes back. Only where the scanner had to wait for enough bytes to tell the
+  // encoding, some of it may be of earlier pieces; these few are treated first.
+  const size_t back = std::min(beyond.size(), take);
+  NX_RETURN_IF_ERROR(AddData(absl::string_view(beyond).substr(0, beyond.size() - back)));
+  *piece = absl::string_view(piece->data() - back, piece->size() + back);
   return absl::OkStatus();
 }
 
 absl::Status HeaderRewriter::Impl::StartScanner(bool at_end) {
-  if (!at_end && buffer_.size() < kEncodingBytes) return absl::OkStatus();
-  if (part_ == Part::kHeader) encoding_ = DetectEncoding(buffer_, encoding_);
+  if (!at_end && part_ == Part::kHeader && buffer_.size() < kDetectBytes) return absl::OkStatus();
+  if (part_ == Part::kHeader) encoding_ = DetectEncoding(buffer_, declared_);
   scanner_.emplace(encoding_);
   return absl::OkStatus();
 }
 
-absl::Status HeaderRewriter::Impl::CollectedUntilBulk(size_t* beyond) {
+absl::Status HeaderRewriter::Impl::CollectedUntilBulk(std::string* beyond) {
   NX_ASSIGN_OR_RETURN(const ElementScanner::State state, scanner_->Scan(buffer_));
   if (std::max<uint64_t>(buffer_.size(), scanner_->position()) > limits::kHeaderMaxBytes + kSliceBytes)
     return TooLarge();
   if (state != ElementScanner::State::kBulk) return absl::OkStatus();
   const ElementHead head = scanner_->bulk_head();
   const std::string head_bytes = buffer_.substr(scanner_->position(), head.bytes);
-  *beyond = buffer_.size() - scanner_->position() - head.bytes;
+  *beyond = buffer_.substr(scanner_->position() + head.bytes);
   NX_RETURN_IF_ERROR(editor_.AllowBulk(head.tag));
   NX_RETURN_IF_ERROR(PartDone(scanner_->position()));
   NX_RETURN_IF_ERROR(Put(head_bytes));
@@ -251,12 +252,19 @@ absl::Status HeaderRewriter::Impl::HeaderDone(std::string bytes) {
   if (uid != former_uid && header_.meta != nullptr && header_.meta->Has(tags::kMediaStorageSOPInstanceUID)) {
     header_.meta->SetBytes(tags::kMediaStorageSOPInstanceUID, Vr::kUI, uid);
   }
+  const std::string written = header_.data->Write();
+  // Whoever reads this must see it as we did; only in damaged objects does the encoding hang on an element
+  // that went.
+  if (!written.empty() && header_.data->changed() && !(DetectEncoding(written, declared_) == encoding_)) {
+    return InvalidArgument("DICOM_PARSE",
+                           "the transfer syntax contradicts the data set; the object is damaged");
+  }
   std::string front;
   if (has_magic_) front = absl::StrCat(header_.preamble, "DICM");
   if (header_.meta != nullptr) front += header_.meta->Write();
   if (!front.empty()) NX_RETURN_IF_ERROR(output_(front));
   if (inflate_ != nullptr) deflate_ = std::make_unique<DeflateStream>();
-  return Put(header_.data->Write());
+  return Put(written);
 }
 
 absl::Status HeaderRewriter::Impl::TrailingDone(std::string bytes) {
