@@ -156,11 +156,11 @@ TEST_F(CliTest, GlobalFlagsCountBeforeAndAfterTheCommand) {
 }
 
 TEST_F(CliTest, ExitCodeTellsUsageErrors) {
-  for (const char* line :
-       {"", "bogus", "session", "session show", "session show A B --nope", "server info extra", "upload",
-        "upload /nowhere --project P", "prearchive archive x --conflict maybe",
-        "project member add P bob boss", "--output yaml server info", "upload . --jobs 0",
-        "import /etc/passwd --project P", "prearchive list --project P --unassigned"}) {
+  for (const char* line : {"", "bogus", "session", "session show", "session show A B --nope",
+                           "server info extra", "upload", "upload /nowhere --project P",
+                           "prearchive archive x --conflict maybe", "project member add P bob boss",
+                           "--output yaml server info", "upload . --jobs 0", "import /etc/passwd --project P",
+                           "prearchive list --project P --unassigned", "upload . --no-commit --archive"}) {
     const std::vector<std::string> arguments = absl::StrSplit(line, ' ', absl::SkipEmpty());
     const RunResult result = Narthex(arguments);
     EXPECT_EQ(result.code, 2) << line << ": " << result.err;

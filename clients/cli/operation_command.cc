@@ -56,7 +56,13 @@ absl::StatusOr<ExitCode> Wait(Program& program, const OperationFlags& flags) {
     return absl::InvalidArgumentError("--timeout is a duration such as 90s or 10m");
   }
   NX_ASSIGN_OR_RETURN(auto connection, program.Connect());
-  NX_ASSIGN_OR_RETURN(Operation operation, Await(program, *connection, OperationName(flags.name), timeout));
+  auto awaited = Await(program, *connection, OperationName(flags.name), timeout);
+  if (absl::IsDeadlineExceeded(awaited.status()) && timeout != absl::InfiniteDuration()) {
+    program.Note(awaited.status().message());
+    NX_RETURN_IF_ERROR(Show(program, flags).status());
+    return ExitCode::kRefused;
+  }
+  NX_ASSIGN_OR_RETURN(Operation operation, std::move(awaited));
   program.Print(operation, [&](std::ostream& out) { PrintOperation(out, operation); });
   return operation.has_error() ? ExitCode::kRefused : ExitCode::kDone;
 }
@@ -107,9 +113,6 @@ absl::StatusOr<Operation> Await(Program& program, client::Connection& connection
     bar.Draw(absl::StrCat(metadata.kind(), " ", metadata.done_count(), " of ", metadata.total_count(),
                           " objects"));
   });
-  if (absl::IsDeadlineExceeded(operation.status()) && ErrorReason(operation.status()).empty()) {
-    return Error(absl::StatusCode::kDeadlineExceeded, "OPERATION_PENDING", operation.status().message());
-  }
   return operation;
 }
 

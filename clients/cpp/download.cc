@@ -121,8 +121,7 @@ absl::Status Download::ListOne(const std::string& scan) {
         connection_.Call(connection_.archive(), &v1::ArchiveService::StubInterface::ListFiles, request));
     for (v1::File& file : *page.mutable_files()) {
       if (!IsSafeRelativePath(file.path())) {
-        return absl::InvalidArgumentError(
-            "the server names a file outside the destination; nothing was written");
+        return absl::DataLossError("the server names a file outside the destination; nothing was written");
       }
       progress_.total_bytes += file.size_bytes();
       listed_.push_back(std::move(file));
