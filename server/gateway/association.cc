@@ -16,8 +16,9 @@ namespace {
 
 // From our last word until the peer hangs up. Longer helps nobody; the ARTIM timer may be shorter.
 constexpr absl::Duration kLingerMax = absl::Seconds(5);
-// With answers outstanding and nothing coming in for so long, the upload is asked for them.
-constexpr absl::Duration kPendingPatience = absl::Seconds(2);
+// With answers outstanding and nothing coming in for so long, the upload's stream is closed, which waits for
+// the outcomes, or finds out that it is broken.
+constexpr absl::Duration kPendingPatience = absl::Milliseconds(500);
 constexpr size_t kRequestPieceBytes = 16 << 10;
 
 std::string DescribeReject(const Reject& reject) {

@@ -33,21 +33,16 @@ class DroppingSink : public ObjectSink {
     return absl::OkStatus();
   }
   absl::Status End() override {
-    request_.on_outcome(Outcome());
+    v1::ObjectOutcome outcome;
+    outcome.set_sequence(sequence_);
+    outcome.set_outcome(v1::ObjectOutcome::STORED);
+    request_.on_outcome(outcome);
     return absl::OkStatus();
   }
-  absl::StatusOr<v1::ObjectOutcome> EndAndWait() override { return Outcome(); }
   void Abandon() override {}
   absl::Status Finish() override { return absl::OkStatus(); }
 
  private:
-  v1::ObjectOutcome Outcome() const {
-    v1::ObjectOutcome outcome;
-    outcome.set_sequence(sequence_);
-    outcome.set_outcome(v1::ObjectOutcome::STORED);
-    return outcome;
-  }
-
   SinkRequest request_;
   int64_t sequence_ = 0;
 };

@@ -31,8 +31,6 @@ class ObjectSink {
   virtual absl::Status Append(absl::string_view data) = 0;
   // Ends the object. Its outcome comes by the callback, perhaps before this returns.
   virtual absl::Status End() = 0;
-  // Ends the object and waits for its outcome. (The callback sees it, too.)
-  virtual absl::StatusOr<v1::ObjectOutcome> EndAndWait() = 0;
   // Gives the object up; nothing of it is kept. No effect if none was begun.
   virtual void Abandon() = 0;
   // Waits for all outcomes and closes the stream; the upload stays open, and Begin goes on with it. When this

@@ -108,28 +108,16 @@ void StoreHandler::SinkFailed(const absl::Status& status) {
 }
 
 absl::Status StoreHandler::End() {
-  if (!current_->refusal && options_.window <= 1) {
-    absl::StatusOr<v1::ObjectOutcome> outcome = sink_->EndAndWait();
-    if (outcome.ok()) {
-      const Waiting object = std::move(current_->object);
-      current_.reset();
-      return Answer(object, StoreStatusOf(*outcome, object.request.affected_sop_instance_uid));
-    }
-    SinkFailed(outcome.status());
-  }
-  if (!current_->refusal) {
-    {
-      absl::MutexLock lock(&mutex_);
-      waiting_.emplace(current_->sequence, current_->object);
-    }
-    absl::Status ended = sink_->End();
-    if (!ended.ok()) AnswerLost(StoreStatusOf(ended));
-    current_.reset();
-    return absl::OkStatus();
-  }
   const Current current = *std::move(current_);
   current_.reset();
-  return Answer(current.object, *current.refusal);
+  if (current.refusal) return Answer(current.object, *current.refusal);
+  {
+    absl::MutexLock lock(&mutex_);
+    waiting_.emplace(current.sequence, current.object);
+  }
+  absl::Status ended = sink_->End();
+  if (!ended.ok()) AnswerLost(StoreStatusOf(ended));
+  return absl::OkStatus();
 }
 
 void StoreHandler::Abandon() {
@@ -148,7 +136,6 @@ void StoreHandler::Drain() {
 }
 
 void StoreHandler::WaitForRoom() {
-  if (options_.window <= 1) return;
   const auto has_room = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     return waiting_.size() < static_cast<size_t>(options_.window);
   };
@@ -164,8 +151,7 @@ void StoreHandler::OnOutcome(const v1::ObjectOutcome& outcome) {
   {
     absl::MutexLock lock(&mutex_);
     auto found = waiting_.find(outcome.sequence());
-    // With a window of one the association's own thread waits for it and answers.
-    if (found == waiting_.end()) return;
+    if (found == waiting_.end()) return;  // abandoned, or answered as lost
     object = std::move(found->second);
     waiting_.erase(found);
   }

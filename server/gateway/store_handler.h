@@ -31,11 +31,12 @@ struct StoreOptions {
   std::string calling_ae_title;
   v1::Destination destination;
   v1::ArrivalSource source;
-  // Objects that may wait for their answer; with 1 each is answered before the next is read.
+  // Objects that may wait for their answer.
   int window = 1;
 };
 
-// For one thread; answers may go out from the sink's.
+// For one thread. Answers go out from the thread that brings the outcome: each object then costs one change
+// of threads less, and an association with an asynchronous window fills whole batches.
 class StoreHandler {
  public:
   // Borrows the responder.
@@ -48,7 +49,8 @@ class StoreHandler {
              absl::string_view transfer_syntax);
   // The next bytes of its data set.
   void Append(absl::string_view data);
-  // The data set is complete. An error means that the answer could not be sent.
+  // The data set is complete. The answer goes out when the outcome comes. An error means that it cannot be
+  // sent.
   absl::Status End();
   // The data set will not be completed: gives the object up. No effect if none was begun.
   void Abandon();

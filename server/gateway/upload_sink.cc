@@ -40,13 +40,6 @@ class UploadSink : public ObjectSink {
     return Watched(stream_->EndObject());
   }
 
-  absl::StatusOr<v1::ObjectOutcome> EndAndWait() override {
-    if (stream_ == nullptr) return absl::UnavailableError("the upload stream broke");
-    absl::StatusOr<v1::ObjectOutcome> outcome = stream_->EndObjectAndWait();
-    NX_RETURN_IF_ERROR(Watched(outcome.status()));
-    return outcome;
-  }
-
   void Abandon() override {
     if (stream_ != nullptr) Watched(stream_->AbandonObject()).IgnoreError();
   }
