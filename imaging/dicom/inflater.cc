@@ -14,6 +14,10 @@ constexpr size_t kPieceBytes = 64 << 10;
 // Below this much output the ratio says nothing yet.
 constexpr uint64_t kRatioFreeBytes = 1 << 20;
 
+absl::Status Corrupt() {
+  return InvalidArgument("MALFORMED_HEADER", "the deflated data set is corrupt; send the object again");
+}
+
 }  // namespace
 
 struct Inflater::Stream {
@@ -33,6 +37,7 @@ absl::StatusOr<absl::string_view> Inflater::Next(absl::string_view* input) {
     *input = {};
     return absl::string_view();
   }
+  if (corrupt_) return Corrupt();
   z_stream& z = stream_->z;
   const auto offered = static_cast<uInt>(std::min<size_t>(input->size(), 1u << 30));
   z.next_in = reinterpret_cast<Bytef*>(const_cast<char*>(input->data()));
@@ -40,9 +45,9 @@ absl::StatusOr<absl::string_view> Inflater::Next(absl::string_view* input) {
   z.next_out = reinterpret_cast<Bytef*>(stream_->piece);
   z.avail_out = kPieceBytes;
   const int result = inflate(&z, Z_NO_FLUSH);
-  if (result != Z_OK && result != Z_STREAM_END && result != Z_BUF_ERROR) {
-    return InvalidArgument("MALFORMED_HEADER", "the deflated data set is corrupt; send the object again");
-  }
+  corrupt_ = result != Z_OK && result != Z_STREAM_END && result != Z_BUF_ERROR;
+  // What came out before the damage counts: the header may be over before it.
+  if (corrupt_ && z.avail_out == kPieceBytes) return Corrupt();
   finished_ = result == Z_STREAM_END;
   input->remove_prefix(offered - z.avail_in);
   taken_bytes_ += offered - z.avail_in;

@@ -29,6 +29,7 @@ class Inflater {
   struct Stream;
   std::unique_ptr<Stream> stream_;
   bool finished_ = false;
+  bool corrupt_ = false;
   uint64_t taken_bytes_ = 0;
   uint64_t given_bytes_ = 0;
 };
