@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/strip.h"
@@ -120,7 +121,9 @@ std::string Printable(absl::string_view text) {
   return printable;
 }
 
-std::string Lower(absl::string_view name) { return absl::AsciiStrToLower(name); }
+std::string Lower(absl::string_view name) {
+  return absl::EndsWith(name, "_UNSPECIFIED") ? "" : absl::AsciiStrToLower(name);
+}
 
 void Table::Print(std::ostream& out) const {
   std::vector<size_t> widths;

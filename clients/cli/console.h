@@ -31,7 +31,7 @@ std::string HumanTime(const google::protobuf::Timestamp& time);
 std::string HumanDuration(absl::Duration duration);
 // The text without control characters, which could command the terminal.
 std::string Printable(absl::string_view text);
-// An upper-case enum value's name for people: "READY" to "ready".
+// An enum value's name for people: "READY" to "ready", "STATE_UNSPECIFIED" to "".
 std::string Lower(absl::string_view name);
 
 // Rows under headings, aligned. A heading that starts with '>' aligns its column to the right.

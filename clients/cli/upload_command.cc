@@ -1,5 +1,6 @@
 // narthex upload, narthex import and narthex inbox import
 #include <algorithm>
+#include <utility>
 
 #include "absl/container/flat_hash_set.h"
 #include "absl/strings/ascii.h"
@@ -64,8 +65,10 @@ class Transfer {
  private:
   absl::Status CommitArchive(const v1::Upload& upload);
   void Touch(const v1::Upload& upload, const std::vector<std::string>& builds);
-  absl::Status SettleSession(const std::string& name, const std::string& build);
-  absl::Status ArchiveSession(v1::PrearchiveSession session);
+  absl::Status AwaitBuild(const std::string& name, const std::string& build);
+  absl::StatusOr<v1::PrearchiveSession> Look(const std::string& name);
+  absl::StatusOr<std::string> BeginArchive(const v1::PrearchiveSession& session);
+  absl::Status AwaitArchive(v1::PrearchiveSession session, const std::string& operation);
 
   Program& program_;
   const UploadFlags& flags_;
@@ -147,55 +150,74 @@ void Transfer::Touch(const v1::Upload& upload, const std::vector<std::string>& b
   }
 }
 
+// All are begun before the first is waited for, so that the server works on several at once.
 absl::Status Transfer::Settle() {
   for (const auto& [name, build] : touched_) {
-    const absl::Status status = SettleSession(name, build);
+    const absl::Status status = AwaitBuild(name, build);
     if (client::IsUnreachable(status)) return status;
     if (!status.ok()) report_.failures.emplace_back(name, status);
+  }
+  if (!flags_.archive) return absl::OkStatus();
+  std::vector<std::pair<v1::PrearchiveSession, absl::StatusOr<std::string>>> begun;
+  for (v1::PrearchiveSession& session : std::exchange(report_.prearchive_sessions, {})) {
+    const bool failed = session.state() == v1::PrearchiveSession::ERROR;
+    absl::StatusOr<std::string> operation = failed ? absl::StatusOr<std::string>("") : BeginArchive(session);
+    begun.emplace_back(std::move(session), std::move(operation));
+  }
+  for (const auto& [session, operation] : begun) {
+    const absl::Status status = operation.ok() ? AwaitArchive(session, *operation) : operation.status();
+    if (client::IsUnreachable(status)) return status;
+    if (!operation.ok()) report_.prearchive_sessions.push_back(session);
+    if (!status.ok()) report_.failures.emplace_back(session.name(), status);
   }
   return absl::OkStatus();
 }
 
-absl::Status Transfer::SettleSession(const std::string& name, const std::string& build) {
+absl::Status Transfer::AwaitBuild(const std::string& name, const std::string& build) {
   absl::Status built;
   if (!build.empty() && (flags_.archive || !flags_.no_wait)) {
     built = AwaitResult<v1::PrearchiveSession>(program_, *connection_, build).status();
   }
-  v1::GetPrearchiveSessionRequest request;
-  request.set_name(name);
-  auto session = connection_->Call(connection_->prearchive(), &PrearchiveStub::GetPrearchiveSession, request);
+  auto session = Look(name);
   // Archived meanwhile by the project's own setting.
   if (absl::IsNotFound(session.status())) return absl::OkStatus();
   NX_RETURN_IF_ERROR(session.status());
-  if (flags_.archive && built.ok()) return ArchiveSession(*std::move(session));
   report_.prearchive_sessions.push_back(*std::move(session));
   return built;
 }
 
-absl::Status Transfer::ArchiveSession(v1::PrearchiveSession session) {
+absl::StatusOr<v1::PrearchiveSession> Transfer::Look(const std::string& name) {
+  v1::GetPrearchiveSessionRequest request;
+  request.set_name(name);
+  return connection_->Call(connection_->prearchive(), &PrearchiveStub::GetPrearchiveSession, request);
+}
+
+// The operation that archives the session.
+absl::StatusOr<std::string> Transfer::BeginArchive(const v1::PrearchiveSession& session) {
+  if (session.state() == v1::PrearchiveSession::ARCHIVING) return session.operation();
   v1::ArchivePrearchiveSessionRequest request;
   request.set_name(session.name());
   request.set_request_id(NewUuid());
-  std::string name = session.operation();
-  if (session.state() != v1::PrearchiveSession::ARCHIVING) {
-    auto operation =
-        connection_->Call(connection_->prearchive(), &PrearchiveStub::ArchivePrearchiveSession, request);
-    if (!operation.ok()) {
-      report_.prearchive_sessions.push_back(std::move(session));
-      return operation.status();
+  NX_ASSIGN_OR_RETURN(
+      Operation operation,
+      connection_->Call(connection_->prearchive(), &PrearchiveStub::ArchivePrearchiveSession, request));
+  return operation.name();
+}
+
+// `operation` empty: the build failed, which was reported.
+absl::Status Transfer::AwaitArchive(v1::PrearchiveSession session, const std::string& operation) {
+  absl::Status status;
+  if (!operation.empty()) {
+    auto archived = AwaitResult<v1::Session>(program_, *connection_, operation);
+    if (archived.ok()) {
+      report_.sessions.push_back(*std::move(archived));
+      return absl::OkStatus();
     }
-    name = operation->name();
+    status = archived.status();
   }
-  auto archived = AwaitResult<v1::Session>(program_, *connection_, name);
-  if (archived.ok()) {
-    report_.sessions.push_back(*std::move(archived));
-    return absl::OkStatus();
-  }
-  v1::GetPrearchiveSessionRequest again;
-  again.set_name(session.name());
-  auto after = connection_->Call(connection_->prearchive(), &PrearchiveStub::GetPrearchiveSession, again);
+  auto after = Look(session.name());
   report_.prearchive_sessions.push_back(after.ok() ? *std::move(after) : std::move(session));
-  return archived.status();
+  return status;
 }
 
 void NoteLeftOut(Program& program, const client::FileSet& files) {

@@ -114,6 +114,7 @@ absl::Status Download::ListOne(const std::string& scan) {
   v1::ListFilesRequest request;
   request.set_session(options_.session);
   request.set_scan(scan);
+  const size_t before = listed_.size();
   request.set_page_size(limits::kPageSizeMax);
   do {
     NX_ASSIGN_OR_RETURN(
@@ -128,6 +129,11 @@ absl::Status Download::ListOne(const std::string& scan) {
     }
     request.set_page_token(page.next_page_token());
   } while (!request.page_token().empty());
+  if (!scan.empty() && listed_.size() == before) {
+    return absl::NotFoundError(absl::StrCat("the session has no scan ", scan,
+                                            " with files; `narthex session scans` "
+                                            "lists its scans"));
+  }
   progress_.file_count = static_cast<int64_t>(listed_.size());
   return absl::OkStatus();
 }
