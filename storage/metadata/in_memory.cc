@@ -1,4 +1,4 @@
-// The in-memory twin of everything but sessions: maps behind one mutex.
+// The in-memory twin of everything but sessions. Projects and people; the rest is in in_memory_settings.cc.
 #include <algorithm>
 #include <map>
 #include <set>
@@ -16,71 +16,16 @@
 #include "base/limits.h"
 #include "base/status.h"
 #include "storage/metadata/database.h"
+#include "storage/metadata/in_memory_tables.h"
 #include "storage/metadata/names.h"
 #include "storage/metadata/page_token.h"
 
 namespace narthex::metadata {
 namespace {
 
-using Key = std::pair<std::string, std::string>;
-
-struct Tables {
-  absl::Mutex mutex;
-  std::map<std::string, Project> projects ABSL_GUARDED_BY(mutex);
-  std::map<Key, Member> members ABSL_GUARDED_BY(mutex);
-  std::map<std::string, User> users ABSL_GUARDED_BY(mutex);
-  std::map<std::string, Token> tokens ABSL_GUARDED_BY(mutex);        // by id
-  std::map<std::string, std::string> hashes ABSL_GUARDED_BY(mutex);  // hash -> token id
-  std::map<Key, Setting> settings ABSL_GUARDED_BY(mutex);
-  std::map<Key, std::vector<Script>> scripts ABSL_GUARDED_BY(mutex);  // kind, project
-  std::map<std::string, Receiver> receivers ABSL_GUARDED_BY(mutex);
-  std::map<std::string, StudyRoute> routes ABSL_GUARDED_BY(mutex);
-  std::map<std::string, std::vector<AuditEvent>> audit ABSL_GUARDED_BY(mutex);
-  std::map<std::string, std::pair<std::string, std::string>> requests
-      ABSL_GUARDED_BY(mutex);  // id -> method, answer
-
-  AuditEvent Append(AuditEvent event) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
-    std::vector<AuditEvent>& chain = audit[event.project];
-    event.sequence = static_cast<int64_t>(chain.size()) + 1;
-    event.time = absl::FromUnixMicros(absl::ToUnixMicros(absl::Now()));
-    event.hash = AuditHash(chain.empty() ? "" : chain.back().hash, event);
-    chain.push_back(event);
-    return event;
-  }
-
-  void Note(absl::string_view project, const Change& change, absl::string_view action,
-            absl::string_view object) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
-    AuditEvent event;
-    event.project = std::string(project);
-    event.user = change.user;
-    event.action = std::string(action);
-    event.object = std::string(object);
-    Append(std::move(event));
-  }
-
-  // The first answer to a request id; "" if this is the first time.
-  absl::StatusOr<std::string> Answered(const Change& change, absl::string_view method)
-      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
-    const auto found = requests.find(change.request_id);
-    if (change.request_id.empty() || found == requests.end()) return std::string();
-    if (found->second.first == method) return found->second.second;
-    return FailedPrecondition("REQUEST_ID_REUSED",
-                              "the request id was used for another method; take a new one", {});
-  }
-
-  void Answer(const Change& change, absl::string_view method, absl::string_view answer)
-      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
-    if (!change.request_id.empty()) requests[change.request_id] = {std::string(method), std::string(answer)};
-  }
-
-  bool KnowsProject(absl::string_view project) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
-    return project.empty() || projects.count(std::string(project)) > 0;
-  }
-};
-
 class InMemoryProjects : public ProjectStore {
  public:
-  explicit InMemoryProjects(Tables& tables) : t_(tables) {}
+  explicit InMemoryProjects(InMemoryTables& tables) : t_(tables) {}
 
   absl::StatusOr<Project> Create(const Project& project, const Change& change) override {
     NX_RETURN_IF_ERROR(CheckProject(project));
@@ -183,12 +128,12 @@ class InMemoryProjects : public ProjectStore {
     return absl::OkStatus();
   }
 
-  Tables& t_;
+  InMemoryTables& t_;
 };
 
 class InMemoryMembers : public MemberStore {
  public:
-  explicit InMemoryMembers(Tables& tables) : t_(tables) {}
+  explicit InMemoryMembers(InMemoryTables& tables) : t_(tables) {}
 
   absl::Status Set(const Member& member, const Change& change) override {
     absl::MutexLock lock(&t_.mutex);
@@ -225,12 +170,12 @@ class InMemoryMembers : public MemberStore {
   }
 
  private:
-  Tables& t_;
+  InMemoryTables& t_;
 };
 
 class InMemoryUsers : public UserStore {
  public:
-  explicit InMemoryUsers(Tables& tables) : t_(tables) {}
+  explicit InMemoryUsers(InMemoryTables& tables) : t_(tables) {}
 
   absl::StatusOr<User> Create(const User& user, const Change& change) override {
     NX_RETURN_IF_ERROR(CheckUserName(user.name));
@@ -274,12 +219,12 @@ class InMemoryUsers : public UserStore {
   }
 
  private:
-  Tables& t_;
+  InMemoryTables& t_;
 };
 
 class InMemoryTokens : public TokenStore {
  public:
-  explicit InMemoryTokens(Tables& tables) : t_(tables) {}
+  explicit InMemoryTokens(InMemoryTables& tables) : t_(tables) {}
 
   absl::StatusOr<Token> Create(const Token& token, absl::string_view hash, const Change& change) override {
     if (hash.size() != 32)
@@ -343,199 +288,7 @@ class InMemoryTokens : public TokenStore {
   }
 
  private:
-  Tables& t_;
-};
-
-class InMemorySettings : public SettingsStore {
- public:
-  explicit InMemorySettings(Tables& tables) : t_(tables) {}
-
-  absl::StatusOr<std::optional<Setting>> Get(absl::string_view project, absl::string_view key) override {
-    absl::MutexLock lock(&t_.mutex);
-    const auto found = t_.settings.find({std::string(project), std::string(key)});
-    if (found == t_.settings.end()) return std::nullopt;
-    return found->second;
-  }
-
-  absl::StatusOr<std::vector<Setting>> ListSettings(absl::string_view project) override {
-    absl::MutexLock lock(&t_.mutex);
-    std::vector<Setting> settings;
-    for (const auto& [key, setting] : t_.settings) {
-      if (key.first == project) settings.push_back(setting);
-    }
-    return settings;
-  }
-
-  absl::StatusOr<Setting> Set(absl::string_view project, absl::string_view key, absl::string_view value_json,
-                              const Change& change) override {
-    NX_RETURN_IF_ERROR(CheckSetting(key, value_json));
-    absl::MutexLock lock(&t_.mutex);
-    if (!t_.KnowsProject(project)) return ProjectNotFound(project);
-    Setting& setting = t_.settings[{std::string(project), std::string(key)}];
-    setting.project = std::string(project);
-    setting.key = std::string(key);
-    setting.value_json = std::string(value_json);
-    ++setting.version;
-    setting.user = change.user;
-    setting.update_time = absl::Now();
-    t_.Note(project, change, "SETTING_SET", key);
-    return setting;
-  }
-
-  absl::Status Remove(absl::string_view project, absl::string_view key, const Change& change) override {
-    absl::MutexLock lock(&t_.mutex);
-    t_.settings.erase({std::string(project), std::string(key)});
-    t_.Note(project, change, "SETTING_REMOVE", key);
-    return absl::OkStatus();
-  }
-
- private:
-  Tables& t_;
-};
-
-class InMemoryScripts : public ScriptStore {
- public:
-  explicit InMemoryScripts(Tables& tables) : t_(tables) {}
-
-  absl::StatusOr<std::optional<Script>> Get(absl::string_view kind, absl::string_view project) override {
-    absl::MutexLock lock(&t_.mutex);
-    const std::vector<Script>& versions = t_.scripts[{std::string(kind), std::string(project)}];
-    if (versions.empty()) return std::nullopt;
-    return versions.back();
-  }
-
-  absl::StatusOr<Script> GetVersion(absl::string_view kind, absl::string_view project,
-                                    int64_t version) override {
-    absl::MutexLock lock(&t_.mutex);
-    const std::vector<Script>& versions = t_.scripts[{std::string(kind), std::string(project)}];
-    if (version >= 1 && version <= static_cast<int64_t>(versions.size()))
-      return versions[static_cast<size_t>(version - 1)];
-    return NotFound("SCRIPT_NOT_FOUND", absl::StrCat("there is no version ", version, " of this script"), {});
-  }
-
-  absl::StatusOr<Script> Set(const Script& script, const Change& change) override {
-    absl::MutexLock lock(&t_.mutex);
-    if (!t_.KnowsProject(script.project)) return ProjectNotFound(script.project);
-    std::vector<Script>& versions = t_.scripts[{script.kind, script.project}];
-    Script added = script;
-    added.version = static_cast<int64_t>(versions.size()) + 1;
-    added.user = change.user;
-    added.create_time = absl::Now();
-    versions.push_back(added);
-    t_.Note(script.project, change, "SCRIPT_SET", script.kind);
-    return added;
-  }
-
-  absl::StatusOr<std::vector<Script>> ListVersions(absl::string_view kind,
-                                                   absl::string_view project) override {
-    absl::MutexLock lock(&t_.mutex);
-    std::vector<Script> versions = t_.scripts[{std::string(kind), std::string(project)}];
-    std::reverse(versions.begin(), versions.end());
-    for (Script& script : versions) script.text.clear();
-    return versions;
-  }
-
- private:
-  Tables& t_;
-};
-
-class InMemoryReceivers : public ReceiverStore {
- public:
-  explicit InMemoryReceivers(Tables& tables) : t_(tables) {}
-
-  absl::Status Put(const Receiver& receiver, const Change& change) override {
-    NX_RETURN_IF_ERROR(CheckReceiver(receiver));
-    absl::MutexLock lock(&t_.mutex);
-    if (!t_.KnowsProject(receiver.project)) return ProjectNotFound(receiver.project);
-    t_.receivers[receiver.ae_title] = receiver;
-    t_.Note("", change, "RECEIVER_SET", receiver.ae_title);
-    return absl::OkStatus();
-  }
-
-  absl::StatusOr<std::vector<Receiver>> ListReceivers() override {
-    absl::MutexLock lock(&t_.mutex);
-    std::vector<Receiver> receivers;
-    for (const auto& [title, receiver] : t_.receivers) receivers.push_back(receiver);
-    return receivers;
-  }
-
-  absl::Status Remove(absl::string_view ae_title, const Change& change) override {
-    absl::MutexLock lock(&t_.mutex);
-    if (t_.receivers.erase(std::string(ae_title)) == 0) {
-      return NotFound("RECEIVER_NOT_FOUND", absl::StrCat("there is no receiver ", ae_title), {});
-    }
-    t_.Note("", change, "RECEIVER_REMOVE", ae_title);
-    return absl::OkStatus();
-  }
-
- private:
-  Tables& t_;
-};
-
-class InMemoryStudyRoutes : public StudyRouteStore {
- public:
-  explicit InMemoryStudyRoutes(Tables& tables) : t_(tables) {}
-
-  absl::Status Put(const StudyRoute& route, const Change& change) override {
-    absl::MutexLock lock(&t_.mutex);
-    if (route.project.empty() || !t_.KnowsProject(route.project)) return ProjectNotFound(route.project);
-    t_.routes[route.study_instance_uid] = route;
-    t_.Note(route.project, change, "STUDY_ROUTE_SET", route.study_instance_uid);
-    return absl::OkStatus();
-  }
-
-  absl::StatusOr<std::optional<StudyRoute>> Get(absl::string_view study_instance_uid) override {
-    absl::MutexLock lock(&t_.mutex);
-    const auto found = t_.routes.find(std::string(study_instance_uid));
-    if (found == t_.routes.end()) return std::nullopt;
-    return found->second;
-  }
-
-  absl::Status Remove(absl::string_view study_instance_uid) override {
-    absl::MutexLock lock(&t_.mutex);
-    t_.routes.erase(std::string(study_instance_uid));
-    return absl::OkStatus();
-  }
-
- private:
-  Tables& t_;
-};
-
-class InMemoryAudit : public AuditStore {
- public:
-  explicit InMemoryAudit(Tables& tables) : t_(tables) {}
-
-  absl::StatusOr<AuditEvent> Append(const AuditEvent& event) override {
-    NX_RETURN_IF_ERROR(CheckAuditEvent(event));
-    absl::MutexLock lock(&t_.mutex);
-    return t_.Append(event);
-  }
-
-  absl::StatusOr<List> ListEvents(absl::string_view project, const Page& page) override {
-    const std::string list_name = absl::StrCat("audit/", project);
-    size_t after = 0;
-    if (!page.token.empty()) {
-      NX_ASSIGN_OR_RETURN(std::vector<std::string> values, DecodePageToken(list_name, page.token, 1));
-      if (!absl::SimpleAtoi(values.front(), &after))
-        return InvalidArgument("PAGE_TOKEN_INVALID", "not a page of this list", {});
-    }
-    absl::MutexLock lock(&t_.mutex);
-    const std::vector<AuditEvent>& chain = t_.audit[std::string(project)];
-    const size_t end =
-        std::min(chain.size(), after + static_cast<size_t>(PageSize(page, limits::kPageSizeMax)));
-    List list;
-    for (size_t i = after; i < end; ++i) list.events.push_back(chain[i]);
-    if (end < chain.size()) list.next_page_token = EncodePageToken(list_name, {absl::StrCat(end)});
-    return list;
-  }
-
-  absl::StatusOr<int64_t> Verify(absl::string_view project) override {
-    absl::MutexLock lock(&t_.mutex);
-    return static_cast<int64_t>(t_.audit[std::string(project)].size());
-  }
-
- private:
-  Tables& t_;
+  InMemoryTables& t_;
 };
 
 class InMemoryAdminStores : public AdminStores {
@@ -544,23 +297,23 @@ class InMemoryAdminStores : public AdminStores {
   MemberStore& members() override { return members_; }
   UserStore& users() override { return users_; }
   TokenStore& tokens() override { return tokens_; }
-  SettingsStore& settings() override { return settings_; }
-  ScriptStore& scripts() override { return scripts_; }
-  ReceiverStore& receivers() override { return receivers_; }
-  StudyRouteStore& study_routes() override { return study_routes_; }
-  AuditStore& audit() override { return audit_; }
+  SettingsStore& settings() override { return *settings_; }
+  ScriptStore& scripts() override { return *scripts_; }
+  ReceiverStore& receivers() override { return *receivers_; }
+  StudyRouteStore& study_routes() override { return *study_routes_; }
+  AuditStore& audit() override { return *audit_; }
 
  private:
-  Tables tables_;
+  InMemoryTables tables_;
   InMemoryProjects projects_{tables_};
   InMemoryMembers members_{tables_};
   InMemoryUsers users_{tables_};
   InMemoryTokens tokens_{tables_};
-  InMemorySettings settings_{tables_};
-  InMemoryScripts scripts_{tables_};
-  InMemoryReceivers receivers_{tables_};
-  InMemoryStudyRoutes study_routes_{tables_};
-  InMemoryAudit audit_{tables_};
+  const std::unique_ptr<SettingsStore> settings_ = NewInMemorySettings(tables_);
+  const std::unique_ptr<ScriptStore> scripts_ = NewInMemoryScripts(tables_);
+  const std::unique_ptr<ReceiverStore> receivers_ = NewInMemoryReceivers(tables_);
+  const std::unique_ptr<StudyRouteStore> study_routes_ = NewInMemoryStudyRoutes(tables_);
+  const std::unique_ptr<AuditStore> audit_ = NewInMemoryAudit(tables_);
 };
 
 }  // namespace
