@@ -48,7 +48,7 @@ class HeaderFacts {
   using Visitor = std::function<void(const TagPath& path, Vr vr, absl::string_view value)>;
   void ForEach(const Visitor& visit) const;
 
-  // "" where absent. These four and the transfer syntax hold nothing but digits and dots, 64 at most.
+  // "" where absent. These four hold nothing but letters, digits, ".", "_" and "-", 64 at most.
   absl::string_view sop_class_uid() const { return View(kSopClass); }
   absl::string_view sop_instance_uid() const { return View(kSopInstance); }
   absl::string_view study_instance_uid() const { return View(kStudy); }

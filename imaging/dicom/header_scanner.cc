@@ -1,10 +1,12 @@
 #include "imaging/dicom/header_scanner.h"
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <optional>
 #include <utility>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 
 #include "base/error.h"
@@ -34,6 +36,15 @@ bool IsUid(absl::string_view uid) {
     if (c != '.' && (c < '0' || c > '9')) return false;
   }
   return true;
+}
+
+// What is kept as the identity of an object, series or study. PS3.5 9.1 has digits and dots only; files with words in
+// their UIDs exist, and refusing them would lose data, so letters, '_' and '-' pass too. Nothing that could lead out of
+// a folder or break a key does.
+bool IsKeptUid(absl::string_view uid) {
+  if (uid.empty() || uid.size() > limits::kUidMaxBytes || uid.find("..") != absl::string_view::npos) return false;
+  return std::all_of(uid.begin(), uid.end(),
+                     [](char c) { return absl::ascii_isalnum(c) || c == '.' || c == '_' || c == '-'; });
 }
 
 DataSetEncoding EncodingOf(const TransferSyntax& syntax) {
@@ -347,9 +358,10 @@ class HeaderScanner::Impl {
         {tags::kStudyInstanceUID, facts.study_instance_uid()},
         {tags::kSeriesInstanceUID, facts.series_instance_uid()}};
     for (const auto& [tag, uid] : uids) {
-      if (uid.empty() || IsUid(uid)) continue;
+      if (uid.empty() || IsKeptUid(uid)) continue;
       return InvalidArgument(
-          "INVALID_UID", absl::StrCat(tag.ToString(), " is no UID: digits and dots, 64 at most, are allowed"),
+          "INVALID_UID",
+          absl::StrCat(tag.ToString(), " is no UID: 64 letters, digits, '.', '_' and '-' at most are allowed"),
           {{"tag", tag.ToString()}});
     }
     return absl::OkStatus();

@@ -101,6 +101,7 @@ class Server:
                 raise AssertionError(f"narthexd does not stop:\n{self.log_text()[-3000:]}")
             if code != 0:
                 raise AssertionError(f"narthexd stopped with {code}:\n{self.log_text()[-3000:]}")
+            self.log.close()
 
     def memory_kib(self):
         """The most memory that the server ever had, in KiB."""
