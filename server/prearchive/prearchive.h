@@ -192,6 +192,7 @@ class Prearchive {
 
   absl::Status Recover();
   absl::Status RecoverSession(const std::string& id);
+  absl::StatusOr<std::vector<ObjectRow>> FindUnindexed(const std::string& id, staging::Position indexed);
   absl::StatusOr<std::shared_ptr<LiveSession>> Load(absl::string_view id);
   absl::StatusOr<std::shared_ptr<LiveSession>> OpenForKey(const SessionKeyRow& key);
   std::shared_ptr<LiveSession> Create(const SessionKeyRow& key) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);

@@ -294,6 +294,30 @@ TEST_F(PrearchiveTest, WhatWasAcknowledgedSurvivesALossOfPower) {
   EXPECT_EQ(Store("1.3", "bytes 3").outcome(), static_cast<int>(Outcome::kDuplicate));
 }
 
+TEST_F(PrearchiveTest, AnEmptyFolderThatACrashLeftIsRemoved) {
+  { ASSERT_TRUE(store_->OpenSession("abandoned").ok()); }
+  ASSERT_THAT(*store_->ListSessions(), SizeIs(1));
+
+  Open();
+
+  EXPECT_THAT(*store_->ListSessions(), SizeIs(0));
+  EXPECT_THAT(Sessions(), SizeIs(0));
+}
+
+TEST_F(PrearchiveTest, AGivenUpRecordDoesNotReplaceTheAcknowledgedOne) {
+  const std::string session = Store("1.1", "pixels").session();
+  {
+    const Arrived in_flight = Receive("1.9", "never acknowledged");  // keeps the index's mark where it is
+    { const Arrived given_up = Receive("1.2", "given up"); }
+    EXPECT_EQ(Store("1.2", "acknowledged").outcome(), static_cast<int>(Outcome::kStored));
+  }
+
+  Open();
+
+  EXPECT_EQ(BytesOf(session, "1.2"), "acknowledged");
+  ExpectConsistent(session);
+}
+
 TEST_F(PrearchiveTest, ADeletedSessionDoesNotComeBack) {
   const std::string session = Store("1.1", "pixels").session();
   ASSERT_TRUE(prearchive_->Apply(session, Event::kDelete).ok());
