@@ -87,6 +87,7 @@ class ProfilePass {
   absl::Status Dummy(Item& item, Tag tag);
   absl::Status Unlisted(Item& item, Element& element, Mode mode);
   absl::Status MapUids(Item& item, Element& element);
+  std::optional<std::string> Shifted(Vr vr, const std::string& text) const;
   absl::Status ShiftDates(Item& item, Element& element);
   absl::Status Clean(Item& item, Element& element);
   // Its VR, or the dictionary's if the stream does not tell.
@@ -242,21 +243,21 @@ absl::Status ProfilePass::MapUids(Item& item, Element& element) {
   return absl::OkStatus();
 }
 
+std::optional<std::string> ProfilePass::Shifted(Vr vr, const std::string& text) const {
+  constexpr int64_t kSecondsPerDay = 86'400;
+  if (vr == Vr::kDA) return ShiftDate(text, -shift_days_);
+  return ShiftDateTime(text, -shift_days_ * kSecondsPerDay);
+}
+
 absl::Status ProfilePass::ShiftDates(Item& item, Element& element) {
   const Vr vr = VrOf(element);
   if (vr == Vr::kTM) return absl::OkStatus();  // whole days
   const std::string text = item.TextOf(element).value_or("");
   if (element.sequence() != nullptr) return TreatItems(item, element.tag(), Mode::kPlain);
   if (text.empty()) return absl::OkStatus();
-  std::optional<std::string> shifted;
-  if (!trailing_) {
-    constexpr int64_t kSecondsPerDay = 86'400;
-    shifted =
-        vr == Vr::kDA ? ShiftDate(text, -shift_days_) : ShiftDateTime(text, -shift_days_ * kSecondsPerDay);
-    // A year or month alone would stay as it is: too coarse to shift, and it may not stay.
-    if (shifted.has_value() && *shifted == text) shifted = std::nullopt;
-  }
-  if (shifted.has_value()) return item.SetText(element.tag(), *shifted);
+  const std::optional<std::string> shifted = trailing_ ? std::nullopt : Shifted(vr, text);
+  // A year or month alone would stay as it is: too coarse to shift, and it may not stay.
+  if (shifted.has_value() && *shifted != text) return item.SetText(element.tag(), *shifted);
   return Dummy(item, element.tag());  // not a date, so it may be anything
 }
 

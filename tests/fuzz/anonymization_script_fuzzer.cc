@@ -1,0 +1,51 @@
+// Feeds texts to the checker, and what compiles to the evaluator on a small object. The object must stay
+// readable.
+#include <cstdint>
+#include <cstdlib>
+#include <memory>
+#include <string>
+
+#include "absl/strings/string_view.h"
+
+#include "imaging/anonymize/script.h"
+
+namespace {
+
+using narthex::dicom::DataSet;
+using narthex::dicom::Encoding;
+using narthex::dicom::Tag;
+using narthex::dicom::Vr;
+
+std::unique_ptr<DataSet> Object() {
+  auto data = DataSet::Empty(Encoding::ExplicitLittle());
+  data->SetBytes(Tag(0x00080005), Vr::kCS, "ISO_IR 100");
+  data->SetBytes(Tag(0x00080018), Vr::kUI, "1.2.3");
+  data->SetBytes(Tag(0x00080020), Vr::kDA, "20200115");
+  data->SetBytes(Tag(0x0008002a), Vr::kDT, "20200115101112.5+0100");
+  data->SetBytes(Tag(0x00100010), Vr::kPN, "M\xfcller^J");
+  data->SetBytes(Tag(0x00100030), Vr::kDA, "19200101");
+  data->SetBytes(Tag(0x00101010), Vr::kAS, "100Y");
+  data->SetBytes(Tag(0x00190010), Vr::kLO, "SIEMENS MR HEADER");
+  data->SetBytes(Tag(0x00191008), Vr::kCS, "IMAGE NUM 4");
+  data->EnsureSequence(Tag(0x00081140)).Append().SetBytes(Tag(0x00081155), Vr::kUI, "1.2.3.4");
+  return data;
+}
+
+}  // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* bytes, size_t size) {
+  const absl::string_view text(reinterpret_cast<const char*>(bytes), size);
+  narthex::anonymize::CompileOptions options;
+  options.lenient_variables = true;
+  const auto problems = narthex::anonymize::Check(text, options);
+  const auto script = narthex::anonymize::Script::Compile(text, options);
+  if (script.ok() == narthex::anonymize::HasErrors(problems)) std::abort();
+  if (!script.ok()) return 0;
+  const auto data = Object();
+  narthex::anonymize::ApplyContext context;
+  context.max_steps = 100'000;
+  context.max_output_bytes = 1 << 20;
+  if (!script->Apply(*data, {{"subject", "S"}}, context).ok()) return 0;
+  if (!DataSet::Parse(data->Write(), data->encoding()).ok()) std::abort();
+  return 0;
+}
