@@ -89,7 +89,9 @@ std::string HumanSize(int64_t bytes) {
     ++unit;
   }
   if (unit == 0) return absl::StrCat(bytes, " B");
-  return absl::StrFormat(value < 9.95 ? "%.1f %s" : "%.0f %s", value, kUnits[unit]);
+  // Two calls: the format must be a constant.
+  return value < 9.95 ? absl::StrFormat("%.1f %s", value, kUnits[unit])
+                      : absl::StrFormat("%.0f %s", value, kUnits[unit]);
 }
 
 std::string HumanTime(const google::protobuf::Timestamp& time) {

@@ -44,10 +44,13 @@ void Program::OnChosen(CLI::App* command, Action action) {
 void Program::AddGlobalFlags(CLI::App& app) {
   app.add_option("--server", server_, "host:port or unix:PATH of the server")
       ->envname("NARTHEX_SERVER")
+      ->take_last()
       ->capture_default_str();
-  app.add_option("--token-file", token_file_, "file that holds the token; without it NARTHEX_TOKEN is used");
+  app.add_option("--token-file", token_file_, "file that holds the token; without it NARTHEX_TOKEN is used")
+      ->take_last();
   app.add_option("--output", output_, "what to write: table or json")
       ->check(CLI::IsMember({"table", "json"}))
+      ->take_last()
       ->capture_default_str();
   app.add_flag("--quiet", quiet_, "no progress and no remarks");
   app.add_flag("--tls", tls_, "encrypt; trust the system's authorities");

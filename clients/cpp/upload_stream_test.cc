@@ -1,8 +1,13 @@
 #include "clients/cpp/upload_stream.h"
 
+#include <unistd.h>
+
+#include <cstdlib>
+#include <filesystem>
 #include <fstream>
 #include <map>
 #include <random>
+#include <sstream>
 
 #include "absl/synchronization/mutex.h"
 #include "absl/time/clock.h"
@@ -261,6 +266,43 @@ TEST(ConnectionTest, SendsTheTokenAndReadsErrorInfo) {
   EXPECT_EQ(ErrorReason(status), "PROJECT_NOT_FOUND");
   EXPECT_EQ(ErrorMetadataOf(status)["project"], "NOWHERE");
   EXPECT_THAT(std::string(status.message()), HasSubstr("narthex project list"));
+}
+
+TEST(ConnectionTest, EncryptsAndChecksTheServersCertificate) {
+  const std::string folder = ::testing::TempDir() + "/narthex-tls-" + std::to_string(::getpid());
+  std::filesystem::create_directories(folder);
+  const std::string make =
+      "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -addext "
+      "subjectAltName=DNS:localhost -keyout " +
+      folder + "/key.pem -out " + folder + "/cert.pem >/dev/null 2>&1";
+  if (std::system(make.c_str()) != 0) GTEST_SKIP() << "the openssl program is not there; TLS IS NOT TESTED";
+  auto read = [&](const std::string& name) {
+    std::ostringstream text;
+    text << std::ifstream(folder + name).rdbuf();
+    return text.str();
+  };
+  grpc::SslServerCredentialsOptions ssl;
+  ssl.pem_key_cert_pairs.push_back({read("/key.pem"), read("/cert.pem")});
+  v1::UploadService::Service service;  // Answers UNIMPLEMENTED, which proves that the call arrived.
+  grpc::ServerBuilder builder;
+  int port = 0;
+  builder.AddListeningPort("127.0.0.1:0", grpc::SslServerCredentials(ssl), &port);
+  builder.RegisterService(&service);
+  auto server = builder.BuildAndStart();
+  auto call = [&](std::optional<TlsOptions> tls) {
+    auto connection =
+        *Connection::Open({.address = "127.0.0.1:" + std::to_string(port), .tls = tls, .max_attempts = 1});
+    return connection
+        ->Call(connection->uploads(), &v1::UploadService::StubInterface::GetUpload, v1::GetUploadRequest())
+        .status();
+  };
+
+  EXPECT_TRUE(absl::IsUnimplemented(
+      call(TlsOptions{.root_certificates_path = folder + "/cert.pem", .server_name = "localhost"})));
+  EXPECT_TRUE(IsUnreachable(call(TlsOptions{.server_name = "localhost"})));  // An unknown authority.
+  EXPECT_TRUE(IsUnreachable(call(std::nullopt)));
+  server->Shutdown();
+  std::filesystem::remove_all(folder);
 }
 
 TEST(ConnectionTest, RefusesBadOptions) {
