@@ -1,0 +1,145 @@
+"""The steps that are measured. Each gives rows: one measurement of one server (or command) in one round."""
+
+import contextlib
+import json
+import shutil
+import subprocess
+import sys
+import time
+
+import accounting
+import servers
+
+# (name, associations); None: DCMTK's storescu, which has one.
+STORE_CLIENTS = [("storescu", None), ("sender x1", 1), ("sender x4", 4)]
+
+
+class Bench:
+    def __init__(self, programs, work):
+        self.programs, self.work = programs, work
+        self.log = work / "client.log"
+
+    @contextlib.contextmanager
+    def running(self, make):
+        """A server with an empty folder, which is gone afterwards."""
+        folder = self.work / "server"
+        folder.mkdir(mode=0o755)
+        server = make(self.programs, folder)
+        try:
+            server.start()
+            yield server
+        finally:
+            server.stop()
+            shutil.rmtree(folder)
+            subprocess.run(["sync", "-f", self.work], check=True)
+
+    # Sync is over when what was answered is on the disk: nothing to do for a server that syncs before it answers.
+    def sync(self):
+        begin = time.monotonic()
+        subprocess.run(["sync", "-f", self.work], check=True)
+        return time.monotonic() - begin
+
+    def row(self, step, data, number, who, client, work, server=None):
+        """Runs `work`, which returns (Finished, more columns), and makes a row of it."""
+        before = accounting.snapshot(server.pid) if server else accounting.Snapshot()
+        finished, more = work()
+        after = accounting.snapshot(server.pid) if server else accounting.Snapshot()
+        synced = self.sync()
+        used, postgres = after.server.minus(before.server), after.postgres.minus(before.postgres)
+        row = {
+            "step": step, "data": data.name, "round": number, "server": who, "client": client,
+            "objects": data.objects, "bytes": data.size_bytes, "seconds": finished.seconds, "sync_seconds": synced,
+            "client_user": finished.user, "client_system": finished.system, "client_peak": finished.peak_bytes,
+            "server_user": used.user, "server_system": used.system,
+            "postgres_user": postgres.user, "postgres_system": postgres.system,
+            "written_bytes": used.written_bytes, "postgres_written_bytes": postgres.written_bytes,
+            "server_peak": accounting.peak_memory_bytes(server.pid) if server else 0, **more}
+        row["seconds_durable"] = row["seconds"] + row["sync_seconds"]
+        print(f"{data.name} {step} {client} -> {who} round {number}: {data.objects / row['seconds']:.0f}/s "
+              f"{data.size_bytes / row['seconds'] / 1e6:.0f} MB/s, synced {synced:.2f} s later", file=sys.stderr)
+        return row
+
+    # --- C-STORE ---
+
+    def store(self, data, compared, number):
+        """Every client against every server, the servers in turn."""
+        rows = []
+        for client, associations in STORE_CLIENTS:
+            for name in compared:
+                with self.running(servers.STORE_SERVERS[name]) as server:
+                    rows.append(self.row("C-STORE", data, number, name, client,
+                                         lambda: self.send(server, data, associations), server))
+                    stored = server.stored()
+                    if stored is not None and stored != data.objects:
+                        raise RuntimeError(f"{name} has {stored} objects of {data.objects}")
+        return rows
+
+    def send(self, server, data, associations):
+        if associations is None:
+            return self.storescu(server, data), {}
+        finished = accounting.run([self.programs.sender, data.folder, "--port", server.port, "--called",
+                                   server.ae_title, "--associations", associations], self.log)
+        answer = json.loads(finished.output)
+        if answer["refused"]:
+            raise RuntimeError(f"{server.name} refused {answer['refused']} objects")
+        # Reading the files first is not part of it.
+        finished.seconds, finished.user, finished.system = answer["seconds"], answer["cpu_user"], answer["cpu_system"]
+        return finished, {key: answer[key] for key in ("ack_p50_ms", "ack_p99_ms", "ack_max_ms")}
+
+    def storescu(self, server, data):
+        return accounting.run(["storescu", "-aec", server.ae_title, "-pdu", "131072", "+sd", "+r", "127.0.0.1",
+                               server.port, data.folder], self.log, servers.DCMTK_ENVIRONMENT)
+
+    # --- upload, build, archive ---
+
+    def upload(self, data, number):
+        rows = [self.copy(data, number)]
+        with self.running(servers.Sink) as sink:
+            rows.append(self.row("upload", data, number, "sink", "narthex upload",
+                                 lambda: (self.narthex_upload(sink, data), {}), sink))
+        with self.running(servers.Narthexd) as server:
+            uploaded = {}
+
+            def send():
+                finished = self.narthex_upload(server, data)
+                uploaded.update(json.loads(finished.output)["upload"])
+                return finished, {}
+
+            rows.append(self.row("upload", data, number, "narthexd", "narthex upload", send, server))
+            if server.stored() != data.objects:
+                raise RuntimeError(f"narthexd has {server.stored()} objects of {data.objects}")
+            rows += self.finish(server, data, number, uploaded["name"])
+        return rows
+
+    def narthex_upload(self, server, data):
+        return accounting.run([self.programs.narthex, "--output", "json", "upload", data.folder, "--project", "BENCH",
+                               "--no-commit"], self.log, server.environment)
+
+    def finish(self, server, data, number, upload):
+        """Builds the sessions of an upload, and archives them one after the other."""
+        sessions = []
+
+        def build():
+            finished, answer = self.timed(server, "commit", upload)
+            sessions.extend(answer["sessions"])
+            return finished, {"commit_seconds": answer["commit_seconds"]}
+
+        rows = [self.row("build", data, number, "narthexd", "CommitUpload", build, server)]
+        rows.append(self.row("archive", data, number, "narthexd", "ArchivePrearchiveSession",
+                             lambda: (self.timed(server, "archive", *sessions)[0], {}), server))
+        return rows
+
+    def timed(self, server, *what):
+        finished = accounting.run([self.programs.session, *what], self.log, server.environment)
+        answer = json.loads(finished.output)
+        finished.seconds = answer["seconds"]
+        return finished, answer
+
+    def copy(self, data, number):
+        """What any upload and any archive is compared with: a plain copy, synced."""
+        target = self.work / "copy"
+        row = self.row("copy", data, number, "cp -r", "cp -r",
+                       lambda: (accounting.run(["cp", "-r", data.folder, target], self.log), {}))
+        shutil.rmtree(target)
+        self.sync()
+        return row
