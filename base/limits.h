@@ -20,11 +20,11 @@ inline constexpr size_t kUploadUnackedMaxObjects =
 // DICOM headers. Untrusted bytes.
 inline constexpr size_t kHeaderMaxBytes = 32 << 20;  // before the bulk data begin; real ones stay below 4 MiB
 inline constexpr int kSequenceMaxDepth = 64;         // real ones stay below 10; DCMTK's stack ends near 5,000
-inline constexpr size_t kHeaderMaxElements = 1 << 20;  // counted over all levels
-inline constexpr size_t kValueMaxBytes = 64 << 10;     // of a value that is kept as a fact
+inline constexpr size_t kHeaderMaxElements = 1 << 20;    // counted over all levels
+inline constexpr size_t kValueMaxBytes = 64 << 10;       // of a value that is kept as a fact
 inline constexpr uint64_t kBulkValueMinBytes = 4 << 20;  // an unwanted value this long counts as bulk data
-inline constexpr size_t kUidMaxBytes = 64;             // PS3.5 9.1
-inline constexpr uint64_t kInflateMaxRatio = 1024;     // deflated data sets and archives: output over input
+inline constexpr size_t kUidMaxBytes = 64;               // PS3.5 9.1
+inline constexpr uint64_t kInflateMaxRatio = 1024;       // deflated data sets and archives: output over input
 
 // Names.
 inline constexpr size_t kLabelMaxBytes = 64;      // XNAT's project, subject and session labels

@@ -1,20 +1,21 @@
 #include "server/app/application.h"
 
+#include <fcntl.h>
+#include <unistd.h>
+
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
 #include <functional>
 #include <utility>
 
-#include <fcntl.h>
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
 #include <grpcpp/ext/proto_server_reflection_plugin.h>
 #include <grpcpp/grpcpp.h>
 #include <grpcpp/health_check_service_interface.h>
 #include <sys/file.h>
-#include <unistd.h>
 
-#include "absl/strings/numbers.h"
-#include "absl/strings/str_cat.h"
 #include "base/error.h"
 #include "base/limits.h"
 #include "base/log.h"
@@ -171,16 +172,19 @@ std::vector<rpc::SettingSpec> Application::Parts::Settings() {
                         return absl::OkStatus();
                       }});
   const auto rule = [this](std::string key, std::string what, std::string identify::RoutingConfig::*field) {
-    return rpc::SettingSpec{std::move(key),
-                            absl::StrCat("rules that find the ", what,
-                                         " in an object's header, one a line: (gggg,eeee):regex[:group][ t:target r:replacement]"),
-                            "", [this, field](const std::string& value) {
-                              identify::RoutingConfig changed = policy->routing();
-                              changed.*field = value;
-                              return policy->SetRouting(changed);
-                            }};
+    return rpc::SettingSpec{
+        std::move(key),
+        absl::StrCat(
+            "rules that find the ", what,
+            " in an object's header, one a line: (gggg,eeee):regex[:group][ t:target r:replacement]"),
+        "", [this, field](const std::string& value) {
+          identify::RoutingConfig changed = policy->routing();
+          changed.*field = value;
+          return policy->SetRouting(changed);
+        }};
   };
-  settings.push_back(rule("routing.auto_archive_rules", "auto-archive flag", &identify::RoutingConfig::auto_archive_rules));
+  settings.push_back(
+      rule("routing.auto_archive_rules", "auto-archive flag", &identify::RoutingConfig::auto_archive_rules));
   settings.push_back(rule("routing.project_rules", "project", &identify::RoutingConfig::project_rules));
   settings.push_back(rule("routing.session_rules", "session label", &identify::RoutingConfig::session_rules));
   settings.push_back(rule("routing.subject_rules", "subject", &identify::RoutingConfig::subject_rules));
@@ -206,8 +210,8 @@ void Application::Parts::MakeServices() {
   };
   upload_service = std::make_unique<rpc::UploadServiceImpl>(rpc::UploadServiceImpl::Dependencies{
       *gate, {*prearchive, *uploads, *policy}, *operations, *database, build, config.inbox_dir});
-  prearchive_service = std::make_unique<rpc::PrearchiveServiceImpl>(rpc::PrearchiveServiceImpl::Dependencies{
-      *gate, *prearchive, *operations, *archiver, build, archive});
+  prearchive_service = std::make_unique<rpc::PrearchiveServiceImpl>(
+      rpc::PrearchiveServiceImpl::Dependencies{*gate, *prearchive, *operations, *archiver, build, archive});
   archive_service = std::make_unique<rpc::ArchiveServiceImpl>(*gate, *database, files, config.archive_dir);
   project_service = std::make_unique<rpc::ProjectServiceImpl>(*gate, *database, *authenticator, *projects);
   operations_service = std::make_unique<rpc::OperationsServiceImpl>(
@@ -247,8 +251,9 @@ absl::Status Application::Parts::Serve() {
     return Error(absl::StatusCode::kUnavailable, "STORAGE_ERROR",
                  absl::StrCat("cannot listen on ", config.grpc_listen, "; is another program using it?"));
   }
-  grpc_address = is_unix ? config.grpc_listen
-                         : absl::StrCat(config.grpc_listen.substr(0, config.grpc_listen.rfind(':')), ":", port);
+  grpc_address = is_unix
+                     ? config.grpc_listen
+                     : absl::StrCat(config.grpc_listen.substr(0, config.grpc_listen.rfind(':')), ":", port);
   return absl::OkStatus();
 }
 
@@ -258,8 +263,9 @@ absl::Status Application::Parts::ServeDicom() {
   NX_ASSIGN_OR_RETURN(options.listen, gateway::ParseListenAddress(config.dicom_listen));
   client::ConnectionOptions connection;
   connection.token = authenticator->IssueInternal("dicom-receiver");
-  NX_ASSIGN_OR_RETURN(gateway, gateway::Gateway::Start(options, client::Connection::Wrap(
-                                                                    server->InProcessChannel({}), connection)));
+  NX_ASSIGN_OR_RETURN(
+      gateway,
+      gateway::Gateway::Start(options, client::Connection::Wrap(server->InProcessChannel({}), connection)));
   dicom_address = gateway->address();
   return absl::OkStatus();
 }
@@ -274,16 +280,17 @@ absl::Status Application::Parts::WriteReadyFile() const {
     }
     return out + "\"";
   };
-  const std::string json = absl::StrCat(
-      "{\"grpc\": ", quoted(grpc_address), ", \"dicom\": ", quoted(dicom_address), ", \"metrics\": ",
-      quoted(metrics ? metrics->address() : "off"), ", \"token_file\": ", quoted(token_file), ", \"pid\": ", ::getpid(),
-      "}\n");
+  const std::string json =
+      absl::StrCat("{\"grpc\": ", quoted(grpc_address), ", \"dicom\": ", quoted(dicom_address),
+                   ", \"metrics\": ", quoted(metrics ? metrics->address() : "off"),
+                   ", \"token_file\": ", quoted(token_file), ", \"pid\": ", ::getpid(), "}\n");
   const std::string temporary = config.ready_file + ".new";
   FILE* file = std::fopen(temporary.c_str(), "w");
   const bool written = file != nullptr && std::fputs(json.c_str(), file) >= 0;
   if (file != nullptr) std::fclose(file);
   if (!written || std::rename(temporary.c_str(), config.ready_file.c_str()) != 0) {
-    return Internal("STORAGE_ERROR", absl::StrCat("cannot write ", config.ready_file, ": ", std::strerror(errno)));
+    return Internal("STORAGE_ERROR",
+                    absl::StrCat("cannot write ", config.ready_file, ": ", std::strerror(errno)));
   }
   return absl::OkStatus();
 }

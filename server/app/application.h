@@ -1,4 +1,5 @@
-// The whole server: makes every part, in the order in which they need each other, and takes them down in reverse.
+// The whole server: makes every part, in the order in which they need each other, and takes them down in
+// reverse.
 #pragma once
 
 #include <memory>
@@ -6,14 +7,15 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+
 #include "server/app/config.h"
 
 namespace narthex::app {
 
 class Application {
  public:
-  // Starts everything and serves; the ready file is written last. FAILED_PRECONDITION (DATA_DIR_IN_USE): another
-  // server uses the data directory.
+  // Starts everything and serves; the ready file is written last. FAILED_PRECONDITION (DATA_DIR_IN_USE):
+  // another server uses the data directory.
   static absl::StatusOr<std::unique_ptr<Application>> Start(const Config& config);
 
   // As Stop.

@@ -5,13 +5,12 @@
 #include <set>
 #include <sstream>
 
-#include <CLI/CLI.hpp>
-#include <toml++/toml.h>
-
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
 #include "absl/strings/string_view.h"
+#include <CLI/CLI.hpp>
+#include <toml++/toml.h>
 
 namespace narthex::app {
 namespace {
@@ -45,7 +44,8 @@ bool IsAddress(const std::string& text, bool may_be_off) {
   if (text.rfind("unix:", 0) == 0) return !may_be_off && text.size() > 5;
   const size_t colon = text.rfind(':');
   uint32_t port = 0;
-  return colon != std::string::npos && colon > 0 && absl::SimpleAtoi(text.substr(colon + 1), &port) && port <= 65535;
+  return colon != std::string::npos && colon > 0 && absl::SimpleAtoi(text.substr(colon + 1), &port) &&
+         port <= 65535;
 }
 
 // What is wrong with `config`, by key.
@@ -55,15 +55,17 @@ std::map<std::string, std::string> Check(const Config& config) {
   if (!IsAddress(config.grpc_listen, false)) wrong["grpc-listen"] = "expected ADDR:PORT or unix:PATH";
   if (!IsAddress(config.dicom_listen, true)) wrong["dicom-listen"] = "expected ADDR:PORT or off";
   if (!IsAddress(config.metrics_listen, true)) wrong["metrics-listen"] = "expected ADDR:PORT or off";
-  const bool word = !config.site_id.empty() && config.site_id.size() <= 32 &&
-                    config.site_id.find_first_not_of("ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_") == std::string::npos;
+  const bool word =
+      !config.site_id.empty() && config.site_id.size() <= 32 &&
+      config.site_id.find_first_not_of("ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_") == std::string::npos;
   if (!word) wrong["site-id"] = "expected 1 to 32 capital letters, digits and '_'";
   static const std::set<std::string> kLevels = {"debug", "info", "warning", "error"};
   if (kLevels.count(config.log_level) == 0) wrong["log-level"] = "expected debug, info, warning or error";
   return wrong;
 }
 
-// Reads `path` into `config` where the command line said nothing. Prints errors with their lines; false if any.
+// Reads `path` into `config` where the command line said nothing. Prints errors with their lines; false if
+// any.
 bool ReadFile(const std::string& path, const std::set<std::string>& given, Config& config,
               std::map<std::string, int>& lines) {
   toml::table table;
@@ -72,12 +74,14 @@ bool ReadFile(const std::string& path, const std::set<std::string>& given, Confi
   } catch (const toml::parse_error& error) {
     std::ostringstream text;
     text << error.description();
-    std::fprintf(stderr, "narthexd: %s:%u: %s\n", path.c_str(), error.source().begin.line, text.str().c_str());
+    std::fprintf(stderr, "narthexd: %s:%u: %s\n", path.c_str(), error.source().begin.line,
+                 text.str().c_str());
     return false;
   }
   bool good = true;
   for (auto&& [key, node] : table) {
-    const std::string name = absl::StrReplaceAll(absl::string_view(key.str().data(), key.str().size()), {{"_", "-"}});
+    const std::string name =
+        absl::StrReplaceAll(absl::string_view(key.str().data(), key.str().size()), {{"_", "-"}});
     const int line = static_cast<int>(node.source().begin.line);
     const Key* known = nullptr;
     for (const Key& candidate : kKeys) {
@@ -86,8 +90,9 @@ bool ReadFile(const std::string& path, const std::set<std::string>& given, Confi
     const auto value = node.value<std::string>();
     if (known == nullptr || !value) {
       std::fprintf(stderr, "narthexd: %s:%d: %s\n", path.c_str(), line,
-                   known == nullptr ? absl::StrCat("there is no key \"", name, "\"; see narthexd --help").c_str()
-                                    : absl::StrCat("\"", name, "\" must be a text in quotes").c_str());
+                   known == nullptr
+                       ? absl::StrCat("there is no key \"", name, "\"; see narthexd --help").c_str()
+                       : absl::StrCat("\"", name, "\" must be a text in quotes").c_str());
       good = false;
       continue;
     }
@@ -102,8 +107,9 @@ bool ReadFile(const std::string& path, const std::set<std::string>& given, Confi
 ParsedConfig ParseConfig(int argc, char** argv) {
   ParsedConfig parsed;
   Config& config = parsed.config;
-  CLI::App app("narthexd: takes imaging sessions in, holds them where they can be checked, and files them for good",
-               "narthexd");
+  CLI::App app(
+      "narthexd: takes imaging sessions in, holds them where they can be checked, and files them for good",
+      "narthexd");
   std::string file;
   app.add_option("--config", file, "TOML file with the same keys as these flags ('-' or '_')");
   std::map<std::string, CLI::Option*> options;
@@ -130,9 +136,10 @@ ParsedConfig ParseConfig(int argc, char** argv) {
     good = false;
     const bool in_file = lines.count(key) > 0 && given.count(key) == 0;
     usage = usage || !in_file;
-    std::fprintf(stderr, "narthexd: %s: %s\n",
-                 in_file ? absl::StrCat(file, ":", lines[key], ": ", key).c_str() : absl::StrCat("--", key).c_str(),
-                 what.c_str());
+    std::fprintf(
+        stderr, "narthexd: %s: %s\n",
+        in_file ? absl::StrCat(file, ":", lines[key], ": ", key).c_str() : absl::StrCat("--", key).c_str(),
+        what.c_str());
   }
   if (!good) {
     parsed.exit_code = file.empty() && usage ? kExitUsage : kExitConfig;

@@ -1,8 +1,9 @@
 // narthexd.
 
+#include <malloc.h>
+
 #include <csignal>
 #include <cstdio>
-#include <malloc.h>
 
 #include "base/error.h"
 #include "base/log.h"
@@ -14,7 +15,8 @@ namespace {
 constexpr int kExitInternal = 70;
 constexpr int kExitConfig = 78;
 
-// Large messages come and go: without this glibc maps and unmaps them each time (measured: 1.6 to 2.4 times slower).
+// Large messages come and go: without this glibc maps and unmaps them each time (measured: 1.6 to 2.4 times
+// slower).
 void TuneAllocator() {
   mallopt(M_MMAP_THRESHOLD, 64 << 20);
   mallopt(M_TRIM_THRESHOLD, 128 << 20);
@@ -49,7 +51,8 @@ int main(int argc, char** argv) {
   if (!application.ok()) {
     std::fprintf(stderr, "narthexd: %s\n", std::string(application.status().message()).c_str());
     const bool settable = absl::IsFailedPrecondition(application.status()) ||
-                          absl::IsInvalidArgument(application.status()) || absl::IsUnavailable(application.status());
+                          absl::IsInvalidArgument(application.status()) ||
+                          absl::IsUnavailable(application.status());
     return settable ? kExitConfig : kExitInternal;
   }
   int signal = 0;

@@ -1,11 +1,12 @@
 #include "server/app/metrics_server.h"
 
+#include <CivetServer.h>
+
 #include <utility>
 #include <vector>
 
-#include <CivetServer.h>
-
 #include "absl/strings/str_cat.h"
+
 #include "base/error.h"
 #include "base/metrics.h"
 
@@ -20,10 +21,10 @@ class Page : public CivetHandler {
   bool handleGet(CivetServer*, mg_connection* connection) override {
     std::string body;
     const int code = make_(&body);
-    const std::string head =
-        absl::StrCat("HTTP/1.1 ", code, code == 200 ? " OK" : " Service Unavailable",
-                     "\r\nContent-Type: text/plain; version=0.0.4; charset=utf-8\r\nContent-Length: ", body.size(),
-                     "\r\n\r\n");
+    const std::string head = absl::StrCat(
+        "HTTP/1.1 ", code, code == 200 ? " OK" : " Service Unavailable",
+        "\r\nContent-Type: text/plain; version=0.0.4; charset=utf-8\r\nContent-Length: ", body.size(),
+        "\r\n\r\n");
     mg_write(connection, head.data(), head.size());
     mg_write(connection, body.data(), body.size());
     return true;
@@ -63,7 +64,8 @@ absl::StatusOr<std::unique_ptr<MetricsServer>> MetricsServer::Start(const std::s
   std::unique_ptr<MetricsServer> server(new MetricsServer(std::make_unique<Rep>(std::move(ready))));
   Rep& rep = *server->rep_;
   try {
-    rep.server = std::make_unique<CivetServer>(std::vector<std::string>{"listening_ports", address, "num_threads", "2"});
+    rep.server = std::make_unique<CivetServer>(
+        std::vector<std::string>{"listening_ports", address, "num_threads", "2"});
   } catch (const CivetException& error) {
     return Error(absl::StatusCode::kUnavailable, "STORAGE_ERROR", absl::StrCat("cannot listen on ", address));
   }
@@ -71,7 +73,8 @@ absl::StatusOr<std::unique_ptr<MetricsServer>> MetricsServer::Start(const std::s
   rep.server->addHandler("/healthz", rep.health);
   rep.server->addHandler("/readyz", rep.ready);
   const std::vector<int> ports = rep.server->getListeningPorts();
-  server->address_ = absl::StrCat(address.substr(0, address.rfind(':')), ":", ports.empty() ? 0 : ports.front());
+  server->address_ =
+      absl::StrCat(address.substr(0, address.rfind(':')), ":", ports.empty() ? 0 : ports.front());
   return server;
 }
 

@@ -1,4 +1,5 @@
-// What holds for arriving objects, made of the settings and replaced as a whole when one changes. Thread-safe.
+// What holds for arriving objects, made of the settings and replaced as a whole when one changes.
+// Thread-safe.
 #pragma once
 
 #include <map>
@@ -8,6 +9,7 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/synchronization/mutex.h"
+
 #include "imaging/session/types.h"
 #include "server/ingest/object_stream.h"
 

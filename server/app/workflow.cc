@@ -3,6 +3,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+
 #include "base/error.h"
 #include "base/log.h"
 #include "base/status.h"
@@ -25,14 +26,16 @@ void Workflow::Register(operations::Operations::Handler import_inbox) {
   with_.operations.Register("build", [this](const operations::Operation& operation, operations::Progress&) {
     return RunBuild(operation);
   });
-  with_.operations.Register("archive", [this](const operations::Operation& operation, operations::Progress& progress) {
-    return with_.archiver.Archive(operation, progress);
-  });
+  with_.operations.Register("archive",
+                            [this](const operations::Operation& operation, operations::Progress& progress) {
+                              return with_.archiver.Archive(operation, progress);
+                            });
   with_.operations.Register("import-inbox", std::move(import_inbox));
 }
 
 absl::StatusOr<std::string> Workflow::StartBuild(const std::string& session, const std::string& user,
-                                                 const std::string& completion, const std::string& request_id) {
+                                                 const std::string& completion,
+                                                 const std::string& request_id) {
   const auto row = with_.prearchive.Get(session);
   if (absl::IsNotFound(row.status())) return std::string();
   if (!row.ok()) return row.status();
@@ -50,7 +53,8 @@ absl::StatusOr<std::string> Workflow::StartBuild(const std::string& session, con
                })
         .status();
   });
-  if (ErrorReason(started.status()) == "ILLEGAL_STATE" || absl::IsNotFound(started.status())) return std::string();
+  if (ErrorReason(started.status()) == "ILLEGAL_STATE" || absl::IsNotFound(started.status()))
+    return std::string();
   if (!started.ok()) return started.status();
   return started->id;
 }
@@ -58,8 +62,13 @@ absl::StatusOr<std::string> Workflow::StartBuild(const std::string& session, con
 absl::StatusOr<std::string> Workflow::RunBuild(const operations::Operation& operation) {
   const auto row = with_.prearchive.Get(operation.target);
   if (!row.ok()) return row.status();
-  // After a crash: the build was finished, only the operation was not.
-  if (row->state() != static_cast<int>(State::kBuilding)) return operation.target;
+  if (row->state() != static_cast<int>(State::kBuilding)) {
+    // After a crash: the build was finished, what follows it was not.
+    if (row->state() == static_cast<int>(State::kReady) && row->operation() == operation.id) {
+      ArchiveIfWanted(*row, operation.user);
+    }
+    return operation.target;
+  }
   NX_ASSIGN_OR_RETURN(const SessionRow built,
                       prearchive::Build(with_.prearchive, with_.types, operation.target));
   if (built.state() == static_cast<int>(State::kReady)) ArchiveIfWanted(built, operation.user);
@@ -76,12 +85,15 @@ void Workflow::ArchiveIfWanted(const SessionRow& session, const std::string& use
   }
   if (mode < kAuto) return;
   const auto started = StartArchive(session, user, archiving::ConflictPolicy::kNone, false, "");
-  if (!started.ok()) Log(LogLevel::kWarning, "auto-archive not started", {{"session", session.id()}, {"error", started.status()}});
+  if (!started.ok())
+    Log(LogLevel::kWarning, "auto-archive not started",
+        {{"session", session.id()}, {"error", started.status()}});
 }
 
-absl::StatusOr<operations::Operation> Workflow::StartArchive(const SessionRow& session, const std::string& user,
-                                                             archiving::ConflictPolicy policy, bool quarantine,
-                                                             const std::string& request_id) {
+absl::StatusOr<operations::Operation> Workflow::StartArchive(const SessionRow& session,
+                                                             const std::string& user,
+                                                             archiving::ConflictPolicy policy,
+                                                             bool quarantine, const std::string& request_id) {
   operations::Operation operation;
   operation.kind = "archive";
   operation.target = session.id();
@@ -92,10 +104,11 @@ absl::StatusOr<operations::Operation> Workflow::StartArchive(const SessionRow& s
   return with_.operations.Start(std::move(operation), request_id, [&](const std::string& id) -> absl::Status {
     NX_ASSIGN_OR_RETURN(const SessionRow row, with_.prearchive.Get(session.id()));
     if (row.key().project().empty()) {
-      return FailedPrecondition("UNASSIGNED",
-                                absl::StrCat("session ", row.id(), " belongs to no project; narthex prearchive update ",
-                                             row.id(), " --project P"),
-                                {{"session", row.id()}});
+      return FailedPrecondition(
+          "UNASSIGNED",
+          absl::StrCat("session ", row.id(), " belongs to no project; narthex prearchive update ", row.id(),
+                       " --project P"),
+          {{"session", row.id()}});
     }
     return with_.prearchive
         .Apply(session.id(), Event::kArchive, [&](SessionRow& changed) { changed.set_operation(id); })
@@ -115,12 +128,16 @@ absl::Status Workflow::Reconcile() {
   for (const SessionRow& row : rows) {
     const auto operation = with_.operations.Get(row.operation());
     if (operation.ok() && !operation->done) continue;  // it goes on
-    const Event event =
-        row.state() == static_cast<int>(State::kBuilding) ? Event::kBuildFailed : Event::kArchiveFailed;
+    if (row.state() == static_cast<int>(State::kBuilding)) {
+      // Nobody was told of a build: the session goes on receiving, and its idle timer builds it.
+      NX_RETURN_IF_ERROR(with_.prearchive.Apply(row.id(), Event::kBuiltDirty).status());
+      continue;
+    }
     NX_RETURN_IF_ERROR(with_.prearchive
-                           .Apply(row.id(), event,
+                           .Apply(row.id(), Event::kArchiveFailed,
                                   [](SessionRow& changed) {
-                                    changed.set_error("the server stopped before the operation began; start it again");
+                                    changed.set_error(
+                                        "the server stopped before the operation began; start it again");
                                   })
                            .status());
   }
@@ -132,7 +149,8 @@ absl::Status Workflow::Resume() {
   NX_RETURN_IF_ERROR(with_.operations.Resume());
   with_.prearchive.OnIdle([this](const std::string& session) {
     const auto started = StartBuild(session, "system", "idle", "");
-    if (!started.ok()) Log(LogLevel::kError, "idle session not built", {{"session", session}, {"error", started.status()}});
+    if (!started.ok())
+      Log(LogLevel::kError, "idle session not built", {{"session", session}, {"error", started.status()}});
   });
   return absl::OkStatus();
 }

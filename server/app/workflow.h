@@ -1,11 +1,12 @@
-// What follows what: idle sessions are built, built ones archived where that is wanted, and operations that a crash
-// interrupted go on. Thread-safe.
+// What follows what: idle sessions are built, built ones archived where that is wanted, and operations that a
+// crash interrupted go on. Thread-safe.
 #pragma once
 
 #include <string>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+
 #include "imaging/session/types.h"
 #include "server/archive/archiver.h"
 #include "server/auth/project_cache.h"
@@ -28,8 +29,8 @@ class Workflow {
   // Registers the handlers of builds, archivals and (given) inbox imports.
   void Register(operations::Operations::Handler import_inbox);
 
-  // Sets sessions right that a crash left between states, and goes on with unfinished operations; then idle timers
-  // lead to builds.
+  // Sets sessions right that a crash left between states, and goes on with unfinished operations; then idle
+  // timers lead to builds.
   absl::Status Resume();
 
   // The operation's id; "" if the session's state does not allow a build, or it is gone.
@@ -37,7 +38,8 @@ class Workflow {
                                          const std::string& completion, const std::string& request_id);
 
   // ILLEGAL_STATE, UNASSIGNED (FAILED_PRECONDITION).
-  absl::StatusOr<operations::Operation> StartArchive(const prearchive::SessionRow& session, const std::string& user,
+  absl::StatusOr<operations::Operation> StartArchive(const prearchive::SessionRow& session,
+                                                     const std::string& user,
                                                      archiving::ConflictPolicy policy, bool quarantine,
                                                      const std::string& request_id);
 

@@ -1,16 +1,17 @@
 #include "server/auth/authenticator.h"
 
+#include <fcntl.h>
+#include <unistd.h>
+
 #include <cerrno>
 #include <cstring>
 #include <fstream>
 #include <utility>
 
-#include <fcntl.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
+#include <sys/stat.h>
+
 #include "base/digest.h"
 #include "base/error.h"
 #include "base/ids.h"
@@ -27,7 +28,8 @@ absl::Status WriteSecret(const std::string& path, const std::string& secret) {
   const std::string temporary = absl::StrCat(path, ".new");
   const int fd = ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
   const std::string line = secret + "\n";
-  const bool written = fd >= 0 && ::write(fd, line.data(), line.size()) == static_cast<ssize_t>(line.size()) &&
+  const bool written = fd >= 0 &&
+                       ::write(fd, line.data(), line.size()) == static_cast<ssize_t>(line.size()) &&
                        ::fsync(fd) == 0;
   const int error = errno;
   if (fd >= 0) ::close(fd);

@@ -10,6 +10,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
+
 #include "base/clock.h"
 #include "storage/metadata/database.h"
 
@@ -20,18 +21,20 @@ class Authenticator {
   // `stores` and `clock` are borrowed.
   Authenticator(metadata::AdminStores& stores, const Clock& clock) : stores_(stores), clock_(clock) {}
 
-  // Whom `token` speaks for. Answers are remembered for a few seconds, so a revocation takes that long at most.
-  // UNAUTHENTICATED (UNAUTHENTICATED): unknown, expired, revoked or of a disabled user; the text does not say which.
+  // Whom `token` speaks for. Answers are remembered for a few seconds, so a revocation takes that long at
+  // most. UNAUTHENTICATED (UNAUTHENTICATED): unknown, expired, revoked or of a disabled user; the text does
+  // not say which.
   absl::StatusOr<metadata::Identity> Authenticate(absl::string_view token);
 
-  // A token that only this process knows, for its own gateway; it speaks for an all-data administrator named `user`.
+  // A token that only this process knows, for its own gateway; it speaks for an all-data administrator named
+  // `user`.
   std::string IssueInternal(absl::string_view user);
 
   // Forgets what was remembered: after a change of users, tokens or roles.
   void Forget();
 
-  // Makes user `admin` if it is missing, and a token for it in the file `path` (mode 0600) unless the token there is
-  // good. Returns the token.
+  // Makes user `admin` if it is missing, and a token for it in the file `path` (mode 0600) unless the token
+  // there is good. Returns the token.
   absl::StatusOr<std::string> EnsureAdministrator(const std::string& path);
 
   // A new token: 160 random bits behind "nx_". Keep it secret; only its SHA-256 is stored.

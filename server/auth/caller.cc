@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+
 #include "base/error.h"
 
 namespace narthex::auth {
@@ -49,18 +50,24 @@ absl::Status Caller::Require(bool allowed, absl::string_view project) const {
                     absl::StrCat("there is no project ", project, "; `narthex project list` lists them"),
                     {{"project", std::string(project)}});
   }
-  return Error(absl::StatusCode::kPermissionDenied, "PERMISSION_DENIED",
-               absl::StrCat("user ", user(), " may not do this in project ", project, "; ask one of its owners"),
-               {{"project", std::string(project)}});
+  return Error(
+      absl::StatusCode::kPermissionDenied, "PERMISSION_DENIED",
+      absl::StrCat("user ", user(), " may not do this in project ", project, "; ask one of its owners"),
+      {{"project", std::string(project)}});
 }
 
-absl::Status Caller::RequireRead(absl::string_view project) const { return Require(MayRead(project), project); }
-absl::Status Caller::RequireEdit(absl::string_view project) const { return Require(MayEdit(project), project); }
+absl::Status Caller::RequireRead(absl::string_view project) const {
+  return Require(MayRead(project), project);
+}
+absl::Status Caller::RequireEdit(absl::string_view project) const {
+  return Require(MayEdit(project), project);
+}
 absl::Status Caller::RequireOwn(absl::string_view project) const { return Require(MayOwn(project), project); }
 
 absl::Status Caller::RequireAdmin() const {
   if (is_admin()) return absl::OkStatus();
-  return Error(absl::StatusCode::kPermissionDenied, "PERMISSION_DENIED", "only a site administrator may do this");
+  return Error(absl::StatusCode::kPermissionDenied, "PERMISSION_DENIED",
+               "only a site administrator may do this");
 }
 
 metadata::Visibility Caller::Visible(bool with_deleted) const {

@@ -8,15 +8,17 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
+
 #include "imaging/identify/router.h"
 #include "server/auth/project_cache.h"
 #include "storage/metadata/records.h"
 
 namespace narthex::auth {
 
-// An authenticated user with the roles they had when the call began. XNAT's rights: collaborators read, members read,
-// create and edit, owners also delete, activate and manage members; everybody reads public projects and knows of
-// protected ones. Site administrators and all-data roles stand above projects. Thread-compatible.
+// An authenticated user with the roles they had when the call began. XNAT's rights: collaborators read,
+// members read, create and edit, owners also delete, activate and manage members; everybody reads public
+// projects and knows of protected ones. Site administrators and all-data roles stand above projects.
+// Thread-compatible.
 class Caller : public identify::ProjectDirectory {
  public:
   Caller(metadata::Identity identity, const ProjectCache& projects)
@@ -33,7 +35,8 @@ class Caller : public identify::ProjectDirectory {
   // Whether the caller may know that the project exists.
   bool MayKnow(absl::string_view project) const;
 
-  // NOT_FOUND (PROJECT_NOT_FOUND) if the caller may not know of it, PERMISSION_DENIED if they may not do this.
+  // NOT_FOUND (PROJECT_NOT_FOUND) if the caller may not know of it, PERMISSION_DENIED if they may not do
+  // this.
   absl::Status RequireRead(absl::string_view project) const;
   absl::Status RequireEdit(absl::string_view project) const;
   absl::Status RequireOwn(absl::string_view project) const;

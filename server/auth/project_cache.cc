@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "absl/strings/ascii.h"
+
 #include "base/limits.h"
 #include "base/status.h"
 

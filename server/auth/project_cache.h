@@ -1,5 +1,5 @@
-// All projects, in memory: routing asks for one with every object. Thread-safe; reading never touches the database
-// unless a name is not known.
+// All projects, in memory: routing asks for one with every object. Thread-safe; reading never touches the
+// database unless a name is not known.
 #pragma once
 
 #include <memory>
@@ -13,6 +13,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
+
 #include "base/clock.h"
 #include "storage/metadata/project_store.h"
 
@@ -26,8 +27,8 @@ class ProjectCache {
   // Reads all projects anew. Call it after every change.
   absl::Status Refresh() const;
 
-  // By id, exactly. A project that another server just made is found too: an unknown id refreshes the cache, at most
-  // once a second.
+  // By id, exactly. A project that another server just made is found too: an unknown id refreshes the cache,
+  // at most once a second.
   std::optional<metadata::Project> Get(absl::string_view id) const;
   // The id of the project with this id (exactly) or alias (in any case).
   std::optional<std::string> Resolve(absl::string_view candidate) const;

@@ -1,15 +1,16 @@
 #include "server/ingest/archive_import.h"
 
+#include <archive.h>
+#include <archive_entry.h>
+
 #include <algorithm>
 #include <cerrno>
 #include <memory>
 #include <utility>
 
-#include <archive.h>
-#include <archive_entry.h>
-
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+
 #include "base/crc32c.h"
 #include "base/digest.h"
 #include "base/error.h"
@@ -136,8 +137,9 @@ class Importer {
     if (!any) return absl::OkStatus();
     if (!LooksLikeArchive(head)) return Object(std::move(head), next);
     if (depth >= limits::kArchiveMaxNesting) {
-      return InvalidArgument("ARCHIVE_UNREADABLE", absl::StrCat("entry ", entries_, ": archives within archives, over ",
-                                                                limits::kArchiveMaxNesting, " deep"));
+      return InvalidArgument("ARCHIVE_UNREADABLE",
+                             absl::StrCat("entry ", entries_, ": archives within archives, over ",
+                                          limits::kArchiveMaxNesting, " deep"));
     }
     bool head_given = false;
     return Run(
@@ -161,7 +163,10 @@ class Importer {
 bool LooksLikeArchive(absl::string_view head) {
   if (head.size() > 132 && head.substr(128, 4) == "DICM") return false;
   return absl::StartsWith(head, "PK\x03\x04") || absl::StartsWith(head, "PK\x05\x06") ||
-         absl::StartsWith(head, "\x1f\x8b") || absl::StartsWith(head, "BZh") || absl::StartsWith(head, "\xFD" "7zXZ") ||
+         absl::StartsWith(head, "\x1f\x8b") || absl::StartsWith(head, "BZh") ||
+         absl::StartsWith(head,
+                          "\xFD"
+                          "7zXZ") ||
          absl::StartsWith(head, "\x28\xb5\x2f\xfd") || (head.size() > 262 && head.substr(257, 5) == "ustar");
 }
 

@@ -6,6 +6,7 @@
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
+
 #include "base/crc32c.h"
 #include "base/error.h"
 #include "base/limits.h"
@@ -149,8 +150,8 @@ absl::Status ObjectStream::WholeChecked(int64_t sequence, absl::string_view data
 }
 
 // Routes the object and joins it to its session. Fills in what the outcome tells of the object.
-absl::StatusOr<std::unique_ptr<Reception>> ObjectStream::Receive(const dicom::HeaderFacts& facts, int64_t sequence,
-                                                                 OutcomeRow& outcome) {
+absl::StatusOr<std::unique_ptr<Reception>> ObjectStream::Receive(const dicom::HeaderFacts& facts,
+                                                                 int64_t sequence, OutcomeRow& outcome) {
   outcome.set_upload(upload_.id());
   outcome.set_sequence(sequence);
   outcome.set_sop_instance_uid(std::string(facts.sop_instance_uid()));
@@ -186,7 +187,8 @@ absl::StatusOr<std::unique_ptr<Reception>> ObjectStream::Receive(const dicom::He
 }
 
 absl::Status ObjectStream::Add(const Chunk& chunk) {
-  if (chunk.sequence < 0 || chunk.offset < 0) return ProtocolError(chunk.sequence, "negative sequence or offset");
+  if (chunk.sequence < 0 || chunk.offset < 0)
+    return ProtocolError(chunk.sequence, "negative sequence or offset");
   if (skipping_ >= 0) {
     if (chunk.sequence == skipping_) {
       if (chunk.last || chunk.abandon) skipping_ = -1;
@@ -211,8 +213,8 @@ absl::Status ObjectStream::Add(const Chunk& chunk) {
     return ProtocolError(chunk.sequence, "an object begins while another one is not complete");
   }
   if (static_cast<uint64_t>(chunk.offset) != current_->received) {
-    return ProtocolError(chunk.sequence, absl::StrCat("a chunk begins at ", chunk.offset, ", expected ",
-                                                      current_->received));
+    return ProtocolError(chunk.sequence,
+                         absl::StrCat("a chunk begins at ", chunk.offset, ", expected ", current_->received));
   }
   const auto refuse = [&](const absl::Status& why) {
     const uint64_t size = current_->received;
@@ -224,12 +226,14 @@ absl::Status ObjectStream::Add(const Chunk& chunk) {
   if (chunk.abandon) {
     return refuse(Error(absl::StatusCode::kAborted, "OBJECT_ABANDONED", "the sender gave the object up"));
   }
-  if (chunk.data.size() > limits::kChunkMaxBytes) return ProtocolError(chunk.sequence, "a chunk is over 2 MiB");
-  if (Crc32c(chunk.data) != chunk.crc32c) return refuse(Mismatch("a chunk's CRC-32C does not match its bytes"));
+  if (chunk.data.size() > limits::kChunkMaxBytes)
+    return ProtocolError(chunk.sequence, "a chunk is over 2 MiB");
+  if (Crc32c(chunk.data) != chunk.crc32c)
+    return refuse(Mismatch("a chunk's CRC-32C does not match its bytes"));
   current_->received += chunk.data.size();
   if (current_->received > policy_->object_max_bytes) {
-    return refuse(ResourceExhausted("OBJECT_TOO_LARGE", absl::StrCat("the object is larger than ",
-                                                                     policy_->object_max_bytes, " bytes")));
+    return refuse(ResourceExhausted(
+        "OBJECT_TOO_LARGE", absl::StrCat("the object is larger than ", policy_->object_max_bytes, " bytes")));
   }
   current_->xxh3.Update(chunk.data);
   if (current_->sha256) current_->sha256->Update(chunk.data);
@@ -323,7 +327,8 @@ absl::Status ObjectStream::FinishChunked(const Chunk& chunk) {
   return absl::OkStatus();
 }
 
-void ObjectStream::Reject(int64_t sequence, const absl::Status& why, uint64_t size_bytes, absl::string_view digest) {
+void ObjectStream::Reject(int64_t sequence, const absl::Status& why, uint64_t size_bytes,
+                          absl::string_view digest) {
   const std::string reason = ErrorReason(why);
   Arrived arrived;
   arrived.outcome.set_upload(upload_.id());
@@ -339,7 +344,8 @@ void ObjectStream::Reject(int64_t sequence, const absl::Status& why, uint64_t si
 void ObjectStream::Settle(Arrived arrived, uint64_t size_bytes) {
   absl::MutexLock lock(&mutex_);
   const auto room = [&]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    return (waiting_bytes_ < limits::kUploadUnackedMaxBytes && waiting_.size() < limits::kUploadUnackedMaxObjects) ||
+    return (waiting_bytes_ < limits::kUploadUnackedMaxBytes &&
+            waiting_.size() < limits::kUploadUnackedMaxObjects) ||
            !status_.ok();
   };
   mutex_.Await(absl::Condition(&room));
@@ -352,7 +358,8 @@ void ObjectStream::RunAcks() {
     std::vector<Arrived> batch;
     {
       absl::MutexLock lock(&mutex_);
-      const auto awake = [&]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return finished_ || !waiting_.empty(); };
+      const auto awake = [&]()
+                             ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return finished_ || !waiting_.empty(); };
       mutex_.Await(absl::Condition(&awake));
       if (waiting_.empty()) return;
       batch.swap(waiting_);
@@ -383,7 +390,8 @@ absl::Status ObjectStream::Finish() {
     const int64_t sequence = current_->sequence;
     const uint64_t received = current_->received;
     current_.reset();
-    Reject(sequence, Error(absl::StatusCode::kAborted, "OBJECT_ABANDONED", "the stream ended within the object"),
+    Reject(sequence,
+           Error(absl::StatusCode::kAborted, "OBJECT_ABANDONED", "the stream ended within the object"),
            received, "");
   }
   {

@@ -1,9 +1,9 @@
-// Objects of one upload on their way to staging: bytes are checked, headers read, objects routed and appended, and
-// outcomes given back once they are durable.
+// Objects of one upload on their way to staging: bytes are checked, headers read, objects routed and
+// appended, and outcomes given back once they are durable.
 //
-// One thread feeds the stream; a thread of the stream's own syncs what was appended (all that has come together
-// meanwhile, in one go) and hands the outcomes out. Feeding blocks while too much waits for its sync: that is the
-// back-pressure on the sender.
+// One thread feeds the stream; a thread of the stream's own syncs what was appended (all that has come
+// together meanwhile, in one go) and hands the outcomes out. Feeding blocks while too much waits for its
+// sync: that is the back-pressure on the sender.
 #pragma once
 
 #include <cstdint>
@@ -18,6 +18,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
 #include "absl/synchronization/mutex.h"
+
 #include "base/digest.h"
 #include "imaging/dicom/attribute_set.h"
 #include "imaging/dicom/header_scanner.h"
@@ -53,8 +54,8 @@ class ObjectStream {
   // Gets outcomes that are durable, on the stream's own thread, several at once.
   using OutcomeSink = std::function<void(const std::vector<prearchive::OutcomeRow>&)>;
 
-  // `projects` says which projects the sender may use; borrowed. `resumed`: objects that are settled already are
-  // answered as they were.
+  // `projects` says which projects the sender may use; borrowed. `resumed`: objects that are settled already
+  // are answered as they were.
   ObjectStream(StreamDependencies dependencies, prearchive::UploadRow upload,
                const identify::ProjectDirectory& projects, bool resumed, OutcomeSink sink);
   // Objects that were not complete leave nothing behind.
@@ -71,16 +72,16 @@ class ObjectStream {
     absl::string_view data;
     uint32_t crc32c = 0;
     bool last = false;
-    int64_t size_bytes = 0;       // 0: not known yet
-    absl::string_view digest;     // "": not known yet
+    int64_t size_bytes = 0;    // 0: not known yet
+    absl::string_view digest;  // "": not known yet
     bool abandon = false;
     absl::string_view transfer_syntax_uid;
   };
   // A piece of an object. Errors as Whole.
   absl::Status Add(const Chunk& chunk);
 
-  // No more objects. Blocks until every outcome was handed out. The stream's own error, if it had one: nothing after
-  // it was acknowledged. Call it once.
+  // No more objects. Blocks until every outcome was handed out. The stream's own error, if it had one:
+  // nothing after it was acknowledged. Call it once.
   absl::Status Finish();
 
  private:
@@ -90,7 +91,8 @@ class ObjectStream {
   void Reject(int64_t sequence, const absl::Status& why, uint64_t size_bytes, absl::string_view digest);
   absl::Status WholeChecked(int64_t sequence, absl::string_view data, absl::string_view digest,
                             absl::string_view xxh3, absl::string_view transfer_syntax_uid);
-  absl::StatusOr<std::unique_ptr<prearchive::Reception>> Receive(const dicom::HeaderFacts& facts, int64_t sequence,
+  absl::StatusOr<std::unique_ptr<prearchive::Reception>> Receive(const dicom::HeaderFacts& facts,
+                                                                 int64_t sequence,
                                                                  prearchive::OutcomeRow& outcome);
   absl::Status BeginLarge();
   absl::Status FinishChunked(const Chunk& chunk);

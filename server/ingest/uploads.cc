@@ -7,6 +7,7 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+
 #include "base/error.h"
 #include "base/ids.h"
 #include "base/status.h"
@@ -41,13 +42,15 @@ absl::Status Incomplete(absl::string_view id, uint64_t missing_count, absl::stri
 
 bool Uploads::IsSettled(const OutcomeRow& outcome) {
   static const auto* passing = new absl::flat_hash_set<std::string>{
-      "DIGEST_MISMATCH", "DISK_FULL", "OVERLOADED",   "OBJECT_ABANDONED",
-      "SESSION_BUSY",    "SEGMENT_FAILED", "STORAGE_ERROR", "SHUTTING_DOWN", "DATABASE_UNAVAILABLE"};
-  return outcome.outcome() != static_cast<int>(prearchive::Outcome::kRejected) || !passing->contains(outcome.reason());
+      "DIGEST_MISMATCH", "DISK_FULL",     "OVERLOADED",    "OBJECT_ABANDONED",    "SESSION_BUSY",
+      "SEGMENT_FAILED",  "STORAGE_ERROR", "SHUTTING_DOWN", "DATABASE_UNAVAILABLE"};
+  return outcome.outcome() != static_cast<int>(prearchive::Outcome::kRejected) ||
+         !passing->contains(outcome.reason());
 }
 
 absl::StatusOr<UploadRow> Uploads::Create(UploadRow row, absl::string_view request_id) {
-  const std::string request_key = absl::StrCat(keys::Text("CreateUpload"), keys::Text(row.user()), request_id);
+  const std::string request_key =
+      absl::StrCat(keys::Text("CreateUpload"), keys::Text(row.user()), request_id);
   if (!request_id.empty()) {
     NX_ASSIGN_OR_RETURN(const auto known, index_.Get(Table::kRequests, request_key));
     if (known) return Get(*known);
@@ -74,24 +77,25 @@ absl::StatusOr<UploadProgress> Uploads::Progress(absl::string_view id) const {
   UploadProgress progress;
   absl::flat_hash_set<std::string> seen;
   const std::string prefix = keys::Text(id);
-  NX_RETURN_IF_ERROR(index_.Scan(
-      Table::kUploadObjects, prefix, keys::EndOf(prefix), [&](absl::string_view key, absl::string_view value) {
-        OutcomeRow outcome;
-        outcome.ParseFromArray(value.data(), static_cast<int>(value.size()));
-        ++progress.outcome_counts[outcome.outcome()];
-        if (!outcome.session().empty() && seen.insert(outcome.session()).second) {
-          progress.sessions.push_back(outcome.session());
-        }
-        if (!IsSettled(outcome)) return true;
-        ++progress.settled_count;
-        const auto sequence = static_cast<int64_t>(keys::LastNumber(key));
-        if (!progress.durable.empty() && progress.durable.back().second + 1 == sequence) {
-          progress.durable.back().second = sequence;
-        } else {
-          progress.durable.emplace_back(sequence, sequence);
-        }
-        return true;
-      }));
+  NX_RETURN_IF_ERROR(index_.Scan(Table::kUploadObjects, prefix, keys::EndOf(prefix),
+                                 [&](absl::string_view key, absl::string_view value) {
+                                   OutcomeRow outcome;
+                                   outcome.ParseFromArray(value.data(), static_cast<int>(value.size()));
+                                   ++progress.outcome_counts[outcome.outcome()];
+                                   if (!outcome.session().empty() && seen.insert(outcome.session()).second) {
+                                     progress.sessions.push_back(outcome.session());
+                                   }
+                                   if (!IsSettled(outcome)) return true;
+                                   ++progress.settled_count;
+                                   const auto sequence = static_cast<int64_t>(keys::LastNumber(key));
+                                   if (!progress.durable.empty() &&
+                                       progress.durable.back().second + 1 == sequence) {
+                                     progress.durable.back().second = sequence;
+                                   } else {
+                                     progress.durable.emplace_back(sequence, sequence);
+                                   }
+                                   return true;
+                                 }));
   return progress;
 }
 
@@ -102,11 +106,13 @@ absl::StatusOr<std::optional<OutcomeRow>> Uploads::Settled(absl::string_view id,
   return outcome;
 }
 
-absl::StatusOr<std::vector<OutcomeRow>> Uploads::ListOutcomes(absl::string_view id, int64_t after, int limit) const {
+absl::StatusOr<std::vector<OutcomeRow>> Uploads::ListOutcomes(absl::string_view id, int64_t after,
+                                                              int limit) const {
   NX_RETURN_IF_ERROR(Get(id).status());
   std::vector<OutcomeRow> outcomes;
   NX_RETURN_IF_ERROR(index_.Scan(Table::kUploadObjects, keys::UploadObject(id, after + 1),
-                                 keys::EndOf(keys::Text(id)), [&](absl::string_view, absl::string_view value) {
+                                 keys::EndOf(keys::Text(id)),
+                                 [&](absl::string_view, absl::string_view value) {
                                    OutcomeRow outcome;
                                    outcome.ParseFromArray(value.data(), static_cast<int>(value.size()));
                                    outcomes.push_back(std::move(outcome));
@@ -126,7 +132,8 @@ absl::StatusOr<UploadProgress> Uploads::Commit(absl::string_view id, uint64_t ex
       if (first > next) runs.push_back(absl::StrCat(next, "-", first - 1));
       next = last + 1;
     }
-    if (next < static_cast<int64_t>(expected_count)) runs.push_back(absl::StrCat(next, "-", expected_count - 1));
+    if (next < static_cast<int64_t>(expected_count))
+      runs.push_back(absl::StrCat(next, "-", expected_count - 1));
     runs.resize(std::min(runs.size(), kMissingNamed));
     return Incomplete(id, expected_count - progress.settled_count, absl::StrJoin(runs, ","));
   }

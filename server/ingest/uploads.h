@@ -1,4 +1,5 @@
-// Uploads: named, resumable sets of objects with one destination. Rows live in the staging index. Thread-safe.
+// Uploads: named, resumable sets of objects with one destination. Rows live in the staging index.
+// Thread-safe.
 #pragma once
 
 #include <cstdint>
@@ -11,6 +12,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+
 #include "base/clock.h"
 #include "server/prearchive/rows.pb.h"
 #include "storage/staging/index.h"
@@ -33,8 +35,8 @@ class Uploads {
  public:
   Uploads(staging::Index& index, const Clock& clock) : index_(index), clock_(clock) {}
 
-  // Makes an upload of `row` (id, state and time are set here). Durable when it returns. A repeated `request_id`
-  // (unless "") of the same user returns the upload of the first call.
+  // Makes an upload of `row` (id, state and time are set here). Durable when it returns. A repeated
+  // `request_id` (unless "") of the same user returns the upload of the first call.
   absl::StatusOr<prearchive::UploadRow> Create(prearchive::UploadRow row, absl::string_view request_id);
 
   // NOT_FOUND (UPLOAD_NOT_FOUND).

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+
 #include "base/ids.h"
 #include "base/log.h"
 #include "base/status.h"
@@ -81,7 +82,8 @@ class Operations::ProgressOf : public Progress {
   const std::shared_ptr<Running> running_;
 };
 
-Operations::Operations(staging::Index& index, const Clock& clock, int workers) : index_(index), clock_(clock) {
+Operations::Operations(staging::Index& index, const Clock& clock, int workers)
+    : index_(index), clock_(clock) {
   for (int i = 0; i < workers; ++i) workers_.emplace_back([this] { Work(); });
 }
 
@@ -99,11 +101,13 @@ void Operations::Register(absl::string_view kind, Handler handler) {
 
 absl::Status Operations::Resume() {
   std::vector<std::string> open;
-  NX_RETURN_IF_ERROR(index_.Scan(Table::kOperations, "", "", [&](absl::string_view key, absl::string_view value) {
-    OperationRow row;
-    if (row.ParseFromArray(value.data(), static_cast<int>(value.size())) && !row.done()) open.emplace_back(key);
-    return true;
-  }));
+  NX_RETURN_IF_ERROR(
+      index_.Scan(Table::kOperations, "", "", [&](absl::string_view key, absl::string_view value) {
+        OperationRow row;
+        if (row.ParseFromArray(value.data(), static_cast<int>(value.size())) && !row.done())
+          open.emplace_back(key);
+        return true;
+      }));
   absl::MutexLock lock(&mutex_);
   // Oldest first.
   for (auto it = open.rbegin(); it != open.rend(); ++it) {
@@ -123,13 +127,15 @@ absl::StatusOr<Operation> Operations::Load(absl::string_view id) {
   NX_ASSIGN_OR_RETURN(const auto bytes, index_.Get(Table::kOperations, id));
   OperationRow row;
   if (!bytes || !row.ParseFromString(*bytes)) {
-    return NotFound("OPERATION_NOT_FOUND", absl::StrCat("there is no operation ", id), {{"operation", std::string(id)}});
+    return NotFound("OPERATION_NOT_FOUND", absl::StrCat("there is no operation ", id),
+                    {{"operation", std::string(id)}});
   }
   return FromRow(row);
 }
 
-absl::StatusOr<Operation> Operations::Start(Operation operation, absl::string_view request_id,
-                                            const std::function<absl::Status(const std::string& id)>& prepare) {
+absl::StatusOr<Operation> Operations::Start(
+    Operation operation, absl::string_view request_id,
+    const std::function<absl::Status(const std::string& id)>& prepare) {
   const std::string request_key =
       absl::StrCat("operation/", operation.kind, "/", operation.user, "/", request_id);
   if (!request_id.empty()) {
@@ -169,23 +175,26 @@ absl::StatusOr<Operation> Operations::Wait(absl::string_view id, absl::Time dead
   {
     absl::MutexLock lock(&mutex_);
     const std::string key(id);
-    const auto ended = [&]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return stopping_ || !running_.contains(key); };
+    const auto ended = [&]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+      return stopping_ || !running_.contains(key);
+    };
     mutex_.AwaitWithDeadline(absl::Condition(&ended), deadline);
   }
   return Get(id);
 }
 
-absl::StatusOr<std::vector<Operation>> Operations::List(absl::string_view after, int limit,
-                                                        const std::function<bool(const Operation&)>& may_see) {
+absl::StatusOr<std::vector<Operation>> Operations::List(
+    absl::string_view after, int limit, const std::function<bool(const Operation&)>& may_see) {
   std::vector<Operation> operations;
   const std::string begin = after.empty() ? "" : absl::StrCat(after, absl::string_view("\0", 1));
-  NX_RETURN_IF_ERROR(index_.Scan(Table::kOperations, begin, "", [&](absl::string_view, absl::string_view value) {
-    OperationRow row;
-    if (!row.ParseFromArray(value.data(), static_cast<int>(value.size()))) return true;
-    Operation operation = FromRow(row);
-    if (may_see(operation)) operations.push_back(std::move(operation));
-    return static_cast<int>(operations.size()) < limit;
-  }));
+  NX_RETURN_IF_ERROR(
+      index_.Scan(Table::kOperations, begin, "", [&](absl::string_view, absl::string_view value) {
+        OperationRow row;
+        if (!row.ParseFromArray(value.data(), static_cast<int>(value.size()))) return true;
+        Operation operation = FromRow(row);
+        if (may_see(operation)) operations.push_back(std::move(operation));
+        return static_cast<int>(operations.size()) < limit;
+      }));
   return operations;
 }
 
@@ -238,7 +247,10 @@ void Operations::RunOne(const std::string& id) {
       }
       if (!operation->status.ok()) {
         Log(LogLevel::kWarning, "operation failed",
-            {{"operation", id}, {"kind", operation->kind}, {"target", operation->target}, {"error", operation->status}});
+            {{"operation", id},
+             {"kind", operation->kind},
+             {"target", operation->target},
+             {"error", operation->status}});
       }
     }
   }

@@ -22,6 +22,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/synchronization/mutex.h"
+
 #include "base/clock.h"
 #include "base/error.h"
 #include "storage/staging/index.h"
@@ -38,11 +39,11 @@ struct Operation {
   absl::Time create_time;
   // Output of the handler:
   bool done = false;
-  absl::Status status;        // once done
-  std::string result;         // once done with OK: such as an accession id
-  int64_t done_count = 0;     // progress; not kept over a restart
+  absl::Status status;     // once done
+  std::string result;      // once done with OK: such as an accession id
+  int64_t done_count = 0;  // progress; not kept over a restart
   int64_t total_count = 0;
-  bool cancelled = false;     // somebody asked for it; the handler may not have noticed
+  bool cancelled = false;  // somebody asked for it; the handler may not have noticed
 };
 
 // What a handler may tell and ask while it runs. Thread-safe.
@@ -67,11 +68,12 @@ class Operations {
   // Puts every operation that is not done into the queue. Call it once, when all handlers are registered.
   absl::Status Resume();
 
-  // Makes an operation durable and queues it. A repeated `request_id` (unless "") of the same user and kind returns the
-  // operation of the first call; ALREADY_EXISTS (REQUEST_ID_REUSED) if that had another target.
+  // Makes an operation durable and queues it. A repeated `request_id` (unless "") of the same user and kind
+  // returns the operation of the first call; ALREADY_EXISTS (REQUEST_ID_REUSED) if that had another target.
   // `prepare` (optional) runs before anything is written and may refuse.
-  absl::StatusOr<Operation> Start(Operation operation, absl::string_view request_id,
-                                  const std::function<absl::Status(const std::string& id)>& prepare = nullptr);
+  absl::StatusOr<Operation> Start(
+      Operation operation, absl::string_view request_id,
+      const std::function<absl::Status(const std::string& id)>& prepare = nullptr);
 
   // NOT_FOUND (OPERATION_NOT_FOUND).
   absl::StatusOr<Operation> Get(absl::string_view id);

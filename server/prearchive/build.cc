@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+
 #include "base/log.h"
 #include "base/status.h"
 #include "imaging/dicom/header_facts.h"
@@ -55,7 +56,8 @@ absl::StatusOr<BuiltSession> BuildModel(Prearchive& prearchive, const session::T
   return built;
 }
 
-absl::StatusOr<SessionRow> Build(Prearchive& prearchive, const session::TypeRegistry& types, absl::string_view id) {
+absl::StatusOr<SessionRow> Build(Prearchive& prearchive, const session::TypeRegistry& types,
+                                 absl::string_view id) {
   auto built = BuildModel(prearchive, types, id);
   if (!built.ok()) {
     const auto failed = prearchive.Apply(id, Event::kBuildFailed, [&](SessionRow& row) {

@@ -7,6 +7,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+
 #include "imaging/session/builder.h"
 #include "imaging/session/model.h"
 #include "imaging/session/types.h"
@@ -34,8 +35,9 @@ struct BuiltSession {
 absl::StatusOr<BuiltSession> BuildModel(Prearchive& prearchive, const session::TypeRegistry& types,
                                         absl::string_view id);
 
-// The build operation: the session goes from BUILDING to READY (or RECEIVING if objects arrived meanwhile, or ERROR).
-// Repeatable after a crash.
-absl::StatusOr<SessionRow> Build(Prearchive& prearchive, const session::TypeRegistry& types, absl::string_view id);
+// The build operation: the session goes from BUILDING to READY (or RECEIVING if objects arrived meanwhile, or
+// ERROR). Repeatable after a crash.
+absl::StatusOr<SessionRow> Build(Prearchive& prearchive, const session::TypeRegistry& types,
+                                 absl::string_view id);
 
 }  // namespace narthex::prearchive

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "absl/memory/memory.h"
+
 #include "base/status.h"
 #include "server/prearchive/keys.h"
 
@@ -61,7 +62,8 @@ int64_t EventLog::NextSequence() const {
   return next_;
 }
 
-absl::StatusOr<std::vector<EventLog::Entry>> EventLog::Read(int64_t from, int limit, absl::Time deadline) const {
+absl::StatusOr<std::vector<EventLog::Entry>> EventLog::Read(int64_t from, int limit,
+                                                            absl::Time deadline) const {
   int64_t end;
   {
     absl::MutexLock lock(&mutex_);

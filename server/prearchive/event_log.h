@@ -10,6 +10,7 @@
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
+
 #include "server/prearchive/rows.pb.h"
 #include "storage/staging/index.h"
 
@@ -25,13 +26,13 @@ class EventLog {
   // Goes on behind the last event of `index`, which is borrowed.
   static absl::StatusOr<std::unique_ptr<EventLog>> Open(staging::Index& index);
 
-  // Adds an event to `batch`. It gets the next number now and is seen by watchers after Publish(number), which the
-  // caller MUST call once the batch was written (or failed: numbers may be left out).
+  // Adds an event to `batch`. It gets the next number now and is seen by watchers after Publish(number),
+  // which the caller MUST call once the batch was written (or failed: numbers may be left out).
   int64_t Add(const EventRow& row, staging::IndexBatch& batch);
   void Publish(int64_t sequence);
 
-  // Events with number >= `from`, at most `limit`, in order; waits until `deadline` for the first one. Empty: none
-  // came. An event is never given before all earlier ones are visible.
+  // Events with number >= `from`, at most `limit`, in order; waits until `deadline` for the first one. Empty:
+  // none came. An event is never given before all earlier ones are visible.
   absl::StatusOr<std::vector<Entry>> Read(int64_t from, int limit, absl::Time deadline) const;
 
   // The number that the next event will get.

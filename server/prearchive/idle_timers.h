@@ -13,18 +13,20 @@
 #include "absl/strings/string_view.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
+
 #include "base/clock.h"
 
 namespace narthex::prearchive {
 
 class IdleTimers {
  public:
-  // `fire` is called on the timers' own thread with the id of a session whose time has come; it may arm again.
+  // `fire` is called on the timers' own thread with the id of a session whose time has come; it may arm
+  // again.
   IdleTimers(const Clock& clock, std::function<void(const std::string&)> fire);
   ~IdleTimers();
 
-  // Sets the timer of `session`, or moves it nearer. One that is due earlier fires then; `fire` finds that it is too
-  // early and arms again.
+  // Sets the timer of `session`, or moves it nearer. One that is due earlier fires then; `fire` finds that it
+  // is too early and arms again.
   void Arm(absl::string_view session, absl::Time due);
   void Disarm(absl::string_view session);
   // Fires what is due now, on the calling thread. For tests with a fake clock.

@@ -1,5 +1,5 @@
-// How the staging index's keys are made. Numbers are big endian, so that byte order is number order; texts end with
-// a zero byte, which none of them contains.
+// How the staging index's keys are made. Numbers are big endian, so that byte order is number order; texts
+// end with a zero byte, which none of them contains.
 #pragma once
 
 #include <cstdint>
@@ -7,6 +7,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
+
+#include "server/prearchive/rows.pb.h"
 
 namespace narthex::prearchive::keys {
 
@@ -41,6 +43,9 @@ inline std::string Instance(absl::string_view session, absl::string_view sop_ins
 }
 inline std::string SessionKey(absl::string_view project, absl::string_view study, absl::string_view label) {
   return absl::StrCat(Text(project), Text(study), label);
+}
+inline std::string OfSession(const SessionKeyRow& key) {
+  return SessionKey(key.project(), key.study_instance_uid(), key.label());
 }
 // All sessions' digests of one project lie together.
 inline std::string Digest(absl::string_view project, absl::string_view digest, absl::string_view session) {

@@ -8,6 +8,7 @@
 #include "absl/container/flat_hash_map.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
+
 #include "server/prearchive/rows.pb.h"
 #include "server/prearchive/state_machine.h"
 #include "storage/staging/staging.h"
@@ -16,8 +17,8 @@ namespace narthex::prearchive {
 
 // An instance whose bytes are being appended or wait for their sync. Not yet in the index.
 struct PendingInstance {
-  bool decided = false;      // bytes are complete, `digest` and `position` are valid
-  std::string digest;        // XXH3-128 of what was received
+  bool decided = false;  // bytes are complete, `digest` and `position` are valid
+  std::string digest;    // XXH3-128 of what was received
   uint64_t number = 0;
   staging::Position position;
 };

@@ -1,15 +1,15 @@
-// The sessions that wait: reception of objects, states, timers, events. Rows live in the staging index, bytes in the
-// staging store. Knows nothing of RPCs.
+// The sessions that wait: reception of objects, states, timers, events. Rows live in the staging index, bytes
+// in the staging store. Knows nothing of RPCs.
 //
 // Reception of one object:
-//   reception = prearchive.Begin(arriving)          which session; it is RECEIVING (or being built) from now on
-//   reception->Decide(digest of what was received)  store it, or is it there already?
+//   reception = prearchive.Begin(arriving)          which session; it is RECEIVING (or being built) from now
+//   on reception->Decide(digest of what was received)  store it, or is it there already?
 //   reception->Append(bytes) ...                    what is to be stored (may also come before Decide)
 //   reception->Finish(row)                          complete
 //   prearchive.Commit({reception, ...})             one sync for many; then the outcomes may be sent
 //
-// Thread-safe. Locks, outermost first: mutex_, LiveSession::mutex. A session's row is written to the index under the
-// session's lock, so that rows reach the index in order.
+// Thread-safe. Locks, outermost first: mutex_, LiveSession::mutex. A session's row is written to the index
+// under the session's lock, so that rows reach the index in order.
 #pragma once
 
 #include <atomic>
@@ -27,6 +27,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
+
 #include "base/clock.h"
 #include "server/prearchive/event_log.h"
 #include "server/prearchive/idle_timers.h"
@@ -55,7 +56,8 @@ struct ArrivingObject {
 
 class Prearchive;
 
-// One object on its way into a session. Destroyed before Commit: nothing of the object stays. Single-threaded.
+// One object on its way into a session. Destroyed before Commit: nothing of the object stays.
+// Single-threaded.
 class Reception {
  public:
   ~Reception();
@@ -64,15 +66,15 @@ class Reception {
 
   enum class Verdict { kStore, kDuplicate, kConflict };
 
-  // What to do with the object whose received bytes have this XXH3-128. Waits while another object of the same SOP
-  // Instance UID is being received. Call it once.
+  // What to do with the object whose received bytes have this XXH3-128. Waits while another object of the
+  // same SOP Instance UID is being received. Call it once.
   Verdict Decide(absl::string_view received_xxh3);
 
   // Adds bytes to be stored. Errors as staging::ObjectWriter::Append.
   absl::Status Append(absl::string_view bytes);
 
-  // Completes a stored object after Decide said kStore. `row` needs facts, digests, sizes and flags; the rest is
-  // filled in here.
+  // Completes a stored object after Decide said kStore. `row` needs facts, digests, sizes and flags; the rest
+  // is filled in here.
   absl::Status Finish(ObjectRow row);
 
   const std::string& session_id() const { return session_->id; }
@@ -123,22 +125,24 @@ class Prearchive {
     absl::Duration idle_build = absl::Seconds(60);
   };
 
-  // Opens what is there: objects that are in segments and not in the index are indexed, folders of deleted sessions
-  // are removed, timers are set. `store`, `index` and `clock` are borrowed.
-  static absl::StatusOr<std::unique_ptr<Prearchive>> Open(const Options& options, staging::StagingStore& store,
-                                                          staging::Index& index, const Clock& clock);
+  // Opens what is there: objects that are in segments and not in the index are indexed, folders of deleted
+  // sessions are removed, timers are set. `store`, `index` and `clock` are borrowed.
+  static absl::StatusOr<std::unique_ptr<Prearchive>> Open(const Options& options,
+                                                          staging::StagingStore& store, staging::Index& index,
+                                                          const Clock& clock);
   ~Prearchive();
 
-  // Called with the id of a session whose idle timer has run out, on the timers' thread. Set it before Open's timers
-  // matter: until it is set, they wait.
+  // Called with the id of a session whose idle timer has run out, on the timers' thread. Set it before Open's
+  // timers matter: until it is set, they wait.
   void OnIdle(std::function<void(const std::string& id)> callback);
 
   // ---- reception
 
   absl::StatusOr<std::unique_ptr<Reception>> Begin(ArrivingObject object);
 
-  // Makes objects durable and visible, counts them, and returns their outcomes as they are now, in the order given. An
-  // object whose bytes could not be made durable becomes REJECTED. On error nothing may be acknowledged.
+  // Makes objects durable and visible, counts them, and returns their outcomes as they are now, in the order
+  // given. An object whose bytes could not be made durable becomes REJECTED. On error nothing may be
+  // acknowledged.
   absl::StatusOr<std::vector<OutcomeRow>> Commit(std::vector<Arrived> arrived);
 
   // ---- sessions
@@ -154,19 +158,21 @@ class Prearchive {
   absl::StatusOr<SessionRow> Apply(absl::string_view id, Event event,
                                    const std::function<void(SessionRow&)>& change = nullptr);
   // As Apply(kBuilt), or kBuiltDirty if objects arrived since the build began.
-  absl::StatusOr<SessionRow> FinishBuild(absl::string_view id, const std::function<void(SessionRow&)>& change);
+  absl::StatusOr<SessionRow> FinishBuild(absl::string_view id,
+                                         const std::function<void(SessionRow&)>& change);
 
   // ABORTED (ETAG_MISMATCH), FAILED_PRECONDITION (ILLEGAL_STATE), NOT_FOUND.
   absl::StatusOr<SessionRow> Update(absl::string_view id, const SessionUpdate& update);
 
-  // Takes the session away: its rows, then its bytes. `archived_as` is the accession id if the archive holds it now,
-  // else "". Durable when it returns; repeating it is OK.
+  // Takes the session away: its rows, then its bytes. `archived_as` is the accession id if the archive holds
+  // it now, else "". Durable when it returns; repeating it is OK.
   absl::Status Remove(absl::string_view id, absl::string_view archived_as);
 
   // ---- what is in a session
 
   // Calls `visit` for every object that is kept, in order of arrival, until it returns an error.
-  absl::Status ForEachObject(absl::string_view id, const std::function<absl::Status(const ObjectRow&)>& visit);
+  absl::Status ForEachObject(absl::string_view id,
+                             const std::function<absl::Status(const ObjectRow&)>& visit);
   // NOT_FOUND (INSTANCE_NOT_FOUND).
   absl::StatusOr<ObjectRow> FindObject(absl::string_view id, absl::string_view sop_instance_uid);
   // The log that holds the session's bytes.
@@ -174,8 +180,8 @@ class Prearchive {
   static staging::StoredObject StoredObjectOf(const ObjectRow& row);
 
   // Outcomes with number > `after`, at most `limit`, with their numbers.
-  absl::StatusOr<std::vector<std::pair<uint64_t, OutcomeRow>>> ListOutcomes(absl::string_view id, uint64_t after,
-                                                                            int limit);
+  absl::StatusOr<std::vector<std::pair<uint64_t, OutcomeRow>>> ListOutcomes(absl::string_view id,
+                                                                            uint64_t after, int limit);
   // Whether bytes with this XXH3-128 wait in any session of `project`.
   absl::StatusOr<bool> HasDigest(absl::string_view project, absl::string_view received_xxh3);
 
@@ -196,10 +202,13 @@ class Prearchive {
   absl::StatusOr<std::shared_ptr<LiveSession>> Load(absl::string_view id);
   absl::StatusOr<std::shared_ptr<LiveSession>> OpenForKey(const SessionKeyRow& key);
   std::shared_ptr<LiveSession> Create(const SessionKeyRow& key) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  absl::Status CommitSession(const std::shared_ptr<LiveSession>& session, const std::vector<Arrived*>& objects);
-  // Writes the session's row (and `batch`), with an event unless one was sent just now and nothing but counts changed.
-  absl::Status WriteRow(LiveSession& session, SessionRow row, staging::IndexBatch batch, staging::Durability durability,
-                        bool always_event) ABSL_EXCLUSIVE_LOCKS_REQUIRED(session.mutex);
+  absl::Status CommitSession(const std::shared_ptr<LiveSession>& session,
+                             const std::vector<Arrived*>& objects);
+  // Writes the session's row (and `batch`), with an event unless one was sent just now and nothing but counts
+  // changed.
+  absl::Status WriteRow(LiveSession& session, SessionRow row, staging::IndexBatch batch,
+                        staging::Durability durability, bool always_event)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(session.mutex);
   void GiveUp(Reception& reception);
   void IdleFired(const std::string& id);
   absl::Duration IdleOf(const SessionRow& row) const;

@@ -1,5 +1,5 @@
-// The prearchive over real segments on a file system in memory and an index in memory: what is acknowledged, counted,
-// found again after a power loss, and where late objects go.
+// The prearchive over real segments on a file system in memory and an index in memory: what is acknowledged,
+// counted, found again after a power loss, and where late objects go.
 
 #include "server/prearchive/prearchive.h"
 
@@ -7,10 +7,10 @@
 #include <map>
 #include <thread>
 
+#include "absl/strings/str_cat.h"
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "absl/strings/str_cat.h"
 #include "base/digest.h"
 #include "base/error.h"
 #include "storage/fs/memory.h"
@@ -122,10 +122,13 @@ class PrearchiveTest : public testing::Test {
     for (const auto& [outcome, count] : row->outcome_counts()) total += count;
     EXPECT_EQ(total, outcomes->size());
     uint32_t objects = 0;
-    EXPECT_TRUE(prearchive_->ForEachObject(session, [&](const ObjectRow&) {
-      ++objects;
-      return absl::OkStatus();
-    }).ok());
+    EXPECT_TRUE(prearchive_
+                    ->ForEachObject(session,
+                                    [&](const ObjectRow&) {
+                                      ++objects;
+                                      return absl::OkStatus();
+                                    })
+                    .ok());
     EXPECT_EQ(objects, row->object_count());
   }
 

@@ -5,6 +5,7 @@
 
 #include "absl/memory/memory.h"
 #include "absl/strings/str_cat.h"
+
 #include "base/error.h"
 #include "base/log.h"
 #include "base/status.h"
@@ -46,7 +47,8 @@ absl::StatusOr<std::unique_ptr<Reception>> Prearchive::Begin(ArrivingObject obje
     SessionRow row = session->row;
     row.set_state(static_cast<int>(*next));
     if (*next == State::kBuilding) row.set_dirty(true);
-    if (object.idle_build > absl::ZeroDuration()) row.set_idle_seconds(absl::ToInt64Seconds(object.idle_build));
+    if (object.idle_build > absl::ZeroDuration())
+      row.set_idle_seconds(absl::ToInt64Seconds(object.idle_build));
     if (session->persisted && row.state() != session->row.state()) {
       row.clear_completion();
       NX_RETURN_IF_ERROR(WriteRow(*session, row, {}, staging::Durability::kProcessCrash, true));
@@ -208,10 +210,10 @@ absl::Status Prearchive::CommitSession(const std::shared_ptr<LiveSession>& sessi
     Reception& reception = *object->reception;
     const bool stored = reception.row_.has_value();
     if (closed) {
-      object->outcome =
-          Rejected(std::move(object->outcome),
-                   Error(absl::StatusCode::kAborted, "SESSION_BUSY",
-                         "the session was deleted or archived while the object arrived; send the object again"));
+      object->outcome = Rejected(
+          std::move(object->outcome),
+          Error(absl::StatusCode::kAborted, "SESSION_BUSY",
+                "the session was deleted or archived while the object arrived; send the object again"));
     } else if (!synced.ok() && reception.needs_sync_) {
       object->outcome = Rejected(std::move(object->outcome), synced);
     } else if (stored) {
@@ -219,7 +221,8 @@ absl::Status Prearchive::CommitSession(const std::shared_ptr<LiveSession>& sessi
       batch.Put(staging::Table::kObjects, keys::Object(session->id, kept.number()), kept.SerializeAsString());
       batch.Put(staging::Table::kInstances, keys::Instance(session->id, kept.sop_instance_uid()),
                 keys::Number(kept.number()));
-      batch.Put(staging::Table::kDigests, keys::Digest(row.key().project(), kept.received_xxh3(), session->id),
+      batch.Put(staging::Table::kDigests,
+                keys::Digest(row.key().project(), kept.received_xxh3(), session->id),
                 keys::Number(kept.number()));
       row.set_object_count(row.object_count() + 1);
       row.set_size_bytes(row.size_bytes() + kept.size_bytes());
@@ -232,7 +235,8 @@ absl::Status Prearchive::CommitSession(const std::shared_ptr<LiveSession>& sessi
     }
     if (!closed && stored_any) {
       ++(*row.mutable_outcome_counts())[object->outcome.outcome()];
-      batch.Put(staging::Table::kOutcomes, keys::Object(session->id, number), object->outcome.SerializeAsString());
+      batch.Put(staging::Table::kOutcomes, keys::Object(session->id, number),
+                object->outcome.SerializeAsString());
     }
     batch.Put(staging::Table::kUploadObjects,
               keys::UploadObject(object->outcome.upload(), object->outcome.sequence()),
@@ -252,7 +256,8 @@ absl::Status Prearchive::CommitSession(const std::shared_ptr<LiveSession>& sessi
     const bool first = !session->persisted;
     if (first) {
       batch.Put(staging::Table::kSessionKeys,
-                keys::SessionKey(row.key().project(), row.key().study_instance_uid(), row.key().label()), session->id);
+                keys::SessionKey(row.key().project(), row.key().study_instance_uid(), row.key().label()),
+                session->id);
     }
     NX_RETURN_IF_ERROR(WriteRow(*session, row, std::move(batch), durability,
                                 first || clock_.Now() - session->last_event > kEventInterval));

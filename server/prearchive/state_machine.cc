@@ -39,23 +39,32 @@ std::optional<State> Next(State state, Event event) {
 
 absl::string_view StateName(State state) {
   switch (state) {
-    case State::kReceiving: return "RECEIVING";
-    case State::kBuilding: return "BUILDING";
-    case State::kReady: return "READY";
-    case State::kConflict: return "CONFLICT";
-    case State::kError: return "ERROR";
-    case State::kArchiving: return "ARCHIVING";
-    case State::kMoving: return "MOVING";
-    case State::kSeparating: return "SEPARATING";
-    case State::kDeleting: return "DELETING";
+    case State::kReceiving:
+      return "RECEIVING";
+    case State::kBuilding:
+      return "BUILDING";
+    case State::kReady:
+      return "READY";
+    case State::kConflict:
+      return "CONFLICT";
+    case State::kError:
+      return "ERROR";
+    case State::kArchiving:
+      return "ARCHIVING";
+    case State::kMoving:
+      return "MOVING";
+    case State::kSeparating:
+      return "SEPARATING";
+    case State::kDeleting:
+      return "DELETING";
   }
   return "?";
 }
 
 absl::string_view EventName(Event event) {
   static constexpr absl::string_view kNames[kEventCount] = {
-      "object", "build",  "built", "built dirty", "build failed", "archive", "archive conflict", "archive failed",
-      "update", "split", "split done",  "split failed", "delete"};
+      "object",         "build",  "built", "built dirty", "build failed", "archive", "archive conflict",
+      "archive failed", "update", "split", "split done",  "split failed", "delete"};
   return kNames[static_cast<int>(event)];
 }
 

@@ -5,6 +5,7 @@
 
 #include "absl/container/flat_hash_set.h"
 #include "absl/strings/str_cat.h"
+
 #include "base/digest.h"
 #include "base/error.h"
 #include "base/log.h"
@@ -20,9 +21,10 @@ constexpr size_t kPieceBytes = 1 << 20;
 constexpr int kFilesPage = 1000;
 
 absl::Status NoSession(absl::string_view name) {
-  return NotFound("SESSION_NOT_FOUND",
-                  absl::StrCat("there is no session ", name, " in the archive; `narthex session search` lists them"),
-                  {{"session", std::string(name)}});
+  return NotFound(
+      "SESSION_NOT_FOUND",
+      absl::StrCat("there is no session ", name, " in the archive; `narthex session search` lists them"),
+      {{"session", std::string(name)}});
 }
 
 }  // namespace
@@ -43,26 +45,28 @@ absl::StatusOr<metadata::Session> ArchiveServiceImpl::FindReadable(const auth::C
   return Find(caller, name, Right::kRead);
 }
 
-grpc::Status ArchiveServiceImpl::SearchSessions(grpc::ServerContext* context, const v1::SearchSessionsRequest* request,
+grpc::Status ArchiveServiceImpl::SearchSessions(grpc::ServerContext* context,
+                                                const v1::SearchSessionsRequest* request,
                                                 v1::SearchSessionsResponse* response) {
-  return gate_.Unary(context, response, [&](const auth::Caller& caller) -> absl::StatusOr<v1::SearchSessionsResponse> {
-    NX_ASSIGN_OR_RETURN(const int size, PageSize(request->page_size()));
-    metadata::SearchRequest search;
-    NX_ASSIGN_OR_RETURN(search.filter, metadata::SessionFilter::Parse(request->filter()));
-    search.order_by = request->order_by();
-    search.page = {size, request->page_token()};
-    search.count_total = true;
-    NX_ASSIGN_OR_RETURN(const auto found, database_.session_reader().Search(search, caller.Visible()));
-    v1::SearchSessionsResponse answer;
-    for (const auto& session : found.sessions) *answer.add_sessions() = ToProto(session);
-    answer.set_next_page_token(found.next_page_token);
-    answer.set_total_size(static_cast<int32_t>(found.total_count.value_or(0)));
-    return answer;
-  });
+  return gate_.Unary(
+      context, response, [&](const auth::Caller& caller) -> absl::StatusOr<v1::SearchSessionsResponse> {
+        NX_ASSIGN_OR_RETURN(const int size, PageSize(request->page_size()));
+        metadata::SearchRequest search;
+        NX_ASSIGN_OR_RETURN(search.filter, metadata::SessionFilter::Parse(request->filter()));
+        search.order_by = request->order_by();
+        search.page = {size, request->page_token()};
+        search.count_total = true;
+        NX_ASSIGN_OR_RETURN(const auto found, database_.session_reader().Search(search, caller.Visible()));
+        v1::SearchSessionsResponse answer;
+        for (const auto& session : found.sessions) *answer.add_sessions() = ToProto(session);
+        answer.set_next_page_token(found.next_page_token);
+        answer.set_total_size(static_cast<int32_t>(found.total_count.value_or(0)));
+        return answer;
+      });
 }
 
-grpc::Status ArchiveServiceImpl::GetSession(grpc::ServerContext* context, const v1::GetSessionRequest* request,
-                                            v1::Session* response) {
+grpc::Status ArchiveServiceImpl::GetSession(grpc::ServerContext* context,
+                                            const v1::GetSessionRequest* request, v1::Session* response) {
   return gate_.Unary(context, response, [&](const auth::Caller& caller) -> absl::StatusOr<v1::Session> {
     NX_ASSIGN_OR_RETURN(const auto session, Find(caller, request->name(), Right::kRead));
     return ToProto(session);
@@ -85,29 +89,32 @@ grpc::Status ArchiveServiceImpl::GetSessionDocument(grpc::ServerContext* context
 
 grpc::Status ArchiveServiceImpl::ListScans(grpc::ServerContext* context, const v1::ListScansRequest* request,
                                            v1::ListScansResponse* response) {
-  return gate_.Unary(context, response, [&](const auth::Caller& caller) -> absl::StatusOr<v1::ListScansResponse> {
-    NX_ASSIGN_OR_RETURN(const auto session, Find(caller, request->session(), Right::kRead));
-    NX_ASSIGN_OR_RETURN(const auto scans, database_.session_reader().ListScans(session.accession_id));
-    v1::ListScansResponse answer;
-    for (const auto& scan : scans) *answer.add_scans() = ToProto(scan);
-    return answer;
-  });
+  return gate_.Unary(
+      context, response, [&](const auth::Caller& caller) -> absl::StatusOr<v1::ListScansResponse> {
+        NX_ASSIGN_OR_RETURN(const auto session, Find(caller, request->session(), Right::kRead));
+        NX_ASSIGN_OR_RETURN(const auto scans, database_.session_reader().ListScans(session.accession_id));
+        v1::ListScansResponse answer;
+        for (const auto& scan : scans) *answer.add_scans() = ToProto(scan);
+        return answer;
+      });
 }
 
 grpc::Status ArchiveServiceImpl::ListFiles(grpc::ServerContext* context, const v1::ListFilesRequest* request,
                                            v1::ListFilesResponse* response) {
-  return gate_.Unary(context, response, [&](const auth::Caller& caller) -> absl::StatusOr<v1::ListFilesResponse> {
-    NX_ASSIGN_OR_RETURN(const auto session, Find(caller, request->session(), Right::kRead));
-    NX_ASSIGN_OR_RETURN(const int size, PageSize(request->page_size()));
-    metadata::SessionReader::FileQuery query;
-    if (!request->scan().empty()) query.scan_id = request->scan();
-    query.page = {size, request->page_token()};
-    NX_ASSIGN_OR_RETURN(const auto list, database_.session_reader().ListFiles(session.accession_id, query));
-    v1::ListFilesResponse answer;
-    for (const auto& file : list.files) *answer.add_files() = ToProto(file);
-    answer.set_next_page_token(list.next_page_token);
-    return answer;
-  });
+  return gate_.Unary(
+      context, response, [&](const auth::Caller& caller) -> absl::StatusOr<v1::ListFilesResponse> {
+        NX_ASSIGN_OR_RETURN(const auto session, Find(caller, request->session(), Right::kRead));
+        NX_ASSIGN_OR_RETURN(const int size, PageSize(request->page_size()));
+        metadata::SessionReader::FileQuery query;
+        if (!request->scan().empty()) query.scan_id = request->scan();
+        query.page = {size, request->page_token()};
+        NX_ASSIGN_OR_RETURN(const auto list,
+                            database_.session_reader().ListFiles(session.accession_id, query));
+        v1::ListFilesResponse answer;
+        for (const auto& file : list.files) *answer.add_files() = ToProto(file);
+        answer.set_next_page_token(list.next_page_token);
+        return answer;
+      });
 }
 
 absl::Status ArchiveServiceImpl::ReadBytes(const metadata::Session& session, const metadata::File& file,
@@ -117,8 +124,8 @@ absl::Status ArchiveServiceImpl::ReadBytes(const metadata::Session& session, con
     Log(LogLevel::kError, "archived file damaged",
         {{"session", session.accession_id}, {"path", file.path}, {"what", what}});
     return DataLoss("ARCHIVED_BYTES_CORRUPT",
-                    absl::StrCat("file ", file.path, " of session ", session.accession_id, " is damaged: ", what,
-                                 "; tell the administrator"),
+                    absl::StrCat("file ", file.path, " of session ", session.accession_id,
+                                 " is damaged: ", what, "; tell the administrator"),
                     {{"session", session.accession_id}, {"path", file.path}});
   };
   auto opened = file_system_.Open(absl::StrCat(archive_root_, "/", session.folder, "/", file.path), {});
@@ -154,7 +161,8 @@ grpc::Status ArchiveServiceImpl::ReadFile(grpc::ServerContext* context, const v1
     query.page.size = 1;
     NX_ASSIGN_OR_RETURN(const auto list, database_.session_reader().ListFiles(session.accession_id, query));
     if (list.files.empty()) {
-      return NotFound("FILE_NOT_FOUND", absl::StrCat("session ", session.accession_id, " has no file ", request->path()),
+      return NotFound("FILE_NOT_FOUND",
+                      absl::StrCat("session ", session.accession_id, " has no file ", request->path()),
                       {{"session", session.accession_id}, {"path", request->path()}});
     }
     v1::ReadFileResponse answer;
@@ -197,57 +205,66 @@ grpc::Status ArchiveServiceImpl::DownloadSession(grpc::ServerContext* context,
   return ToGrpc(download());
 }
 
-grpc::Status ArchiveServiceImpl::UpdateSession(grpc::ServerContext* context, const v1::UpdateSessionRequest* request,
+grpc::Status ArchiveServiceImpl::UpdateSession(grpc::ServerContext* context,
+                                               const v1::UpdateSessionRequest* request,
                                                v1::Session* response) {
   return gate_.Unary(context, response, [&](const auth::Caller& caller) -> absl::StatusOr<v1::Session> {
     NX_ASSIGN_OR_RETURN(const auto session, Find(caller, request->name(), Right::kEdit));
     metadata::SessionUpdate update;
     update.etag = request->etag();
-    for (const auto& [field, value] : {std::pair("label", request->has_label() ? &request->label() : nullptr),
-                                       std::pair("subject", request->has_subject() ? &request->subject() : nullptr)}) {
+    for (const auto& [field, value] :
+         {std::pair("label", request->has_label() ? &request->label() : nullptr),
+          std::pair("subject", request->has_subject() ? &request->subject() : nullptr)}) {
       if (value != nullptr && !identify::IsLabel(*value)) {
         return InvalidField(field, "1 to 64 letters, digits, '_' and '-'");
       }
     }
     if (request->has_label()) update.label = request->label();
     if (request->has_subject()) update.subject = request->subject();
-    NX_ASSIGN_OR_RETURN(const auto updated,
-                        database_.sessions().Update(session.accession_id, update,
-                                                    {caller.user(), request->comment(), request->request_id()}));
+    NX_ASSIGN_OR_RETURN(const auto updated, database_.sessions().Update(
+                                                session.accession_id, update,
+                                                {caller.user(), request->comment(), request->request_id()}));
     return ToProto(updated);
   });
 }
 
 absl::StatusOr<v1::Session> ArchiveServiceImpl::SetStatus(const auth::Caller& caller, absl::string_view name,
-                                                          metadata::SessionStatus from, metadata::SessionStatus to,
+                                                          metadata::SessionStatus from,
+                                                          metadata::SessionStatus to,
                                                           const metadata::Change& change) const {
   NX_ASSIGN_OR_RETURN(const auto session,
                       Find(caller, name, Right::kOwn, from == metadata::SessionStatus::kDeleted));
   if (session.status != from && session.status != to) {
-    return FailedPrecondition("SESSION_NOT_ACTIVE",
-                              absl::StrCat("the status of session ", session.accession_id, " does not allow this"),
-                              {{"session", session.accession_id}});
+    return FailedPrecondition(
+        "SESSION_NOT_ACTIVE",
+        absl::StrCat("the status of session ", session.accession_id, " does not allow this"),
+        {{"session", session.accession_id}});
   }
-  NX_ASSIGN_OR_RETURN(const auto changed, database_.sessions().SetStatus(session.accession_id, to, "", change));
+  NX_ASSIGN_OR_RETURN(const auto changed,
+                      database_.sessions().SetStatus(session.accession_id, to, "", change));
   return ToProto(changed);
 }
 
-grpc::Status ArchiveServiceImpl::DeleteSession(grpc::ServerContext* context, const v1::DeleteSessionRequest* request,
+grpc::Status ArchiveServiceImpl::DeleteSession(grpc::ServerContext* context,
+                                               const v1::DeleteSessionRequest* request,
                                                google::protobuf::Empty* response) {
-  return gate_.Unary(context, response, [&](const auth::Caller& caller) -> absl::StatusOr<google::protobuf::Empty> {
-    NX_ASSIGN_OR_RETURN(const auto session, Find(caller, request->name(), Right::kOwn));
-    NX_RETURN_IF_ERROR(database_.sessions()
-                           .SetStatus(session.accession_id, metadata::SessionStatus::kDeleted, "",
-                                      {caller.user(), request->comment(), request->request_id()})
-                           .status());
-    return google::protobuf::Empty();
-  });
+  return gate_.Unary(
+      context, response, [&](const auth::Caller& caller) -> absl::StatusOr<google::protobuf::Empty> {
+        NX_ASSIGN_OR_RETURN(const auto session, Find(caller, request->name(), Right::kOwn));
+        NX_RETURN_IF_ERROR(database_.sessions()
+                               .SetStatus(session.accession_id, metadata::SessionStatus::kDeleted, "",
+                                          {caller.user(), request->comment(), request->request_id()})
+                               .status());
+        return google::protobuf::Empty();
+      });
 }
 
-grpc::Status ArchiveServiceImpl::RestoreSession(grpc::ServerContext* context, const v1::RestoreSessionRequest* request,
+grpc::Status ArchiveServiceImpl::RestoreSession(grpc::ServerContext* context,
+                                                const v1::RestoreSessionRequest* request,
                                                 v1::Session* response) {
   return gate_.Unary(context, response, [&](const auth::Caller& caller) {
-    return SetStatus(caller, request->name(), metadata::SessionStatus::kDeleted, metadata::SessionStatus::kActive,
+    return SetStatus(caller, request->name(), metadata::SessionStatus::kDeleted,
+                     metadata::SessionStatus::kActive,
                      {caller.user(), request->comment(), request->request_id()});
   });
 }
@@ -256,15 +273,18 @@ grpc::Status ArchiveServiceImpl::QuarantineSession(grpc::ServerContext* context,
                                                    const v1::QuarantineSessionRequest* request,
                                                    v1::Session* response) {
   return gate_.Unary(context, response, [&](const auth::Caller& caller) {
-    return SetStatus(caller, request->name(), metadata::SessionStatus::kActive, metadata::SessionStatus::kQuarantine,
+    return SetStatus(caller, request->name(), metadata::SessionStatus::kActive,
+                     metadata::SessionStatus::kQuarantine,
                      {caller.user(), request->comment(), request->request_id()});
   });
 }
 
 grpc::Status ArchiveServiceImpl::ActivateSession(grpc::ServerContext* context,
-                                                 const v1::ActivateSessionRequest* request, v1::Session* response) {
+                                                 const v1::ActivateSessionRequest* request,
+                                                 v1::Session* response) {
   return gate_.Unary(context, response, [&](const auth::Caller& caller) {
-    return SetStatus(caller, request->name(), metadata::SessionStatus::kQuarantine, metadata::SessionStatus::kActive,
+    return SetStatus(caller, request->name(), metadata::SessionStatus::kQuarantine,
+                     metadata::SessionStatus::kActive,
                      {caller.user(), request->comment(), request->request_id()});
   });
 }
@@ -272,17 +292,16 @@ grpc::Status ArchiveServiceImpl::ActivateSession(grpc::ServerContext* context,
 grpc::Status ArchiveServiceImpl::ListSessionHistory(grpc::ServerContext* context,
                                                     const v1::ListSessionHistoryRequest* request,
                                                     v1::ListSessionHistoryResponse* response) {
-  return gate_.Unary(context, response,
-                     [&](const auth::Caller& caller) -> absl::StatusOr<v1::ListSessionHistoryResponse> {
-                       NX_ASSIGN_OR_RETURN(const auto session, Find(caller, request->name(), Right::kRead, true));
-                       NX_ASSIGN_OR_RETURN(const auto entries,
-                                           database_.session_reader().ListHistory(session.accession_id));
-                       v1::ListSessionHistoryResponse answer;
-                       for (auto it = entries.rbegin(); it != entries.rend(); ++it) {
-                         *answer.add_entries() = ToProto(*it);
-                       }
-                       return answer;
-                     });
+  return gate_.Unary(
+      context, response, [&](const auth::Caller& caller) -> absl::StatusOr<v1::ListSessionHistoryResponse> {
+        NX_ASSIGN_OR_RETURN(const auto session, Find(caller, request->name(), Right::kRead, true));
+        NX_ASSIGN_OR_RETURN(const auto entries, database_.session_reader().ListHistory(session.accession_id));
+        v1::ListSessionHistoryResponse answer;
+        for (auto it = entries.rbegin(); it != entries.rend(); ++it) {
+          *answer.add_entries() = ToProto(*it);
+        }
+        return answer;
+      });
 }
 
 }  // namespace narthex::rpc

@@ -1,14 +1,15 @@
 #include "server/rpc/convert.h"
 
-#include <google/protobuf/util/json_util.h>
-#include <google/protobuf/struct.pb.h>
-
 #include "absl/strings/ascii.h"
 #include "absl/strings/escaping.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include <google/protobuf/struct.pb.h>
+#include <google/protobuf/util/json_util.h>
+
 #include "base/error.h"
 #include "base/limits.h"
+#include "server/rpc/status.h"
 
 namespace narthex::rpc {
 
@@ -22,11 +23,12 @@ v1::ObjectOutcome ToProto(const prearchive::OutcomeRow& row) {
   v1::ObjectOutcome outcome;
   outcome.set_sequence(row.sequence());
   outcome.set_outcome(static_cast<v1::ObjectOutcome::Outcome>(row.outcome()));
-  outcome.set_reason(row.reason());
+  outcome.set_reason(WireReason(row.reason()));
   outcome.set_detail(row.detail());
   outcome.set_sop_instance_uid(row.sop_instance_uid());
   outcome.set_series_instance_uid(row.series_instance_uid());
-  if (!row.session().empty()) outcome.set_prearchive_session(absl::StrCat("prearchiveSessions/", row.session()));
+  if (!row.session().empty())
+    outcome.set_prearchive_session(absl::StrCat("prearchiveSessions/", row.session()));
   outcome.set_digest(absl::BytesToHexString(row.digest()));
   outcome.set_size_bytes(static_cast<int64_t>(row.size_bytes()));
   SetTime(absl::FromUnixMicros(row.receive_time_us()), outcome.mutable_receive_time());
@@ -75,9 +77,11 @@ v1::PrearchiveSession ToProto(const prearchive::SessionRow& row, std::optional<a
   session.set_size_bytes(static_cast<int64_t>(row.size_bytes()));
   session.set_source(row.key().source());
   session.set_auto_archive(static_cast<v1::AutoArchive::Mode>(row.key().auto_archive()));
-  for (const prearchive::ConflictRow& conflict : row.conflicts()) *session.add_conflicts() = ToProto(conflict);
+  for (const prearchive::ConflictRow& conflict : row.conflicts())
+    *session.add_conflicts() = ToProto(conflict);
   for (const auto& [outcome, count] : row.outcome_counts()) {
-    (*session.mutable_outcome_counts())[v1::ObjectOutcome::Outcome_Name(outcome)] = static_cast<int32_t>(count);
+    (*session.mutable_outcome_counts())[v1::ObjectOutcome::Outcome_Name(outcome)] =
+        static_cast<int32_t>(count);
   }
   SetTime(absl::FromUnixMicros(row.create_time_us()), session.mutable_create_time());
   SetTime(absl::FromUnixMicros(row.last_received_time_us()), session.mutable_last_received_time());
@@ -98,7 +102,8 @@ v1::Upload ToProto(const prearchive::UploadRow& row, const ingest::UploadProgres
   upload.mutable_destination()->set_project(row.destination().project());
   upload.mutable_destination()->set_subject(row.destination().subject());
   upload.mutable_destination()->set_session(row.destination().label());
-  upload.mutable_destination()->set_auto_archive(static_cast<v1::AutoArchive::Mode>(row.destination().auto_archive()));
+  upload.mutable_destination()->set_auto_archive(
+      static_cast<v1::AutoArchive::Mode>(row.destination().auto_archive()));
   upload.set_state(static_cast<v1::Upload::State>(row.state()));
   upload.set_digest_algorithm(static_cast<v1::DigestAlgorithm>(row.digest_algorithm()));
   for (const auto& [first, last] : progress.durable) {
@@ -107,7 +112,8 @@ v1::Upload ToProto(const prearchive::UploadRow& row, const ingest::UploadProgres
     range.set_last(last);
   }
   for (const auto& [outcome, count] : progress.outcome_counts) {
-    (*upload.mutable_outcome_counts())[v1::ObjectOutcome::Outcome_Name(outcome)] = static_cast<int32_t>(count);
+    (*upload.mutable_outcome_counts())[v1::ObjectOutcome::Outcome_Name(outcome)] =
+        static_cast<int32_t>(count);
   }
   for (const std::string& session : progress.sessions) {
     upload.add_prearchive_sessions(absl::StrCat("prearchiveSessions/", session));
@@ -139,10 +145,18 @@ v1::Session ToProto(const metadata::Session& from) {
   session.set_file_count(static_cast<int32_t>(from.file_count));
   session.set_size_bytes(from.size_bytes);
   switch (from.status) {
-    case metadata::SessionStatus::kActive: session.set_status(v1::Session::ACTIVE); break;
-    case metadata::SessionStatus::kQuarantine: session.set_status(v1::Session::QUARANTINE); break;
-    case metadata::SessionStatus::kLocked: session.set_status(v1::Session::LOCKED); break;
-    case metadata::SessionStatus::kDeleted: session.set_status(v1::Session::DELETED); break;
+    case metadata::SessionStatus::kActive:
+      session.set_status(v1::Session::ACTIVE);
+      break;
+    case metadata::SessionStatus::kQuarantine:
+      session.set_status(v1::Session::QUARANTINE);
+      break;
+    case metadata::SessionStatus::kLocked:
+      session.set_status(v1::Session::LOCKED);
+      break;
+    case metadata::SessionStatus::kDeleted:
+      session.set_status(v1::Session::DELETED);
+      break;
   }
   SetTime(from.create_time, session.mutable_create_time());
   SetTime(from.update_time, session.mutable_update_time());
@@ -188,14 +202,26 @@ v1::Project ToProto(const metadata::Project& from) {
   project.set_description(from.description);
   for (const std::string& alias : from.aliases) project.add_aliases(alias);
   switch (from.accessibility) {
-    case metadata::Accessibility::kPrivate: project.set_accessibility(v1::Project::PRIVATE); break;
-    case metadata::Accessibility::kProtected: project.set_accessibility(v1::Project::PROTECTED); break;
-    case metadata::Accessibility::kPublic: project.set_accessibility(v1::Project::PUBLIC); break;
+    case metadata::Accessibility::kPrivate:
+      project.set_accessibility(v1::Project::PRIVATE);
+      break;
+    case metadata::Accessibility::kProtected:
+      project.set_accessibility(v1::Project::PROTECTED);
+      break;
+    case metadata::Accessibility::kPublic:
+      project.set_accessibility(v1::Project::PUBLIC);
+      break;
   }
   switch (from.auto_archive) {
-    case metadata::AutoArchive::kManual: project.set_auto_archive(v1::AutoArchive::MANUAL); break;
-    case metadata::AutoArchive::kAuto: project.set_auto_archive(v1::AutoArchive::AUTO); break;
-    case metadata::AutoArchive::kOverwrite: project.set_auto_archive(v1::AutoArchive::OVERWRITE); break;
+    case metadata::AutoArchive::kManual:
+      project.set_auto_archive(v1::AutoArchive::MANUAL);
+      break;
+    case metadata::AutoArchive::kAuto:
+      project.set_auto_archive(v1::AutoArchive::AUTO);
+      break;
+    case metadata::AutoArchive::kOverwrite:
+      project.set_auto_archive(v1::AutoArchive::OVERWRITE);
+      break;
   }
   project.set_quarantine(from.quarantine);
   SetTime(from.create_time, project.mutable_create_time());
@@ -244,7 +270,8 @@ absl::Status InvalidField(absl::string_view field, absl::string_view what) {
   return InvalidArgument("INVALID_FIELD", absl::StrCat(field, ": ", what), {{"field", std::string(field)}});
 }
 
-absl::StatusOr<std::string> IdOf(absl::string_view name, absl::string_view collection, absl::string_view field) {
+absl::StatusOr<std::string> IdOf(absl::string_view name, absl::string_view collection,
+                                 absl::string_view field) {
   const std::string prefix = absl::StrCat(collection, "/");
   if (!absl::StartsWith(name, prefix) || name.size() == prefix.size() || name.size() > prefix.size() + 128 ||
       absl::StrContains(name.substr(prefix.size()), '/')) {
@@ -260,7 +287,8 @@ absl::StatusOr<std::string> SessionRef(absl::string_view name, absl::string_view
     if (split != absl::string_view::npos && name.size() < 256) {
       const absl::string_view project = name.substr(9, split - 9);
       const absl::string_view label = name.substr(split + kSessions.size());
-      if (!project.empty() && !label.empty() && !absl::StrContains(project, '/') && !absl::StrContains(label, '/')) {
+      if (!project.empty() && !label.empty() && !absl::StrContains(project, '/') &&
+          !absl::StrContains(label, '/')) {
         return absl::StrCat(project, "/", label);
       }
     }

@@ -4,11 +4,11 @@
 #include <optional>
 #include <string>
 
-#include <google/protobuf/timestamp.pb.h>
-
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
+#include <google/protobuf/timestamp.pb.h>
+
 #include "narthex/v1/archive_service.pb.h"
 #include "narthex/v1/prearchive_service.pb.h"
 #include "narthex/v1/project_service.pb.h"
@@ -35,13 +35,16 @@ v1::File ToProto(const metadata::File& file);
 v1::Project ToProto(const metadata::Project& project);
 v1::HistoryEntry ToProto(const metadata::HistoryEntry& entry);
 
-// "prearchiveSessions/abc" with `collection` "prearchiveSessions" gives "abc". INVALID_ARGUMENT (INVALID_FIELD).
-absl::StatusOr<std::string> IdOf(absl::string_view name, absl::string_view collection, absl::string_view field);
+// "prearchiveSessions/abc" with `collection` "prearchiveSessions" gives "abc". INVALID_ARGUMENT
+// (INVALID_FIELD).
+absl::StatusOr<std::string> IdOf(absl::string_view name, absl::string_view collection,
+                                 absl::string_view field);
 
 // sessions/<accession id> or projects/<project>/sessions/<label>, as SessionReader::Get takes them.
 absl::StatusOr<std::string> SessionRef(absl::string_view name, absl::string_view field);
 
-// Page size as asked for: 0 becomes the default, more than the maximum becomes that. INVALID_ARGUMENT: negative.
+// Page size as asked for: 0 becomes the default, more than the maximum becomes that. INVALID_ARGUMENT:
+// negative.
 absl::StatusOr<int> PageSize(int32_t asked);
 
 absl::Status InvalidField(absl::string_view field, absl::string_view what);

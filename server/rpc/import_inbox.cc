@@ -8,6 +8,7 @@
 
 #include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
+
 #include "base/error.h"
 #include "base/log.h"
 #include "base/status.h"
@@ -25,7 +26,8 @@ constexpr size_t kPieceBytes = 1 << 20;
 constexpr int kNotKeptMax = 1000;
 
 absl::Status InboxPath(absl::string_view path, absl::string_view what) {
-  return InvalidArgument("INBOX_PATH", absl::StrCat("inbox path ", path, ": ", what, "; give one below the inbox"),
+  return InvalidArgument("INBOX_PATH",
+                         absl::StrCat("inbox path ", path, ": ", what, "; give one below the inbox"),
                          {{"path", std::string(path)}});
 }
 
@@ -37,7 +39,8 @@ absl::StatusOr<std::string> ResolveInbox(const std::string& root, const std::str
   const stdfs::path real = stdfs::canonical(real_root / path, error);
   if (error) return InboxPath(path, "it does not exist");
   const auto mismatch = std::mismatch(real_root.begin(), real_root.end(), real.begin(), real.end());
-  if (mismatch.first != real_root.end() || real == real_root) return InboxPath(path, "it is not below the inbox");
+  if (mismatch.first != real_root.end() || real == real_root)
+    return InboxPath(path, "it is not below the inbox");
   return real.string();
 }
 
@@ -62,7 +65,8 @@ std::vector<std::string> FilesBelow(const std::string& path) {
   std::error_code error;
   if (!stdfs::is_directory(path, error)) return {path};
   std::vector<std::string> files;
-  for (auto it = stdfs::recursive_directory_iterator(path, stdfs::directory_options::skip_permission_denied, error);
+  for (auto it =
+           stdfs::recursive_directory_iterator(path, stdfs::directory_options::skip_permission_denied, error);
        !error && it != stdfs::recursive_directory_iterator(); it.increment(error)) {
     if (it->is_regular_file(error) && !it->is_symlink(error)) files.push_back(it->path().string());
   }
@@ -72,13 +76,16 @@ std::vector<std::string> FilesBelow(const std::string& path) {
 
 }  // namespace
 
-grpc::Status UploadServiceImpl::ImportInbox(grpc::ServerContext* context, const v1::ImportInboxRequest* request,
+grpc::Status UploadServiceImpl::ImportInbox(grpc::ServerContext* context,
+                                            const v1::ImportInboxRequest* request,
                                             google::longrunning::Operation* response) {
   return with_.gate.Unary(
       context, response, [&](const auth::Caller& caller) -> absl::StatusOr<google::longrunning::Operation> {
-        if (request->destination().project().empty()) return InvalidField("destination.project", "it must be set");
+        if (request->destination().project().empty())
+          return InvalidField("destination.project", "it must be set");
         v1::ArrivalSource source;
-        NX_ASSIGN_OR_RETURN(prearchive::UploadRow row, NewRow(caller, *context, request->destination(), 0, source));
+        NX_ASSIGN_OR_RETURN(prearchive::UploadRow row,
+                            NewRow(caller, *context, request->destination(), 0, source));
         NX_RETURN_IF_ERROR(ResolveInbox(with_.inbox_root, request->path()).status());
         row.set_kind("inbox");
         NX_ASSIGN_OR_RETURN(row, with_.streams.uploads.Create(std::move(row), request->request_id()));
@@ -97,7 +104,8 @@ grpc::Status UploadServiceImpl::ImportInbox(grpc::ServerContext* context, const 
 absl::StatusOr<std::string> UploadServiceImpl::RunInboxImport(const operations::Operation& operation,
                                                               operations::Progress& progress) const {
   NX_ASSIGN_OR_RETURN(const std::string path, ResolveInbox(with_.inbox_root, operation.target));
-  NX_ASSIGN_OR_RETURN(const prearchive::UploadRow row, with_.streams.uploads.Get(operation.arguments.at("upload")));
+  NX_ASSIGN_OR_RETURN(const prearchive::UploadRow row,
+                      with_.streams.uploads.Get(operation.arguments.at("upload")));
   // The right to the project was checked when the operation was started.
   const FixedProject projects(row.destination().project());
   v1::ImportArchiveResponse answer;
@@ -105,9 +113,11 @@ absl::StatusOr<std::string> UploadServiceImpl::RunInboxImport(const operations::
   ingest::ObjectStream objects(with_.streams, row, projects, true,
                                [&](const std::vector<prearchive::OutcomeRow>& outcomes) {
                                  for (const auto& outcome : outcomes) {
-                                   if (outcome.outcome() <= static_cast<int>(prearchive::Outcome::kReplaced)) continue;
+                                   if (outcome.outcome() <= static_cast<int>(prearchive::Outcome::kReplaced))
+                                     continue;
                                    all_kept = false;
-                                   if (answer.not_kept_size() < kNotKeptMax) *answer.add_not_kept() = ToProto(outcome);
+                                   if (answer.not_kept_size() < kNotKeptMax)
+                                     *answer.add_not_kept() = ToProto(outcome);
                                  }
                                });
   int64_t sequence = 0;

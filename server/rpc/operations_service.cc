@@ -4,9 +4,10 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "google/rpc/status.pb.h"
+
 #include "base/error.h"
 #include "base/status.h"
-#include "google/rpc/status.pb.h"
 #include "narthex/v1/prearchive_service.pb.h"
 #include "narthex/v1/upload_service.pb.h"
 #include "server/rpc/convert.h"
@@ -24,7 +25,8 @@ bool MaySee(const auth::Caller& caller, const operations::Operation& operation) 
 void PackResult(const operations::Operation& operation, const ResultSources& sources,
                 google::longrunning::Operation& to) {
   if (operation.kind == "archive") {
-    const auto session = sources.database.session_reader().Get(operation.result, metadata::Visibility::All(true));
+    const auto session =
+        sources.database.session_reader().Get(operation.result, metadata::Visibility::All(true));
     v1::Session message;
     if (session.ok()) {
       message = ToProto(*session);
@@ -51,7 +53,8 @@ void PackResult(const operations::Operation& operation, const ResultSources& sou
 
 }  // namespace
 
-google::longrunning::Operation OperationToProto(const operations::Operation& operation, const ResultSources* sources) {
+google::longrunning::Operation OperationToProto(const operations::Operation& operation,
+                                                const ResultSources* sources) {
   google::longrunning::Operation to;
   to.set_name(absl::StrCat("operations/", operation.id));
   v1::PrearchiveOperationMetadata metadata;
@@ -87,12 +90,14 @@ grpc::Status OperationsServiceImpl::ListOperations(grpc::ServerContext* context,
       context, response,
       [&](const auth::Caller& caller) -> absl::StatusOr<google::longrunning::ListOperationsResponse> {
         NX_ASSIGN_OR_RETURN(const int size, PageSize(request->page_size()));
-        NX_ASSIGN_OR_RETURN(const auto operations,
-                            operations_.List(request->page_token(), size, [&](const operations::Operation& operation) {
-                              return MaySee(caller, operation);
-                            }));
+        NX_ASSIGN_OR_RETURN(
+            const auto operations,
+            operations_.List(request->page_token(), size, [&](const operations::Operation& operation) {
+              return MaySee(caller, operation);
+            }));
         google::longrunning::ListOperationsResponse answer;
-        for (const auto& operation : operations) *answer.add_operations() = OperationToProto(operation, &sources_);
+        for (const auto& operation : operations)
+          *answer.add_operations() = OperationToProto(operation, &sources_);
         if (static_cast<int>(operations.size()) == size) answer.set_next_page_token(operations.back().id);
         return answer;
       });
@@ -108,46 +113,48 @@ grpc::Status OperationsServiceImpl::GetOperation(grpc::ServerContext* context,
                      });
 }
 
-grpc::Status OperationsServiceImpl::DeleteOperation(grpc::ServerContext* context,
-                                                    const google::longrunning::DeleteOperationRequest* request,
-                                                    google::protobuf::Empty* response) {
-  return gate_.Unary(context, response, [&](const auth::Caller& caller) -> absl::StatusOr<google::protobuf::Empty> {
-    NX_RETURN_IF_ERROR(Find(caller, request->name()).status());
-    return FailedPrecondition("ILLEGAL_STATE", "operations are kept as a record and cannot be deleted");
-  });
+grpc::Status OperationsServiceImpl::DeleteOperation(
+    grpc::ServerContext* context, const google::longrunning::DeleteOperationRequest* request,
+    google::protobuf::Empty* response) {
+  return gate_.Unary(
+      context, response, [&](const auth::Caller& caller) -> absl::StatusOr<google::protobuf::Empty> {
+        NX_RETURN_IF_ERROR(Find(caller, request->name()).status());
+        return FailedPrecondition("ILLEGAL_STATE", "operations are kept as a record and cannot be deleted");
+      });
 }
 
-grpc::Status OperationsServiceImpl::CancelOperation(grpc::ServerContext* context,
-                                                    const google::longrunning::CancelOperationRequest* request,
-                                                    google::protobuf::Empty* response) {
-  return gate_.Unary(context, response, [&](const auth::Caller& caller) -> absl::StatusOr<google::protobuf::Empty> {
-    NX_ASSIGN_OR_RETURN(const auto operation, Find(caller, request->name()));
-    if (operation.user != caller.user()) NX_RETURN_IF_ERROR(caller.RequireEdit(operation.project));
-    NX_RETURN_IF_ERROR(operations_.Cancel(operation.id));
-    return google::protobuf::Empty();
-  });
+grpc::Status OperationsServiceImpl::CancelOperation(
+    grpc::ServerContext* context, const google::longrunning::CancelOperationRequest* request,
+    google::protobuf::Empty* response) {
+  return gate_.Unary(context, response,
+                     [&](const auth::Caller& caller) -> absl::StatusOr<google::protobuf::Empty> {
+                       NX_ASSIGN_OR_RETURN(const auto operation, Find(caller, request->name()));
+                       if (operation.user != caller.user())
+                         NX_RETURN_IF_ERROR(caller.RequireEdit(operation.project));
+                       NX_RETURN_IF_ERROR(operations_.Cancel(operation.id));
+                       return google::protobuf::Empty();
+                     });
 }
 
 grpc::Status OperationsServiceImpl::WaitOperation(grpc::ServerContext* context,
                                                   const google::longrunning::WaitOperationRequest* request,
                                                   google::longrunning::Operation* response) {
-  return gate_.Unary(context, response,
-                     [&](const auth::Caller& caller) -> absl::StatusOr<google::longrunning::Operation> {
-                       NX_ASSIGN_OR_RETURN(operations::Operation operation, Find(caller, request->name()));
-                       absl::Duration timeout = kWaitMax;
-                       if (request->has_timeout()) {
-                         timeout = std::min(timeout, absl::Seconds(request->timeout().seconds()) +
-                                                         absl::Nanoseconds(request->timeout().nanos()));
-                       }
-                       const absl::Time end =
-                           std::min(absl::Now() + timeout, absl::FromChrono(context->deadline()));
-                       // In short steps, so that a client that has gone away holds no thread.
-                       while (!operation.done && absl::Now() < end && !context->IsCancelled()) {
-                         NX_ASSIGN_OR_RETURN(operation,
-                                             operations_.Wait(operation.id, std::min(end, absl::Now() + absl::Seconds(1))));
-                       }
-                       return OperationToProto(operation, &sources_);
-                     });
+  return gate_.Unary(
+      context, response, [&](const auth::Caller& caller) -> absl::StatusOr<google::longrunning::Operation> {
+        NX_ASSIGN_OR_RETURN(operations::Operation operation, Find(caller, request->name()));
+        absl::Duration timeout = kWaitMax;
+        if (request->has_timeout()) {
+          timeout = std::min(timeout, absl::Seconds(request->timeout().seconds()) +
+                                          absl::Nanoseconds(request->timeout().nanos()));
+        }
+        const absl::Time end = std::min(absl::Now() + timeout, absl::FromChrono(context->deadline()));
+        // In short steps, so that a client that has gone away holds no thread.
+        while (!operation.done && absl::Now() < end && !context->IsCancelled()) {
+          NX_ASSIGN_OR_RETURN(operation,
+                              operations_.Wait(operation.id, std::min(end, absl::Now() + absl::Seconds(1))));
+        }
+        return OperationToProto(operation, &sources_);
+      });
 }
 
 }  // namespace narthex::rpc

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "google/longrunning/operations.grpc.pb.h"
+
 #include "server/operations/operations.h"
 #include "server/prearchive/prearchive.h"
 #include "server/rpc/status.h"
@@ -16,22 +17,28 @@ struct ResultSources {
 };
 
 // `sources` null: a done operation without its response (used right after its start).
-google::longrunning::Operation OperationToProto(const operations::Operation& operation, const ResultSources* sources);
+google::longrunning::Operation OperationToProto(const operations::Operation& operation,
+                                                const ResultSources* sources);
 
 class OperationsServiceImpl final : public google::longrunning::Operations::Service {
  public:
   OperationsServiceImpl(const Gate& gate, operations::Operations& operations, ResultSources sources)
       : gate_(gate), operations_(operations), sources_(sources) {}
 
-  grpc::Status ListOperations(grpc::ServerContext* context, const google::longrunning::ListOperationsRequest* request,
+  grpc::Status ListOperations(grpc::ServerContext* context,
+                              const google::longrunning::ListOperationsRequest* request,
                               google::longrunning::ListOperationsResponse* response) override;
-  grpc::Status GetOperation(grpc::ServerContext* context, const google::longrunning::GetOperationRequest* request,
+  grpc::Status GetOperation(grpc::ServerContext* context,
+                            const google::longrunning::GetOperationRequest* request,
                             google::longrunning::Operation* response) override;
-  grpc::Status DeleteOperation(grpc::ServerContext* context, const google::longrunning::DeleteOperationRequest* request,
+  grpc::Status DeleteOperation(grpc::ServerContext* context,
+                               const google::longrunning::DeleteOperationRequest* request,
                                google::protobuf::Empty* response) override;
-  grpc::Status CancelOperation(grpc::ServerContext* context, const google::longrunning::CancelOperationRequest* request,
+  grpc::Status CancelOperation(grpc::ServerContext* context,
+                               const google::longrunning::CancelOperationRequest* request,
                                google::protobuf::Empty* response) override;
-  grpc::Status WaitOperation(grpc::ServerContext* context, const google::longrunning::WaitOperationRequest* request,
+  grpc::Status WaitOperation(grpc::ServerContext* context,
+                             const google::longrunning::WaitOperationRequest* request,
                              google::longrunning::Operation* response) override;
 
  private:

@@ -5,6 +5,7 @@
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+
 #include "base/error.h"
 #include "base/limits.h"
 #include "base/status.h"
@@ -31,9 +32,10 @@ absl::StatusOr<SessionRow> PrearchiveServiceImpl::Find(const auth::Caller& calle
   NX_ASSIGN_OR_RETURN(const std::string id, IdOf(name, "prearchiveSessions", "name"));
   auto row = with_.prearchive.Get(id);
   if (row.ok() && !caller.MayRead(row->key().project())) {
-    return NotFound("PREARCHIVE_SESSION_NOT_FOUND",
-                    absl::StrCat("there is no session ", id, " in the prearchive; `narthex prearchive list` lists them"),
-                    {{"session", id}});
+    return NotFound(
+        "PREARCHIVE_SESSION_NOT_FOUND",
+        absl::StrCat("there is no session ", id, " in the prearchive; `narthex prearchive list` lists them"),
+        {{"session", id}});
   }
   if (row.ok() && right == Right::kEdit) NX_RETURN_IF_ERROR(caller.RequireEdit(row->key().project()));
   return row;
@@ -46,58 +48,61 @@ v1::PrearchiveSession PrearchiveServiceImpl::Show(const SessionRow& row, bool wi
 grpc::Status PrearchiveServiceImpl::ListPrearchiveSessions(grpc::ServerContext* context,
                                                            const v1::ListPrearchiveSessionsRequest* request,
                                                            v1::ListPrearchiveSessionsResponse* response) {
-  return with_.gate.Unary(context, response,
-                          [&](const auth::Caller& caller) -> absl::StatusOr<v1::ListPrearchiveSessionsResponse> {
-                            NX_ASSIGN_OR_RETURN(const int size, PageSize(request->page_size()));
-                            prearchive::ListQuery query;
-                            query.limit = size;
-                            query.after = request->page_token();
-                            if (request->unassigned()) query.project = "";
-                            if (!request->project().empty()) query.project = request->project();
-                            if (request->state() != 0) query.state = static_cast<State>(request->state());
-                            query.may_see = [&](const std::string& project) { return caller.MayRead(project); };
-                            NX_ASSIGN_OR_RETURN(const auto rows, with_.prearchive.List(query));
-                            v1::ListPrearchiveSessionsResponse answer;
-                            for (const SessionRow& row : rows) *answer.add_prearchive_sessions() = Show(row, false);
-                            if (static_cast<int>(rows.size()) == size) answer.set_next_page_token(rows.back().id());
-                            return answer;
-                          });
+  return with_.gate.Unary(
+      context, response,
+      [&](const auth::Caller& caller) -> absl::StatusOr<v1::ListPrearchiveSessionsResponse> {
+        NX_ASSIGN_OR_RETURN(const int size, PageSize(request->page_size()));
+        prearchive::ListQuery query;
+        query.limit = size;
+        query.after = request->page_token();
+        if (request->unassigned()) query.project = "";
+        if (!request->project().empty()) query.project = request->project();
+        if (request->state() != 0) query.state = static_cast<State>(request->state());
+        query.may_see = [&](const std::string& project) { return caller.MayRead(project); };
+        NX_ASSIGN_OR_RETURN(const auto rows, with_.prearchive.List(query));
+        v1::ListPrearchiveSessionsResponse answer;
+        for (const SessionRow& row : rows) *answer.add_prearchive_sessions() = Show(row, false);
+        if (static_cast<int>(rows.size()) == size) answer.set_next_page_token(rows.back().id());
+        return answer;
+      });
 }
 
 grpc::Status PrearchiveServiceImpl::GetPrearchiveSession(grpc::ServerContext* context,
                                                          const v1::GetPrearchiveSessionRequest* request,
                                                          v1::PrearchiveSession* response) {
-  return with_.gate.Unary(context, response, [&](const auth::Caller& caller) -> absl::StatusOr<v1::PrearchiveSession> {
-    NX_ASSIGN_OR_RETURN(const SessionRow row, Find(caller, request->name(), Right::kRead));
-    return Show(row, true);
-  });
+  return with_.gate.Unary(
+      context, response, [&](const auth::Caller& caller) -> absl::StatusOr<v1::PrearchiveSession> {
+        NX_ASSIGN_OR_RETURN(const SessionRow row, Find(caller, request->name(), Right::kRead));
+        return Show(row, true);
+      });
 }
 
 grpc::Status PrearchiveServiceImpl::UpdatePrearchiveSession(grpc::ServerContext* context,
                                                             const v1::UpdatePrearchiveSessionRequest* request,
                                                             v1::PrearchiveSession* response) {
-  return with_.gate.Unary(context, response, [&](const auth::Caller& caller) -> absl::StatusOr<v1::PrearchiveSession> {
-    NX_ASSIGN_OR_RETURN(const SessionRow row, Find(caller, request->name(), Right::kEdit));
-    prearchive::SessionUpdate update;
-    update.etag = request->etag();
-    if (request->has_project()) {
-      const auto project = caller.Resolve(request->project());
-      if (!project) {
-        NX_RETURN_IF_ERROR(caller.RequireEdit(request->project()));
-        return NotFound("PROJECT_NOT_FOUND", absl::StrCat("there is no project ", request->project()),
-                        {{"project", request->project()}});
-      }
-      update.project = *project;
-    }
-    if (request->has_subject()) update.subject = identify::CleanLabel(request->subject());
-    if (request->has_label()) update.label = identify::CleanLabel(request->label());
-    if (request->has_auto_archive()) update.auto_archive = request->auto_archive();
-    if ((update.subject && update.subject->empty()) || (update.label && update.label->empty())) {
-      return InvalidField(update.label ? "label" : "subject", "must not be empty");
-    }
-    NX_ASSIGN_OR_RETURN(const SessionRow changed, with_.prearchive.Update(row.id(), update));
-    return Show(changed, true);
-  });
+  return with_.gate.Unary(
+      context, response, [&](const auth::Caller& caller) -> absl::StatusOr<v1::PrearchiveSession> {
+        NX_ASSIGN_OR_RETURN(const SessionRow row, Find(caller, request->name(), Right::kEdit));
+        prearchive::SessionUpdate update;
+        update.etag = request->etag();
+        if (request->has_project()) {
+          const auto project = caller.Resolve(request->project());
+          if (!project) {
+            NX_RETURN_IF_ERROR(caller.RequireEdit(request->project()));
+            return NotFound("PROJECT_NOT_FOUND", absl::StrCat("there is no project ", request->project()),
+                            {{"project", request->project()}});
+          }
+          update.project = *project;
+        }
+        if (request->has_subject()) update.subject = identify::CleanLabel(request->subject());
+        if (request->has_label()) update.label = identify::CleanLabel(request->label());
+        if (request->has_auto_archive()) update.auto_archive = request->auto_archive();
+        if ((update.subject && update.subject->empty()) || (update.label && update.label->empty())) {
+          return InvalidField(update.label ? "label" : "subject", "must not be empty");
+        }
+        NX_ASSIGN_OR_RETURN(const SessionRow changed, with_.prearchive.Update(row.id(), update));
+        return Show(changed, true);
+      });
 }
 
 grpc::Status PrearchiveServiceImpl::BuildPrearchiveSession(grpc::ServerContext* context,
@@ -106,15 +111,16 @@ grpc::Status PrearchiveServiceImpl::BuildPrearchiveSession(grpc::ServerContext* 
   return with_.gate.Unary(
       context, response, [&](const auth::Caller& caller) -> absl::StatusOr<google::longrunning::Operation> {
         NX_ASSIGN_OR_RETURN(const SessionRow row, Find(caller, request->name(), Right::kEdit));
-        NX_ASSIGN_OR_RETURN(std::string id, with_.build(row.id(), caller.user(), "request", request->request_id()));
+        NX_ASSIGN_OR_RETURN(std::string id,
+                            with_.build(row.id(), caller.user(), "request", request->request_id()));
         // It is being built already: that operation is the answer.
         if (id.empty()) {
           NX_ASSIGN_OR_RETURN(const SessionRow now, with_.prearchive.Get(row.id()));
           if (now.state() != static_cast<int>(State::kBuilding)) {
             const std::string state(prearchive::StateName(static_cast<State>(now.state())));
-            return FailedPrecondition("ILLEGAL_STATE",
-                                      absl::StrCat("session ", row.id(), " is ", state, " and cannot be built"),
-                                      {{"session", row.id()}, {"state", state}});
+            return FailedPrecondition(
+                "ILLEGAL_STATE", absl::StrCat("session ", row.id(), " is ", state, " and cannot be built"),
+                {{"session", row.id()}, {"state", state}});
           }
           id = now.operation();
         }
@@ -127,7 +133,8 @@ grpc::Status PrearchiveServiceImpl::CheckPrearchiveSession(grpc::ServerContext* 
                                                            const v1::CheckPrearchiveSessionRequest* request,
                                                            v1::CheckPrearchiveSessionResponse* response) {
   return with_.gate.Unary(
-      context, response, [&](const auth::Caller& caller) -> absl::StatusOr<v1::CheckPrearchiveSessionResponse> {
+      context, response,
+      [&](const auth::Caller& caller) -> absl::StatusOr<v1::CheckPrearchiveSessionResponse> {
         NX_ASSIGN_OR_RETURN(const SessionRow row, Find(caller, request->name(), Right::kRead));
         NX_ASSIGN_OR_RETURN(const auto conflicts, with_.archiver.Check(row));
         v1::CheckPrearchiveSessionResponse answer;
@@ -137,9 +144,9 @@ grpc::Status PrearchiveServiceImpl::CheckPrearchiveSession(grpc::ServerContext* 
       });
 }
 
-grpc::Status PrearchiveServiceImpl::ArchivePrearchiveSession(grpc::ServerContext* context,
-                                                             const v1::ArchivePrearchiveSessionRequest* request,
-                                                             google::longrunning::Operation* response) {
+grpc::Status PrearchiveServiceImpl::ArchivePrearchiveSession(
+    grpc::ServerContext* context, const v1::ArchivePrearchiveSessionRequest* request,
+    google::longrunning::Operation* response) {
   return with_.gate.Unary(
       context, response, [&](const auth::Caller& caller) -> absl::StatusOr<google::longrunning::Operation> {
         NX_ASSIGN_OR_RETURN(const std::string id, IdOf(request->name(), "prearchiveSessions", "name"));
@@ -149,15 +156,17 @@ grpc::Status PrearchiveServiceImpl::ArchivePrearchiveSession(grpc::ServerContext
           SessionRow gone;
           gone.set_id(id);
           if (!absl::IsNotFound(row.status()) || request->request_id().empty()) return row.status();
-          auto again = with_.archive(gone, caller.user(), archiving::ConflictPolicy::kNone, false, request->request_id());
+          auto again = with_.archive(gone, caller.user(), archiving::ConflictPolicy::kNone, false,
+                                     request->request_id());
           if (!again.ok()) return row.status();
           return OperationToProto(*again, nullptr);
         }
         const auto policy = request->conflict_policy() == 0
                                 ? archiving::ConflictPolicy::kNone
                                 : static_cast<archiving::ConflictPolicy>(request->conflict_policy());
-        NX_ASSIGN_OR_RETURN(const auto operation, with_.archive(*row, caller.user(), policy, request->quarantine(),
-                                                                request->request_id()));
+        NX_ASSIGN_OR_RETURN(
+            const auto operation,
+            with_.archive(*row, caller.user(), policy, request->quarantine(), request->request_id()));
         return OperationToProto(operation, nullptr);
       });
 }
@@ -165,48 +174,55 @@ grpc::Status PrearchiveServiceImpl::ArchivePrearchiveSession(grpc::ServerContext
 grpc::Status PrearchiveServiceImpl::DeletePrearchiveSession(grpc::ServerContext* context,
                                                             const v1::DeletePrearchiveSessionRequest* request,
                                                             google::protobuf::Empty* response) {
-  return with_.gate.Unary(context, response, [&](const auth::Caller& caller) -> absl::StatusOr<google::protobuf::Empty> {
-    NX_ASSIGN_OR_RETURN(const SessionRow row, Find(caller, request->name(), Right::kEdit));
-    NX_RETURN_IF_ERROR(with_.prearchive.Apply(row.id(), prearchive::Event::kDelete).status());
-    NX_RETURN_IF_ERROR(with_.prearchive.Remove(row.id(), ""));
-    return google::protobuf::Empty();
-  });
+  return with_.gate.Unary(
+      context, response, [&](const auth::Caller& caller) -> absl::StatusOr<google::protobuf::Empty> {
+        NX_ASSIGN_OR_RETURN(const SessionRow row, Find(caller, request->name(), Right::kEdit));
+        NX_RETURN_IF_ERROR(with_.prearchive.Apply(row.id(), prearchive::Event::kDelete).status());
+        NX_RETURN_IF_ERROR(with_.prearchive.Remove(row.id(), ""));
+        return google::protobuf::Empty();
+      });
 }
 
-grpc::Status PrearchiveServiceImpl::ListOutcomes(grpc::ServerContext* context, const v1::ListOutcomesRequest* request,
+grpc::Status PrearchiveServiceImpl::ListOutcomes(grpc::ServerContext* context,
+                                                 const v1::ListOutcomesRequest* request,
                                                  v1::ListOutcomesResponse* response) {
-  return with_.gate.Unary(context, response, [&](const auth::Caller& caller) -> absl::StatusOr<v1::ListOutcomesResponse> {
-    NX_ASSIGN_OR_RETURN(const SessionRow row, Find(caller, request->name(), Right::kRead));
-    NX_ASSIGN_OR_RETURN(const int size, PageSize(request->page_size()));
-    uint64_t after = 0;
-    if (!request->page_token().empty() && !absl::SimpleAtoi(request->page_token(), &after)) {
-      return InvalidArgument("INVALID_PAGE_TOKEN", "this list did not give out that page token");
-    }
-    NX_ASSIGN_OR_RETURN(const auto outcomes, with_.prearchive.ListOutcomes(row.id(), after, size));
-    v1::ListOutcomesResponse answer;
-    for (const auto& [number, outcome] : outcomes) *answer.add_outcomes() = ToProto(outcome);
-    if (static_cast<int>(outcomes.size()) == size) answer.set_next_page_token(absl::StrCat(outcomes.back().first));
-    return answer;
-  });
+  return with_.gate.Unary(
+      context, response, [&](const auth::Caller& caller) -> absl::StatusOr<v1::ListOutcomesResponse> {
+        NX_ASSIGN_OR_RETURN(const SessionRow row, Find(caller, request->name(), Right::kRead));
+        NX_ASSIGN_OR_RETURN(const int size, PageSize(request->page_size()));
+        uint64_t after = 0;
+        if (!request->page_token().empty() && !absl::SimpleAtoi(request->page_token(), &after)) {
+          return InvalidArgument("INVALID_PAGE_TOKEN", "this list did not give out that page token");
+        }
+        NX_ASSIGN_OR_RETURN(const auto outcomes, with_.prearchive.ListOutcomes(row.id(), after, size));
+        v1::ListOutcomesResponse answer;
+        for (const auto& [number, outcome] : outcomes) *answer.add_outcomes() = ToProto(outcome);
+        if (static_cast<int>(outcomes.size()) == size)
+          answer.set_next_page_token(absl::StrCat(outcomes.back().first));
+        return answer;
+      });
 }
 
-grpc::Status PrearchiveServiceImpl::GetHeader(grpc::ServerContext* context, const v1::GetHeaderRequest* request,
+grpc::Status PrearchiveServiceImpl::GetHeader(grpc::ServerContext* context,
+                                              const v1::GetHeaderRequest* request,
                                               v1::GetHeaderResponse* response) {
-  return with_.gate.Unary(context, response, [&](const auth::Caller& caller) -> absl::StatusOr<v1::GetHeaderResponse> {
-    NX_ASSIGN_OR_RETURN(const SessionRow row, Find(caller, request->name(), Right::kRead));
-    NX_ASSIGN_OR_RETURN(const prearchive::ObjectRow object,
-                        with_.prearchive.FindObject(row.id(), request->instance_uid()));
-    NX_ASSIGN_OR_RETURN(const dicom::HeaderFacts facts, dicom::HeaderFacts::Decode(object.facts()));
-    v1::GetHeaderResponse answer;
-    facts.ForEach([&](const dicom::TagPath& path, dicom::Vr vr, absl::string_view) {
-      v1::Attribute& attribute = *answer.add_attributes();
-      attribute.set_path(path.ToString());
-      if (const auto* entry = dicom::FindEntry(path.back())) attribute.set_keyword(std::string(entry->keyword));
-      attribute.set_vr(dicom::VrName(vr));
-      attribute.set_value(facts.Text(path));
-    });
-    return answer;
-  });
+  return with_.gate.Unary(
+      context, response, [&](const auth::Caller& caller) -> absl::StatusOr<v1::GetHeaderResponse> {
+        NX_ASSIGN_OR_RETURN(const SessionRow row, Find(caller, request->name(), Right::kRead));
+        NX_ASSIGN_OR_RETURN(const prearchive::ObjectRow object,
+                            with_.prearchive.FindObject(row.id(), request->instance_uid()));
+        NX_ASSIGN_OR_RETURN(const dicom::HeaderFacts facts, dicom::HeaderFacts::Decode(object.facts()));
+        v1::GetHeaderResponse answer;
+        facts.ForEach([&](const dicom::TagPath& path, dicom::Vr vr, absl::string_view) {
+          v1::Attribute& attribute = *answer.add_attributes();
+          attribute.set_path(path.ToString());
+          if (const auto* entry = dicom::FindEntry(path.back()))
+            attribute.set_keyword(std::string(entry->keyword));
+          attribute.set_vr(dicom::VrName(vr));
+          attribute.set_value(facts.Text(path));
+        });
+        return answer;
+      });
 }
 
 grpc::Status PrearchiveServiceImpl::WatchPrearchiveSessions(grpc::ServerContext* context,
@@ -239,7 +255,8 @@ grpc::Status PrearchiveServiceImpl::WatchPrearchiveSessions(grpc::ServerContext*
       event.set_sequence(entry.sequence);
       *event.mutable_prearchive_session() = Show(entry.row.row(), false);
       event.set_removed(entry.row.removed());
-      if (!entry.row.archived_as().empty()) event.set_session(absl::StrCat("sessions/", entry.row.archived_as()));
+      if (!entry.row.archived_as().empty())
+        event.set_session(absl::StrCat("sessions/", entry.row.archived_as()));
       if (!writer->Write(event)) return grpc::Status::CANCELLED;
     }
   }

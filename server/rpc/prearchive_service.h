@@ -12,8 +12,8 @@ namespace narthex::rpc {
 
 // Starts archiving a session. Errors as ArchivePrearchiveSession.
 using ArchiveStarter = std::function<absl::StatusOr<operations::Operation>(
-    const prearchive::SessionRow& session, const std::string& user, archiving::ConflictPolicy policy, bool quarantine,
-    const std::string& request_id)>;
+    const prearchive::SessionRow& session, const std::string& user, archiving::ConflictPolicy policy,
+    bool quarantine, const std::string& request_id)>;
 
 class PrearchiveServiceImpl final : public v1::PrearchiveService::Service {
  public:
@@ -27,20 +27,26 @@ class PrearchiveServiceImpl final : public v1::PrearchiveService::Service {
   };
   explicit PrearchiveServiceImpl(Dependencies dependencies) : with_(std::move(dependencies)) {}
 
-  grpc::Status ListPrearchiveSessions(grpc::ServerContext* context, const v1::ListPrearchiveSessionsRequest* request,
+  grpc::Status ListPrearchiveSessions(grpc::ServerContext* context,
+                                      const v1::ListPrearchiveSessionsRequest* request,
                                       v1::ListPrearchiveSessionsResponse* response) override;
-  grpc::Status GetPrearchiveSession(grpc::ServerContext* context, const v1::GetPrearchiveSessionRequest* request,
+  grpc::Status GetPrearchiveSession(grpc::ServerContext* context,
+                                    const v1::GetPrearchiveSessionRequest* request,
                                     v1::PrearchiveSession* response) override;
-  grpc::Status UpdatePrearchiveSession(grpc::ServerContext* context, const v1::UpdatePrearchiveSessionRequest* request,
+  grpc::Status UpdatePrearchiveSession(grpc::ServerContext* context,
+                                       const v1::UpdatePrearchiveSessionRequest* request,
                                        v1::PrearchiveSession* response) override;
-  grpc::Status BuildPrearchiveSession(grpc::ServerContext* context, const v1::BuildPrearchiveSessionRequest* request,
+  grpc::Status BuildPrearchiveSession(grpc::ServerContext* context,
+                                      const v1::BuildPrearchiveSessionRequest* request,
                                       google::longrunning::Operation* response) override;
-  grpc::Status CheckPrearchiveSession(grpc::ServerContext* context, const v1::CheckPrearchiveSessionRequest* request,
+  grpc::Status CheckPrearchiveSession(grpc::ServerContext* context,
+                                      const v1::CheckPrearchiveSessionRequest* request,
                                       v1::CheckPrearchiveSessionResponse* response) override;
   grpc::Status ArchivePrearchiveSession(grpc::ServerContext* context,
                                         const v1::ArchivePrearchiveSessionRequest* request,
                                         google::longrunning::Operation* response) override;
-  grpc::Status DeletePrearchiveSession(grpc::ServerContext* context, const v1::DeletePrearchiveSessionRequest* request,
+  grpc::Status DeletePrearchiveSession(grpc::ServerContext* context,
+                                       const v1::DeletePrearchiveSessionRequest* request,
                                        google::protobuf::Empty* response) override;
   grpc::Status ListOutcomes(grpc::ServerContext* context, const v1::ListOutcomesRequest* request,
                             v1::ListOutcomesResponse* response) override;
@@ -53,7 +59,8 @@ class PrearchiveServiceImpl final : public v1::PrearchiveService::Service {
  private:
   enum class Right { kRead, kEdit };
   // The session, if the caller may do this with it; what they may not see does not exist.
-  absl::StatusOr<prearchive::SessionRow> Find(const auth::Caller& caller, absl::string_view name, Right right) const;
+  absl::StatusOr<prearchive::SessionRow> Find(const auth::Caller& caller, absl::string_view name,
+                                              Right right) const;
   v1::PrearchiveSession Show(const prearchive::SessionRow& row, bool with_scans) const;
 
   const Dependencies with_;

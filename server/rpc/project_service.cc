@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+
 #include "base/status.h"
 #include "imaging/identify/labels.h"
 #include "server/rpc/convert.h"
@@ -12,17 +13,23 @@ namespace {
 
 metadata::AutoArchive FromProto(v1::AutoArchive::Mode mode) {
   switch (mode) {
-    case v1::AutoArchive::AUTO: return metadata::AutoArchive::kAuto;
-    case v1::AutoArchive::OVERWRITE: return metadata::AutoArchive::kOverwrite;
-    default: return metadata::AutoArchive::kManual;
+    case v1::AutoArchive::AUTO:
+      return metadata::AutoArchive::kAuto;
+    case v1::AutoArchive::OVERWRITE:
+      return metadata::AutoArchive::kOverwrite;
+    default:
+      return metadata::AutoArchive::kManual;
   }
 }
 
 metadata::Accessibility FromProto(v1::Project::Accessibility accessibility) {
   switch (accessibility) {
-    case v1::Project::PROTECTED: return metadata::Accessibility::kProtected;
-    case v1::Project::PUBLIC: return metadata::Accessibility::kPublic;
-    default: return metadata::Accessibility::kPrivate;
+    case v1::Project::PROTECTED:
+      return metadata::Accessibility::kProtected;
+    case v1::Project::PUBLIC:
+      return metadata::Accessibility::kPublic;
+    default:
+      return metadata::Accessibility::kPrivate;
   }
 }
 
@@ -30,25 +37,36 @@ v1::Member ToProto(const metadata::Member& from) {
   v1::Member member;
   member.set_user(from.user);
   switch (from.role) {
-    case metadata::Role::kOwner: member.set_role(v1::Member::OWNER); break;
-    case metadata::Role::kMember: member.set_role(v1::Member::MEMBER); break;
-    case metadata::Role::kCollaborator: member.set_role(v1::Member::COLLABORATOR); break;
+    case metadata::Role::kOwner:
+      member.set_role(v1::Member::OWNER);
+      break;
+    case metadata::Role::kMember:
+      member.set_role(v1::Member::MEMBER);
+      break;
+    case metadata::Role::kCollaborator:
+      member.set_role(v1::Member::COLLABORATOR);
+      break;
   }
   return member;
 }
 
 absl::StatusOr<metadata::Role> FromProto(v1::Member::Role role) {
   switch (role) {
-    case v1::Member::OWNER: return metadata::Role::kOwner;
-    case v1::Member::MEMBER: return metadata::Role::kMember;
-    case v1::Member::COLLABORATOR: return metadata::Role::kCollaborator;
-    default: return InvalidField("member.role", "expected OWNER, MEMBER or COLLABORATOR");
+    case v1::Member::OWNER:
+      return metadata::Role::kOwner;
+    case v1::Member::MEMBER:
+      return metadata::Role::kMember;
+    case v1::Member::COLLABORATOR:
+      return metadata::Role::kCollaborator;
+    default:
+      return InvalidField("member.role", "expected OWNER, MEMBER or COLLABORATOR");
   }
 }
 
 }  // namespace
 
-grpc::Status ProjectServiceImpl::CreateProject(grpc::ServerContext* context, const v1::CreateProjectRequest* request,
+grpc::Status ProjectServiceImpl::CreateProject(grpc::ServerContext* context,
+                                               const v1::CreateProjectRequest* request,
                                                v1::Project* response) {
   return gate_.Unary(context, response, [&](const auth::Caller& caller) -> absl::StatusOr<v1::Project> {
     if (!identify::IsLabel(request->project().id())) {
@@ -75,8 +93,8 @@ grpc::Status ProjectServiceImpl::CreateProject(grpc::ServerContext* context, con
   });
 }
 
-grpc::Status ProjectServiceImpl::GetProject(grpc::ServerContext* context, const v1::GetProjectRequest* request,
-                                            v1::Project* response) {
+grpc::Status ProjectServiceImpl::GetProject(grpc::ServerContext* context,
+                                            const v1::GetProjectRequest* request, v1::Project* response) {
   return gate_.Unary(context, response, [&](const auth::Caller& caller) -> absl::StatusOr<v1::Project> {
     NX_ASSIGN_OR_RETURN(const std::string id, IdOf(request->name(), "projects", "name"));
     if (!caller.MayKnow(id)) NX_RETURN_IF_ERROR(caller.RequireRead(id));
@@ -85,25 +103,30 @@ grpc::Status ProjectServiceImpl::GetProject(grpc::ServerContext* context, const 
   });
 }
 
-grpc::Status ProjectServiceImpl::ListProjects(grpc::ServerContext* context, const v1::ListProjectsRequest* request,
+grpc::Status ProjectServiceImpl::ListProjects(grpc::ServerContext* context,
+                                              const v1::ListProjectsRequest* request,
                                               v1::ListProjectsResponse* response) {
-  return gate_.Unary(context, response, [&](const auth::Caller& caller) -> absl::StatusOr<v1::ListProjectsResponse> {
-    NX_ASSIGN_OR_RETURN(const int size, PageSize(request->page_size()));
-    metadata::Visibility visible = caller.Visible();
-    if (!visible.all_projects) {
-      for (const auto& project : cache_.All()) {
-        if (caller.MayKnow(project.id) && !caller.MayRead(project.id)) visible.projects.push_back(project.id);
-      }
-    }
-    NX_ASSIGN_OR_RETURN(const auto list, database_.projects().ListProjects(visible, {size, request->page_token()}));
-    v1::ListProjectsResponse answer;
-    for (const auto& project : list.projects) *answer.add_projects() = rpc::ToProto(project);
-    answer.set_next_page_token(list.next_page_token);
-    return answer;
-  });
+  return gate_.Unary(
+      context, response, [&](const auth::Caller& caller) -> absl::StatusOr<v1::ListProjectsResponse> {
+        NX_ASSIGN_OR_RETURN(const int size, PageSize(request->page_size()));
+        metadata::Visibility visible = caller.Visible();
+        if (!visible.all_projects) {
+          for (const auto& project : cache_.All()) {
+            if (caller.MayKnow(project.id) && !caller.MayRead(project.id))
+              visible.projects.push_back(project.id);
+          }
+        }
+        NX_ASSIGN_OR_RETURN(const auto list,
+                            database_.projects().ListProjects(visible, {size, request->page_token()}));
+        v1::ListProjectsResponse answer;
+        for (const auto& project : list.projects) *answer.add_projects() = rpc::ToProto(project);
+        answer.set_next_page_token(list.next_page_token);
+        return answer;
+      });
 }
 
-grpc::Status ProjectServiceImpl::UpdateProject(grpc::ServerContext* context, const v1::UpdateProjectRequest* request,
+grpc::Status ProjectServiceImpl::UpdateProject(grpc::ServerContext* context,
+                                               const v1::UpdateProjectRequest* request,
                                                v1::Project* response) {
   return gate_.Unary(context, response, [&](const auth::Caller& caller) -> absl::StatusOr<v1::Project> {
     NX_ASSIGN_OR_RETURN(const std::string id, IdOf(request->name(), "projects", "name"));
@@ -136,50 +159,57 @@ grpc::Status ProjectServiceImpl::AddMember(grpc::ServerContext* context, const v
   });
 }
 
-grpc::Status ProjectServiceImpl::RemoveMember(grpc::ServerContext* context, const v1::RemoveMemberRequest* request,
+grpc::Status ProjectServiceImpl::RemoveMember(grpc::ServerContext* context,
+                                              const v1::RemoveMemberRequest* request,
                                               google::protobuf::Empty* response) {
-  return gate_.Unary(context, response, [&](const auth::Caller& caller) -> absl::StatusOr<google::protobuf::Empty> {
-    NX_ASSIGN_OR_RETURN(const std::string id, IdOf(request->project(), "projects", "project"));
-    NX_RETURN_IF_ERROR(caller.RequireOwn(id));
-    NX_RETURN_IF_ERROR(
-        database_.members().Remove(id, request->user(), {caller.user(), "", request->request_id()}));
-    authenticator_.Forget();
-    return google::protobuf::Empty();
-  });
+  return gate_.Unary(
+      context, response, [&](const auth::Caller& caller) -> absl::StatusOr<google::protobuf::Empty> {
+        NX_ASSIGN_OR_RETURN(const std::string id, IdOf(request->project(), "projects", "project"));
+        NX_RETURN_IF_ERROR(caller.RequireOwn(id));
+        NX_RETURN_IF_ERROR(
+            database_.members().Remove(id, request->user(), {caller.user(), "", request->request_id()}));
+        authenticator_.Forget();
+        return google::protobuf::Empty();
+      });
 }
 
-grpc::Status ProjectServiceImpl::ListMembers(grpc::ServerContext* context, const v1::ListMembersRequest* request,
+grpc::Status ProjectServiceImpl::ListMembers(grpc::ServerContext* context,
+                                             const v1::ListMembersRequest* request,
                                              v1::ListMembersResponse* response) {
-  return gate_.Unary(context, response, [&](const auth::Caller& caller) -> absl::StatusOr<v1::ListMembersResponse> {
-    NX_ASSIGN_OR_RETURN(const std::string id, IdOf(request->project(), "projects", "project"));
-    NX_RETURN_IF_ERROR(caller.RequireRead(id));
-    NX_ASSIGN_OR_RETURN(const auto members, database_.members().ListMembers(id));
-    v1::ListMembersResponse answer;
-    for (const auto& member : members) *answer.add_members() = ToProto(member);
-    return answer;
-  });
+  return gate_.Unary(
+      context, response, [&](const auth::Caller& caller) -> absl::StatusOr<v1::ListMembersResponse> {
+        NX_ASSIGN_OR_RETURN(const std::string id, IdOf(request->project(), "projects", "project"));
+        NX_RETURN_IF_ERROR(caller.RequireRead(id));
+        NX_ASSIGN_OR_RETURN(const auto members, database_.members().ListMembers(id));
+        v1::ListMembersResponse answer;
+        for (const auto& member : members) *answer.add_members() = ToProto(member);
+        return answer;
+      });
 }
 
-grpc::Status ProjectServiceImpl::ListSubjects(grpc::ServerContext* context, const v1::ListSubjectsRequest* request,
+grpc::Status ProjectServiceImpl::ListSubjects(grpc::ServerContext* context,
+                                              const v1::ListSubjectsRequest* request,
                                               v1::ListSubjectsResponse* response) {
-  return gate_.Unary(context, response, [&](const auth::Caller& caller) -> absl::StatusOr<v1::ListSubjectsResponse> {
-    NX_ASSIGN_OR_RETURN(const std::string id, IdOf(request->project(), "projects", "project"));
-    NX_RETURN_IF_ERROR(caller.RequireRead(id));
-    NX_ASSIGN_OR_RETURN(const int size, PageSize(request->page_size()));
-    NX_ASSIGN_OR_RETURN(const auto list, database_.subjects().ListSubjects(id, {size, request->page_token()}));
-    v1::ListSubjectsResponse answer;
-    for (const auto& from : list.subjects) {
-      v1::Subject& subject = *answer.add_subjects();
-      subject.set_name(absl::StrCat("projects/", id, "/subjects/", from.label));
-      subject.set_accession_id(from.id);
-      subject.set_project(id);
-      subject.set_label(from.label);
-      subject.set_session_count(static_cast<int32_t>(from.session_count));
-      SetTime(from.create_time, subject.mutable_create_time());
-    }
-    answer.set_next_page_token(list.next_page_token);
-    return answer;
-  });
+  return gate_.Unary(
+      context, response, [&](const auth::Caller& caller) -> absl::StatusOr<v1::ListSubjectsResponse> {
+        NX_ASSIGN_OR_RETURN(const std::string id, IdOf(request->project(), "projects", "project"));
+        NX_RETURN_IF_ERROR(caller.RequireRead(id));
+        NX_ASSIGN_OR_RETURN(const int size, PageSize(request->page_size()));
+        NX_ASSIGN_OR_RETURN(const auto list,
+                            database_.subjects().ListSubjects(id, {size, request->page_token()}));
+        v1::ListSubjectsResponse answer;
+        for (const auto& from : list.subjects) {
+          v1::Subject& subject = *answer.add_subjects();
+          subject.set_name(absl::StrCat("projects/", id, "/subjects/", from.label));
+          subject.set_accession_id(from.id);
+          subject.set_project(id);
+          subject.set_label(from.label);
+          subject.set_session_count(static_cast<int32_t>(from.session_count));
+          SetTime(from.create_time, subject.mutable_create_time());
+        }
+        answer.set_next_page_token(list.next_page_token);
+        return answer;
+      });
 }
 
 }  // namespace narthex::rpc

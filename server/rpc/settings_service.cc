@@ -2,10 +2,10 @@
 
 #include <algorithm>
 
+#include "absl/strings/str_cat.h"
 #include <google/protobuf/struct.pb.h>
 #include <google/protobuf/util/json_util.h>
 
-#include "absl/strings/str_cat.h"
 #include "base/error.h"
 #include "base/limits.h"
 #include "base/log.h"
@@ -45,19 +45,20 @@ absl::Status SettingsServiceImpl::ApplyStored() {
 
 grpc::Status SettingsServiceImpl::GetServerInfo(grpc::ServerContext* context, const v1::GetServerInfoRequest*,
                                                 v1::ServerInfo* response) {
-  return with_.gate.Unary(context, response, [&](const auth::Caller& caller) -> absl::StatusOr<v1::ServerInfo> {
-    v1::ServerInfo info;
-    info.set_chunk_max_bytes(limits::kChunkMaxBytes);
-    info.set_object_max_bytes(static_cast<int64_t>(limits::kObjectMaxBytes));
-    info.set_user(caller.user());
-    metadata::SearchRequest all;
-    all.page.size = 1;
-    all.count_total = true;
-    NX_ASSIGN_OR_RETURN(const auto found, with_.database.session_reader().Search(all, caller.Visible()));
-    info.set_session_count(found.total_count.value_or(0));
-    with_.describe(&info);
-    return info;
-  });
+  return with_.gate.Unary(
+      context, response, [&](const auth::Caller& caller) -> absl::StatusOr<v1::ServerInfo> {
+        v1::ServerInfo info;
+        info.set_chunk_max_bytes(limits::kChunkMaxBytes);
+        info.set_object_max_bytes(static_cast<int64_t>(limits::kObjectMaxBytes));
+        info.set_user(caller.user());
+        metadata::SearchRequest all;
+        all.page.size = 1;
+        all.count_total = true;
+        NX_ASSIGN_OR_RETURN(const auto found, with_.database.session_reader().Search(all, caller.Visible()));
+        info.set_session_count(found.total_count.value_or(0));
+        with_.describe(&info);
+        return info;
+      });
 }
 
 absl::StatusOr<v1::Setting> SettingsServiceImpl::Show(const SettingSpec& spec) const {
@@ -72,17 +73,19 @@ absl::StatusOr<v1::Setting> SettingsServiceImpl::Show(const SettingSpec& spec) c
 
 grpc::Status SettingsServiceImpl::ListSettings(grpc::ServerContext* context, const v1::ListSettingsRequest*,
                                                v1::ListSettingsResponse* response) {
-  return with_.gate.Unary(context, response, [&](const auth::Caller& caller) -> absl::StatusOr<v1::ListSettingsResponse> {
-    NX_RETURN_IF_ERROR(caller.RequireAdmin());
-    v1::ListSettingsResponse answer;
-    for (const SettingSpec& spec : with_.settings) {
-      NX_ASSIGN_OR_RETURN(*answer.add_settings(), Show(spec));
-    }
-    return answer;
-  });
+  return with_.gate.Unary(context, response,
+                          [&](const auth::Caller& caller) -> absl::StatusOr<v1::ListSettingsResponse> {
+                            NX_RETURN_IF_ERROR(caller.RequireAdmin());
+                            v1::ListSettingsResponse answer;
+                            for (const SettingSpec& spec : with_.settings) {
+                              NX_ASSIGN_OR_RETURN(*answer.add_settings(), Show(spec));
+                            }
+                            return answer;
+                          });
 }
 
-grpc::Status SettingsServiceImpl::UpdateSetting(grpc::ServerContext* context, const v1::UpdateSettingRequest* request,
+grpc::Status SettingsServiceImpl::UpdateSetting(grpc::ServerContext* context,
+                                                const v1::UpdateSettingRequest* request,
                                                 v1::Setting* response) {
   return with_.gate.Unary(context, response, [&](const auth::Caller& caller) -> absl::StatusOr<v1::Setting> {
     NX_RETURN_IF_ERROR(caller.RequireAdmin());
@@ -98,7 +101,8 @@ grpc::Status SettingsServiceImpl::UpdateSetting(grpc::ServerContext* context, co
       NX_RETURN_IF_ERROR(spec->apply(spec->default_value));
     } else {
       NX_RETURN_IF_ERROR(spec->apply(request->value()));
-      NX_RETURN_IF_ERROR(with_.database.settings().Set("", spec->key, ToJson(request->value()), change).status());
+      NX_RETURN_IF_ERROR(
+          with_.database.settings().Set("", spec->key, ToJson(request->value()), change).status());
     }
     return Show(*spec);
   });

@@ -25,8 +25,8 @@ class SettingsServiceImpl final : public v1::SettingsService::Service {
   struct Dependencies {
     const Gate& gate;
     metadata::Database& database;
-    std::vector<SettingSpec> settings;                  // by key
-    std::function<void(v1::ServerInfo*)> describe;      // fills in what only the application knows
+    std::vector<SettingSpec> settings;              // by key
+    std::function<void(v1::ServerInfo*)> describe;  // fills in what only the application knows
   };
   explicit SettingsServiceImpl(Dependencies dependencies) : with_(std::move(dependencies)) {}
 

@@ -1,16 +1,28 @@
 #include "server/rpc/status.h"
 
+#include <map>
 #include <optional>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "base/error.h"
-#include "base/log.h"
 #include "google/rpc/error_details.pb.h"
 #include "google/rpc/status.pb.h"
 
+#include "base/error.h"
+#include "base/log.h"
+
 namespace narthex::rpc {
 namespace {
+
+// Reasons of modules below the services, and what they are on the wire.
+const std::map<std::string, std::string>& InnerReasons() {
+  static const auto* reasons = new std::map<std::string, std::string>{
+#define INNER(own, wire) {#own, #wire},
+#include "server/rpc/inner_reasons.inc"
+#undef INNER
+  };
+  return *reasons;
+}
 
 google::rpc::Status Translate(const absl::Status& status) {
   google::rpc::Status translated;
@@ -22,7 +34,7 @@ google::rpc::Status Translate(const absl::Status& status) {
     Log(LogLevel::kError, "an error without reason reached a client", {{"error", status}});
     reason = "INTERNAL";
   }
-  info.set_reason(reason);
+  info.set_reason(WireReason(reason));
   info.set_domain("narthex");
   for (const auto& [key, value] : ErrorMetadataOf(status)) (*info.mutable_metadata())[key] = value;
   translated.add_details()->PackFrom(info);
@@ -30,6 +42,11 @@ google::rpc::Status Translate(const absl::Status& status) {
 }
 
 }  // namespace
+
+std::string WireReason(const std::string& reason) {
+  const auto it = InnerReasons().find(reason);
+  return it == InnerReasons().end() ? reason : it->second;
+}
 
 grpc::Status ToGrpc(const absl::Status& status) {
   if (status.ok()) return grpc::Status::OK;
@@ -45,8 +62,9 @@ absl::StatusOr<auth::Caller> Gate::Admit(const grpc::ServerContext& context) con
   if (header != context.client_metadata().end()) value = {header->second.data(), header->second.size()};
   static constexpr absl::string_view kBearer = "bearer ";
   if (!absl::StartsWithIgnoreCase(value, kBearer)) {
-    return Error(absl::StatusCode::kUnauthenticated, "UNAUTHENTICATED",
-                 "send a token in the metadata: authorization: Bearer TOKEN (narthex: --token-file or NARTHEX_TOKEN)");
+    return Error(
+        absl::StatusCode::kUnauthenticated, "UNAUTHENTICATED",
+        "send a token in the metadata: authorization: Bearer TOKEN (narthex: --token-file or NARTHEX_TOKEN)");
   }
   auto identity = authenticator_.Authenticate(value.substr(kBearer.size()));
   if (!identity.ok()) return identity.status();

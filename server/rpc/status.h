@@ -4,19 +4,22 @@
 #include <string>
 #include <utility>
 
-#include <grpcpp/grpcpp.h>
-
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include <grpcpp/grpcpp.h>
+
 #include "server/auth/authenticator.h"
 #include "server/auth/caller.h"
 #include "server/auth/project_cache.h"
 
 namespace narthex::rpc {
 
-// `status` with its reason and metadata as ErrorInfo of domain "narthex". A status without reason is a defect of ours:
-// it is logged, and its reason becomes INTERNAL.
+// `status` with its reason and metadata as ErrorInfo of domain "narthex". A status without reason is a defect
+// of ours: it is logged, and its reason becomes INTERNAL.
 grpc::Status ToGrpc(const absl::Status& status);
+
+// The catalogue's name (errors.proto) for a reason that modules below the services use among themselves.
+std::string WireReason(const std::string& reason);
 
 // google.rpc.Status of `status`, serialized: what an operation's error holds.
 std::string ToRpcStatus(const absl::Status& status);
@@ -30,7 +33,8 @@ class Gate {
   // UNAUTHENTICATED: no bearer token in the metadata `authorization`, or none that is valid.
   absl::StatusOr<auth::Caller> Admit(const grpc::ServerContext& context) const;
 
-  // A unary call: `body` is absl::Status(const auth::Caller&), or absl::StatusOr<Response>(const auth::Caller&).
+  // A unary call: `body` is absl::Status(const auth::Caller&), or absl::StatusOr<Response>(const
+  // auth::Caller&).
   template <typename Response, typename Body>
   grpc::Status Unary(grpc::ServerContext* context, Response* response, Body body) const {
     auto caller = Admit(*context);

@@ -6,6 +6,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+
 #include "base/error.h"
 #include "base/limits.h"
 #include "base/log.h"
@@ -53,17 +54,18 @@ absl::StatusOr<prearchive::UploadRow> UploadServiceImpl::NewRow(const auth::Call
     const auto project = caller.Resolve(destination.project());
     if (!project) {
       NX_RETURN_IF_ERROR(caller.RequireEdit(destination.project()));
-      return NotFound("PROJECT_NOT_FOUND",
-                      absl::StrCat("there is no project ", destination.project(), "; `narthex project list` lists them"),
-                      {{"project", destination.project()}});
+      return NotFound(
+          "PROJECT_NOT_FOUND",
+          absl::StrCat("there is no project ", destination.project(), "; `narthex project list` lists them"),
+          {{"project", destination.project()}});
     }
     row.mutable_destination()->set_project(*project);
   }
   for (const auto& [field, value] : {std::pair("destination.subject", &destination.subject()),
                                      std::pair("destination.session", &destination.session())}) {
     if (!value->empty() && !identify::IsLabel(*value)) {
-      return InvalidField(field, absl::StrCat("a label is 1 to ", limits::kLabelMaxBytes,
-                                              " letters, digits, '_' and '-'"));
+      return InvalidField(
+          field, absl::StrCat("a label is 1 to ", limits::kLabelMaxBytes, " letters, digits, '_' and '-'"));
     }
   }
   row.mutable_destination()->set_subject(destination.subject());
@@ -83,8 +85,8 @@ absl::StatusOr<prearchive::UploadRow> UploadServiceImpl::GetOwn(const auth::Call
   return row;
 }
 
-grpc::Status UploadServiceImpl::CreateUpload(grpc::ServerContext* context, const v1::CreateUploadRequest* request,
-                                             v1::Upload* response) {
+grpc::Status UploadServiceImpl::CreateUpload(grpc::ServerContext* context,
+                                             const v1::CreateUploadRequest* request, v1::Upload* response) {
   return with_.gate.Unary(context, response, [&](const auth::Caller& caller) -> absl::StatusOr<v1::Upload> {
     NX_ASSIGN_OR_RETURN(prearchive::UploadRow row, NewRow(caller, *context, request->destination(),
                                                           request->digest_algorithm(), request->source()));
@@ -113,15 +115,16 @@ absl::StatusOr<prearchive::UploadRow> UploadServiceImpl::OpenUpload(const auth::
   }
   NX_ASSIGN_OR_RETURN(prearchive::UploadRow row, GetOwn(caller, open.name()));
   if (row.state() != static_cast<int>(ingest::UploadState::kOpen)) {
-    return FailedPrecondition("UPLOAD_COMMITTED",
-                              absl::StrCat("upload ", row.id(), " is complete; open another one for more objects"),
-                              {{"upload", row.id()}});
+    return FailedPrecondition(
+        "UPLOAD_COMMITTED",
+        absl::StrCat("upload ", row.id(), " is complete; open another one for more objects"),
+        {{"upload", row.id()}});
   }
   return row;
 }
 
-grpc::Status UploadServiceImpl::Upload(grpc::ServerContext* context,
-                                       grpc::ServerReaderWriter<v1::UploadResponse, v1::UploadRequest>* stream) {
+grpc::Status UploadServiceImpl::Upload(
+    grpc::ServerContext* context, grpc::ServerReaderWriter<v1::UploadResponse, v1::UploadRequest>* stream) {
   auto caller = with_.gate.Admit(*context);
   if (!caller.ok()) return ToGrpc(caller.status());
   if (streams_.fetch_add(1) >= with_.streams_max) {
@@ -143,7 +146,8 @@ grpc::Status UploadServiceImpl::Upload(grpc::ServerContext* context,
   ingest::ObjectStream objects(with_.streams, *row, *caller, !request.open().name().empty(),
                                [&](const std::vector<prearchive::OutcomeRow>& outcomes) {
                                  answer.Clear();
-                                 for (const auto& outcome : outcomes) *answer.add_outcomes() = ToProto(outcome);
+                                 for (const auto& outcome : outcomes)
+                                   *answer.add_outcomes() = ToProto(outcome);
                                  stream->Write(answer);
                                });
   const absl::Status pumped = Pump(objects, *stream);
@@ -151,8 +155,9 @@ grpc::Status UploadServiceImpl::Upload(grpc::ServerContext* context,
   return ToGrpc(pumped.ok() ? finished : pumped);
 }
 
-absl::Status UploadServiceImpl::Pump(ingest::ObjectStream& objects,
-                                     grpc::ServerReaderWriter<v1::UploadResponse, v1::UploadRequest>& stream) const {
+absl::Status UploadServiceImpl::Pump(
+    ingest::ObjectStream& objects,
+    grpc::ServerReaderWriter<v1::UploadResponse, v1::UploadRequest>& stream) const {
   v1::UploadRequest request;
   while (stream.Read(&request)) {
     if (request.has_pack()) {
@@ -180,22 +185,25 @@ absl::Status UploadServiceImpl::Pump(ingest::ObjectStream& objects,
   return absl::OkStatus();
 }
 
-grpc::Status UploadServiceImpl::FindMissing(grpc::ServerContext* context, const v1::FindMissingRequest* request,
+grpc::Status UploadServiceImpl::FindMissing(grpc::ServerContext* context,
+                                            const v1::FindMissingRequest* request,
                                             v1::FindMissingResponse* response) {
-  return with_.gate.Unary(context, response, [&](const auth::Caller& caller) -> absl::StatusOr<v1::FindMissingResponse> {
-    if (request->digests_size() > kDigestsMax) return InvalidField("digests", absl::StrCat("over ", kDigestsMax));
-    const auto project = caller.Resolve(request->destination().project());
-    if (!project) {
-      NX_RETURN_IF_ERROR(caller.RequireEdit(request->destination().project()));
-      return InvalidField("destination.project", "no such project");
-    }
-    v1::FindMissingResponse answer;
-    for (const std::string& digest : request->digests()) {
-      NX_ASSIGN_OR_RETURN(const bool staged, with_.streams.prearchive.HasDigest(*project, digest));
-      if (!staged) answer.add_missing(digest);
-    }
-    return answer;
-  });
+  return with_.gate.Unary(
+      context, response, [&](const auth::Caller& caller) -> absl::StatusOr<v1::FindMissingResponse> {
+        if (request->digests_size() > kDigestsMax)
+          return InvalidField("digests", absl::StrCat("over ", kDigestsMax));
+        const auto project = caller.Resolve(request->destination().project());
+        if (!project) {
+          NX_RETURN_IF_ERROR(caller.RequireEdit(request->destination().project()));
+          return InvalidField("destination.project", "no such project");
+        }
+        v1::FindMissingResponse answer;
+        for (const std::string& digest : request->digests()) {
+          NX_ASSIGN_OR_RETURN(const bool staged, with_.streams.prearchive.HasDigest(*project, digest));
+          if (!staged) answer.add_missing(digest);
+        }
+        return answer;
+      });
 }
 
 absl::StatusOr<v1::CommitUploadResponse> UploadServiceImpl::Commit(const std::string& user,
@@ -215,78 +223,83 @@ absl::StatusOr<v1::CommitUploadResponse> UploadServiceImpl::Commit(const std::st
   return answer;
 }
 
-grpc::Status UploadServiceImpl::CommitUpload(grpc::ServerContext* context, const v1::CommitUploadRequest* request,
+grpc::Status UploadServiceImpl::CommitUpload(grpc::ServerContext* context,
+                                             const v1::CommitUploadRequest* request,
                                              v1::CommitUploadResponse* response) {
-  return with_.gate.Unary(context, response, [&](const auth::Caller& caller) -> absl::StatusOr<v1::CommitUploadResponse> {
-    if (request->expected_count() < 0) return InvalidField("expected_count", "negative");
-    NX_ASSIGN_OR_RETURN(const auto row, GetOwn(caller, request->name()));
-    return Commit(caller.user(), row, static_cast<uint64_t>(request->expected_count()),
-                  {request->manifest().begin(), request->manifest().end()}, request->request_id());
-  });
+  return with_.gate.Unary(
+      context, response, [&](const auth::Caller& caller) -> absl::StatusOr<v1::CommitUploadResponse> {
+        if (request->expected_count() < 0) return InvalidField("expected_count", "negative");
+        NX_ASSIGN_OR_RETURN(const auto row, GetOwn(caller, request->name()));
+        return Commit(caller.user(), row, static_cast<uint64_t>(request->expected_count()),
+                      {request->manifest().begin(), request->manifest().end()}, request->request_id());
+      });
 }
 
 grpc::Status UploadServiceImpl::ImportArchive(grpc::ServerContext* context,
                                               grpc::ServerReader<v1::ImportArchiveRequest>* reader,
                                               v1::ImportArchiveResponse* response) {
-  return with_.gate.Unary(context, response, [&](const auth::Caller& caller) -> absl::StatusOr<v1::ImportArchiveResponse> {
-    v1::ImportArchiveRequest request;
-    if (!reader->Read(&request) || !request.has_options()) {
-      return Protocol("the first message of the stream must be `options`");
-    }
-    const v1::ImportOptions options = request.options();
-    v1::ArrivalSource source;
-    source.set_kind("archive");
-    NX_ASSIGN_OR_RETURN(auto row, NewRow(caller, *context, options.destination(), 0, source));
-    row.set_kind("archive");
-    NX_ASSIGN_OR_RETURN(row, with_.streams.uploads.Create(std::move(row), ""));
-    v1::ImportArchiveResponse answer;
-    ingest::ObjectStream objects(with_.streams, row, caller, false,
-                                 [&](const std::vector<prearchive::OutcomeRow>& outcomes) {
-                                   for (const auto& outcome : outcomes) {
-                                     if (outcome.outcome() <= static_cast<int>(prearchive::Outcome::kReplaced)) continue;
-                                     if (answer.not_kept_size() < kNotKeptMax) *answer.add_not_kept() = ToProto(outcome);
-                                   }
-                                 });
-    int64_t sequence = 0;
-    const absl::Status imported = ingest::ImportArchive(
-        [&]() -> absl::StatusOr<absl::string_view> {
-          if (!reader->Read(&request)) return absl::string_view();
-          if (!request.has_data()) return Protocol("after `options`, only `data` may follow");
-          return absl::string_view(request.data());
-        },
-        objects, &sequence);
-    NX_RETURN_IF_ERROR(objects.Finish());
-    if (context->IsCancelled()) {
-      return Error(absl::StatusCode::kCancelled, "OPERATION_CANCELLED", "the client went away");
-    }
-    NX_RETURN_IF_ERROR(imported);
-    if (options.commit()) {
-      NX_ASSIGN_OR_RETURN(const auto committed, Commit(caller.user(), row, 0, {}, ""));
-      *answer.mutable_upload() = committed.upload();
-    } else {
-      NX_ASSIGN_OR_RETURN(const auto progress, with_.streams.uploads.Progress(row.id()));
-      *answer.mutable_upload() = ToProto(row, progress);
-    }
-    return answer;
-  });
+  return with_.gate.Unary(
+      context, response, [&](const auth::Caller& caller) -> absl::StatusOr<v1::ImportArchiveResponse> {
+        v1::ImportArchiveRequest request;
+        if (!reader->Read(&request) || !request.has_options()) {
+          return Protocol("the first message of the stream must be `options`");
+        }
+        const v1::ImportOptions options = request.options();
+        v1::ArrivalSource source;
+        source.set_kind("archive");
+        NX_ASSIGN_OR_RETURN(auto row, NewRow(caller, *context, options.destination(), 0, source));
+        row.set_kind("archive");
+        NX_ASSIGN_OR_RETURN(row, with_.streams.uploads.Create(std::move(row), ""));
+        v1::ImportArchiveResponse answer;
+        ingest::ObjectStream objects(
+            with_.streams, row, caller, false, [&](const std::vector<prearchive::OutcomeRow>& outcomes) {
+              for (const auto& outcome : outcomes) {
+                if (outcome.outcome() <= static_cast<int>(prearchive::Outcome::kReplaced)) continue;
+                if (answer.not_kept_size() < kNotKeptMax) *answer.add_not_kept() = ToProto(outcome);
+              }
+            });
+        int64_t sequence = 0;
+        const absl::Status imported = ingest::ImportArchive(
+            [&]() -> absl::StatusOr<absl::string_view> {
+              if (!reader->Read(&request)) return absl::string_view();
+              if (!request.has_data()) return Protocol("after `options`, only `data` may follow");
+              return absl::string_view(request.data());
+            },
+            objects, &sequence);
+        NX_RETURN_IF_ERROR(objects.Finish());
+        if (context->IsCancelled()) {
+          return Error(absl::StatusCode::kCancelled, "OPERATION_CANCELLED", "the client went away");
+        }
+        NX_RETURN_IF_ERROR(imported);
+        if (options.commit()) {
+          NX_ASSIGN_OR_RETURN(const auto committed, Commit(caller.user(), row, 0, {}, ""));
+          *answer.mutable_upload() = committed.upload();
+        } else {
+          NX_ASSIGN_OR_RETURN(const auto progress, with_.streams.uploads.Progress(row.id()));
+          *answer.mutable_upload() = ToProto(row, progress);
+        }
+        return answer;
+      });
 }
 
 grpc::Status UploadServiceImpl::ListUploadOutcomes(grpc::ServerContext* context,
                                                    const v1::ListUploadOutcomesRequest* request,
                                                    v1::ListUploadOutcomesResponse* response) {
-  return with_.gate.Unary(context, response, [&](const auth::Caller& caller) -> absl::StatusOr<v1::ListUploadOutcomesResponse> {
-    NX_ASSIGN_OR_RETURN(const auto row, GetOwn(caller, request->name()));
-    NX_ASSIGN_OR_RETURN(const int size, PageSize(request->page_size()));
-    int64_t after = -1;
-    if (!request->page_token().empty() && !absl::SimpleAtoi(request->page_token(), &after)) {
-      return InvalidArgument("INVALID_PAGE_TOKEN", "this list did not give out that page token");
-    }
-    NX_ASSIGN_OR_RETURN(const auto outcomes, with_.streams.uploads.ListOutcomes(row.id(), after, size));
-    v1::ListUploadOutcomesResponse answer;
-    for (const auto& outcome : outcomes) *answer.add_outcomes() = ToProto(outcome);
-    if (static_cast<int>(outcomes.size()) == size) answer.set_next_page_token(absl::StrCat(outcomes.back().sequence()));
-    return answer;
-  });
+  return with_.gate.Unary(
+      context, response, [&](const auth::Caller& caller) -> absl::StatusOr<v1::ListUploadOutcomesResponse> {
+        NX_ASSIGN_OR_RETURN(const auto row, GetOwn(caller, request->name()));
+        NX_ASSIGN_OR_RETURN(const int size, PageSize(request->page_size()));
+        int64_t after = -1;
+        if (!request->page_token().empty() && !absl::SimpleAtoi(request->page_token(), &after)) {
+          return InvalidArgument("INVALID_PAGE_TOKEN", "this list did not give out that page token");
+        }
+        NX_ASSIGN_OR_RETURN(const auto outcomes, with_.streams.uploads.ListOutcomes(row.id(), after, size));
+        v1::ListUploadOutcomesResponse answer;
+        for (const auto& outcome : outcomes) *answer.add_outcomes() = ToProto(outcome);
+        if (static_cast<int>(outcomes.size()) == size)
+          answer.set_next_page_token(absl::StrCat(outcomes.back().sequence()));
+        return answer;
+      });
 }
 
 }  // namespace narthex::rpc

@@ -1,4 +1,5 @@
-// UploadService over gRPC's synchronous API: one thread reads a stream, the ObjectStream's thread writes the outcomes.
+// UploadService over gRPC's synchronous API: one thread reads a stream, the ObjectStream's thread writes the
+// outcomes.
 #pragma once
 
 #include <atomic>
@@ -12,11 +13,11 @@
 
 namespace narthex::rpc {
 
-// Starts the build of a session. `completion` says what ended its reception. Returns the operation's id; "" if the
-// session is not in a state that can be built (it is being built, or gone).
-using BuildStarter = std::function<absl::StatusOr<std::string>(const std::string& session, const std::string& user,
-                                                               const std::string& completion,
-                                                               const std::string& request_id)>;
+// Starts the build of a session. `completion` says what ended its reception. Returns the operation's id; ""
+// if the session is not in a state that can be built (it is being built, or gone).
+using BuildStarter =
+    std::function<absl::StatusOr<std::string>(const std::string& session, const std::string& user,
+                                              const std::string& completion, const std::string& request_id)>;
 
 // The directory of who may send to one project and knows its id already.
 class FixedProject : public identify::ProjectDirectory {
@@ -54,7 +55,8 @@ class UploadServiceImpl final : public v1::UploadService::Service {
                            v1::FindMissingResponse* response) override;
   grpc::Status CommitUpload(grpc::ServerContext* context, const v1::CommitUploadRequest* request,
                             v1::CommitUploadResponse* response) override;
-  grpc::Status ImportArchive(grpc::ServerContext* context, grpc::ServerReader<v1::ImportArchiveRequest>* reader,
+  grpc::Status ImportArchive(grpc::ServerContext* context,
+                             grpc::ServerReader<v1::ImportArchiveRequest>* reader,
                              v1::ImportArchiveResponse* response) override;
   grpc::Status ImportInbox(grpc::ServerContext* context, const v1::ImportInboxRequest* request,
                            google::longrunning::Operation* response) override;
@@ -66,15 +68,18 @@ class UploadServiceImpl final : public v1::UploadService::Service {
                                              operations::Progress& progress) const;
 
  private:
-  // The row of a new upload as the caller may make it: an existing project, a source that the caller may claim.
+  // The row of a new upload as the caller may make it: an existing project, a source that the caller may
+  // claim.
   absl::StatusOr<prearchive::UploadRow> NewRow(const auth::Caller& caller, const grpc::ServerContext& context,
                                                const v1::Destination& destination, int digest_algorithm,
                                                const v1::ArrivalSource& source) const;
   absl::StatusOr<prearchive::UploadRow> GetOwn(const auth::Caller& caller, absl::string_view name) const;
-  absl::StatusOr<prearchive::UploadRow> OpenUpload(const auth::Caller& caller, const grpc::ServerContext& context,
+  absl::StatusOr<prearchive::UploadRow> OpenUpload(const auth::Caller& caller,
+                                                   const grpc::ServerContext& context,
                                                    const v1::UploadOpen& open) const;
   absl::StatusOr<v1::CommitUploadResponse> Commit(const std::string& user, const prearchive::UploadRow& row,
-                                                  uint64_t expected_count, const std::vector<std::string>& manifest,
+                                                  uint64_t expected_count,
+                                                  const std::vector<std::string>& manifest,
                                                   const std::string& request_id) const;
   absl::Status Pump(ingest::ObjectStream& objects,
                     grpc::ServerReaderWriter<v1::UploadResponse, v1::UploadRequest>& stream) const;

@@ -1,0 +1,148 @@
+// What a start does: brings the index up to what the segments hold.
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+
+#include "base/error.h"
+#include "base/log.h"
+#include "base/status.h"
+#include "server/prearchive/keys.h"
+#include "server/prearchive/prearchive.h"
+
+namespace narthex::prearchive {
+
+using staging::Durability;
+using staging::IndexBatch;
+using staging::Table;
+
+namespace {
+
+// Enters an object that recovery found into its session: what Commit would have written.
+void AddFound(ObjectRow object, SessionRow& row, IndexBatch& batch) {
+  const std::string& id = row.id();
+  object.clear_session();
+  OutcomeRow outcome;
+  outcome.set_outcome(object.outcome());
+  outcome.set_sop_instance_uid(object.sop_instance_uid());
+  outcome.set_series_instance_uid(object.series_instance_uid());
+  outcome.set_session(id);
+  outcome.set_digest(object.received_digest());
+  outcome.set_size_bytes(object.received_size_bytes());
+  outcome.set_receive_time_us(object.receive_time_us());
+  outcome.set_upload(object.upload());
+  outcome.set_sequence(object.sequence());
+  batch.Put(Table::kObjects, keys::Object(id, object.number()), object.SerializeAsString());
+  batch.Put(Table::kInstances, keys::Instance(id, object.sop_instance_uid()), keys::Number(object.number()));
+  batch.Put(Table::kDigests, keys::Digest(row.key().project(), object.received_xxh3(), id),
+            keys::Number(object.number()));
+  batch.Put(Table::kOutcomes, keys::Object(id, object.number()), outcome.SerializeAsString());
+  batch.Put(Table::kUploadObjects, keys::UploadObject(object.upload(), object.sequence()),
+            outcome.SerializeAsString());
+  row.set_object_count(row.object_count() + 1);
+  row.set_size_bytes(row.size_bytes() + object.size_bytes());
+  row.set_next_number(std::max(row.next_number(), object.number() + 1));
+  row.set_last_received_time_us(std::max(row.last_received_time_us(), object.receive_time_us()));
+  ++(*row.mutable_outcome_counts())[object.outcome()];
+  if (row.state() != static_cast<int>(State::kReceiving)) row.set_dirty(true);
+}
+
+}  // namespace
+
+absl::Status Prearchive::Recover() {
+  NX_ASSIGN_OR_RETURN(const std::vector<std::string> ids, store_.ListSessions());
+  for (const std::string& id : ids)
+    NX_RETURN_IF_ERROR(Annotate(RecoverSession(id), absl::StrCat("recovering ", id)));
+  return index_.Scan(Table::kSessions, "", "", [&](absl::string_view key, absl::string_view value) {
+    SessionRow row;
+    if (row.ParseFromArray(value.data(), static_cast<int>(value.size())) &&
+        row.state() == static_cast<int>(State::kReceiving)) {
+      timers_->Arm(key,
+                   std::max(absl::FromUnixMicros(row.last_received_time_us()) + IdleOf(row), clock_.Now()));
+    }
+    return true;
+  });
+}
+
+// Brings the index up to what the session's segments hold: after a crash the last objects may be in the
+// segments only.
+absl::Status Prearchive::RecoverSession(const std::string& id) {
+  NX_ASSIGN_OR_RETURN(const auto bytes, index_.Get(Table::kSessions, id));
+  SessionRow row;
+  if (bytes && !row.ParseFromString(*bytes)) {
+    return DataLoss("INDEX_CORRUPT", absl::StrCat("the row of session ", id, " cannot be read"));
+  }
+  NX_ASSIGN_OR_RETURN(const auto tombstone, index_.Get(Table::kMeta, absl::StrCat("removed/", id)));
+  if (tombstone || row.state() == static_cast<int>(State::kDeleting)) return Remove(id, row.archived_as());
+  const staging::Position indexed{row.indexed().segment(), row.indexed().offset()};
+  const auto end = store_.EndOf(id);
+  if (!end.ok()) return absl::IsNotFound(end.status()) ? absl::OkStatus() : end.status();
+  std::vector<ObjectRow> objects;
+  if (*end > indexed) {
+    NX_ASSIGN_OR_RETURN(objects, FindUnindexed(id, indexed));
+  }
+  // A folder was made or space was taken, but no object was ever complete.
+  if (row.id().empty() && objects.empty()) return store_.Remove(id);
+  if (*end <= indexed) return absl::OkStatus();
+
+  IndexBatch batch;
+  if (row.id().empty()) {
+    row.set_id(id);
+    row.set_state(static_cast<int>(State::kReceiving));
+    *row.mutable_key() = objects.front().session();
+    row.set_create_time_us(objects.front().receive_time_us());
+    row.set_next_number(1);
+    row.set_version(1);
+    batch.Put(Table::kSessionKeys, keys::OfSession(row.key()), id);
+  }
+  for (ObjectRow& object : objects) AddFound(std::move(object), row, batch);
+  row.mutable_indexed()->set_segment(end->segment);
+  row.mutable_indexed()->set_offset(end->offset);
+  batch.Put(Table::kSessions, id, row.SerializeAsString());
+  if (!objects.empty()) {
+    Log(LogLevel::kInfo, "objects found in segments behind the index",
+        {{"session", id}, {"objects", objects.size()}});
+  }
+  return index_.Write(batch, Durability::kPowerLoss);
+}
+
+// Complete objects of the segments behind `indexed` that the index does not know, one per instance.
+absl::StatusOr<std::vector<ObjectRow>> Prearchive::FindUnindexed(const std::string& id,
+                                                                 staging::Position indexed) {
+  std::vector<ObjectRow> objects;
+  absl::flat_hash_map<std::string, size_t> by_instance;
+  const absl::Status scanned = store_.Scan(id, indexed, [&](const staging::FoundObject& found) -> absl::Status {
+    ObjectRow object;
+    if (!object.ParseFromString(found.meta)) {
+      return DataLoss("INDEX_CORRUPT", absl::StrCat("a record of session ", id, " has unreadable metadata"));
+    }
+    // An indexed object of that instance is the one that was acknowledged; another record of it was given up.
+    NX_ASSIGN_OR_RETURN(const auto known,
+                        index_.Get(Table::kInstances, keys::Instance(id, object.sop_instance_uid())));
+    if (known) return absl::OkStatus();
+    for (const staging::Extent& extent : found.object.extents) {
+      ExtentRow& to = *object.add_extents();
+      to.set_segment(extent.segment);
+      to.set_offset(extent.offset);
+      to.set_length(extent.length);
+      to.set_crc32c(extent.crc32c);
+    }
+    const auto [it, added] = by_instance.emplace(object.sop_instance_uid(), objects.size());
+    if (added) {
+      objects.push_back(std::move(object));
+    } else {
+      objects[it->second] = std::move(object);  // it was begun only after the former was given up
+    }
+    return absl::OkStatus();
+  });
+  // What is good beside damage is kept all the same; the damage is for the operator and for narthex-verify.
+  if (absl::IsDataLoss(scanned)) {
+    Log(LogLevel::kError, "staged bytes are damaged", {{"session", id}, {"error", scanned}});
+  } else if (!scanned.ok()) {
+    return scanned;
+  }
+  return objects;
+}
+
+}  // namespace narthex::prearchive
