@@ -252,6 +252,11 @@ TEST_F(CliTest, ImportsAnArchiveAndAnInbox) {
   const RunResult bad = Narthex({"import", Write("a.zip", "nonsense"), "--project", "P"});
   EXPECT_EQ(bad.code, 1);
   EXPECT_THAT(bad.err, AllOf(HasSubstr("ARCHIVE_UNREADABLE"), HasSubstr("a.zip")));
+  const RunResult mixed =
+      Narthex({"import", folder_ + "/a.zip", Write("b.zip", "PK"), "--project", "P", "--output", "json"});
+  EXPECT_EQ(mixed.code, 1);
+  EXPECT_EQ(At(ParseJson(mixed.out), "failures.0.reason").string_value(), "ARCHIVE_UNREADABLE");
+  EXPECT_EQ(At(ParseJson(mixed.out), "uploads").list_value().values_size(), 1);
   const RunResult inbox = Narthex({"inbox", "import", "P/x.zip", "--project", "P", "--output", "json"});
   EXPECT_EQ(inbox.code, 0);
   EXPECT_EQ(At(ParseJson(inbox.out), "upload.outcomeCounts.STORED").number_value(), 2);

@@ -57,12 +57,13 @@ class Transfer {
       : program_(program), flags_(flags), connection_(std::move(connection)) {}
 
   absl::Status SendFiles(const std::vector<client::LocalFile>& files);
-  absl::Status SendArchive(const client::LocalFile& archive);
+  absl::Status SendArchives(const std::vector<client::LocalFile>& archives);
   // Waits for builds and archives, as the flags say.
   absl::Status Settle();
   const TransferReport& report() const { return report_; }
 
  private:
+  absl::Status SendArchive(const client::LocalFile& archive);
   absl::Status CommitArchive(const v1::Upload& upload);
   void Touch(const v1::Upload& upload, const std::vector<std::string>& builds);
   absl::Status AwaitBuild(const std::string& name, const std::string& build);
@@ -101,6 +102,19 @@ absl::Status Transfer::SendFiles(const std::vector<client::LocalFile>& files) {
   report_.resumed_count = sent->resumed_count;
   for (client::FileOutcome& outcome : sent->outcomes) report_.outcomes.push_back(std::move(outcome));
   Touch(sent->upload, sent->build_operations);
+  return absl::OkStatus();
+}
+
+// One that cannot be read does not stop the others; if there is nothing else, its error is the command's.
+absl::Status Transfer::SendArchives(const std::vector<client::LocalFile>& archives) {
+  const bool alone = archives.size() == 1 && report_.uploads.empty();
+  for (const client::LocalFile& archive : archives) {
+    const absl::Status status = SendArchive(archive);
+    if (status.ok()) continue;
+    if (alone || ErrorReason(status) != "ARCHIVE_UNREADABLE") return status;
+    program_.err() << "narthex: " << Printable(status.message()) << " (ARCHIVE_UNREADABLE)" << std::endl;
+    report_.failures.emplace_back(archive.path, status);
+  }
   return absl::OkStatus();
 }
 
@@ -257,7 +271,7 @@ absl::StatusOr<ExitCode> Upload(Program& program, const UploadFlags& flags) {
   NX_ASSIGN_OR_RETURN(auto connection, program.Connect());
   Transfer transfer(program, flags, connection);
   if (!found->files.empty()) NX_RETURN_IF_ERROR(transfer.SendFiles(found->files));
-  for (const client::LocalFile& archive : found->archives) NX_RETURN_IF_ERROR(transfer.SendArchive(archive));
+  NX_RETURN_IF_ERROR(transfer.SendArchives(found->archives));
   return Finish(program, transfer);
 }
 
@@ -271,7 +285,7 @@ absl::StatusOr<ExitCode> Import(Program& program, const UploadFlags& flags) {
   }
   NX_ASSIGN_OR_RETURN(auto connection, program.Connect());
   Transfer transfer(program, flags, connection);
-  for (const client::LocalFile& archive : found->archives) NX_RETURN_IF_ERROR(transfer.SendArchive(archive));
+  NX_RETURN_IF_ERROR(transfer.SendArchives(found->archives));
   return Finish(program, transfer);
 }
 

@@ -67,7 +67,7 @@ class FakeServer {
   int64_t received_objects() const;
   int64_t received_packs() const;
   int64_t received_chunks() const;
-  // Bytes received by ImportArchive.
+  // Bytes received by the last ImportArchive.
   std::string imported() const;
 
   // Puts a session with these files into the archive.

@@ -290,6 +290,7 @@ grpc::Status FakeServer::Uploads::ImportArchive(grpc::ServerContext* context,
   *response->mutable_upload() = Make(create);
   (*response->mutable_upload()->mutable_outcome_counts())["STORED"] = 1;
   absl::MutexLock lock(&state_.mutex);
+  state_.imported.clear();
   while (reader->Read(&request)) state_.imported += request.data();
   if (state_.imported.rfind("PK", 0) == 0) return grpc::Status::OK;
   return FakeError(grpc::StatusCode::INVALID_ARGUMENT, "ARCHIVE_UNREADABLE", "the file is not a zip file");
