@@ -139,7 +139,7 @@ absl::StatusOr<std::string> Archiver::Archive(const operations::Operation& opera
                                 {{"session", id}});
     }
   }
-  auto filed = File(operation, progress, *row);
+  auto filed = committed ? Tidy(operation, committed->accession_id) : File(operation, progress, *row);
   if (!filed.ok()) {
     if (ErrorReason(filed.status()) != "SHUTTING_DOWN") Fail(id, filed.status());
     return filed.status();
@@ -148,6 +148,27 @@ absl::StatusOr<std::string> Archiver::Archive(const operations::Operation& opera
   Metrics::Global().Count("sessions_archived_total", "Sessions that went into the archive.");
   Log(LogLevel::kInfo, "session archived", {{"session", id}, {"accession", *filed}, {"operation", operation.id}});
   return filed;
+}
+
+// The database knows the session; at most its journal is left to be removed.
+absl::StatusOr<std::string> Archiver::Tidy(const operations::Operation& operation, const std::string& accession_id) {
+  NX_ASSIGN_OR_RETURN(const metadata::Session session,
+                      with_.database.session_reader().Get(accession_id, metadata::Visibility::All(true)));
+  archive::SessionWriter::Options options;
+  options.archive_root = with_.archive_root;
+  options.operation_id = operation.id;
+  options.folder = session.folder;
+  const auto writer = archive::SessionWriter::Open(options, with_.file_system);
+  // Without our journal there is nothing to do: Finish was the last step before the crash.
+  if (absl::IsAlreadyExists(writer.status())) return accession_id;
+  NX_RETURN_IF_ERROR(writer.status());
+  if ((*writer)->state() != archive::SessionWriter::State::kPublished) {
+    NX_RETURN_IF_ERROR((*writer)->Abandon());
+    return DataLoss("ARCHIVED_BYTES_CORRUPT", absl::StrCat("the folder of session ", accession_id, " is gone"),
+                    {{"session", accession_id}});
+  }
+  NX_RETURN_IF_ERROR((*writer)->Finish());
+  return accession_id;
 }
 
 void Archiver::Fail(absl::string_view id, const absl::Status& status) {

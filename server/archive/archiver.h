@@ -55,6 +55,7 @@ class Archiver {
 
   absl::StatusOr<std::string> File(const operations::Operation& operation, operations::Progress& progress,
                                    const prearchive::SessionRow& row);
+  absl::StatusOr<std::string> Tidy(const operations::Operation& operation, const std::string& accession_id);
   absl::StatusOr<std::unique_ptr<archive::SessionWriter>> OpenWriter(const prearchive::SessionRow& row,
                                                                      const std::string& operation_id, Filing& filing);
   absl::Status WriteObjects(Filing& filing, archive::SessionWriter& writer, const prearchive::SessionRow& row,
