@@ -238,7 +238,7 @@ absl::Status Association::ReceiveDataFragment(const PdvHeader& pdv) {
 }
 
 absl::Status Association::OnMessageComplete() {
-  const Message message = *std::move(message_);
+  const IncomingMessage message = *std::move(message_);
   message_.reset();
   const Command& command = message.command;
   switch (command.field) {

@@ -39,6 +39,14 @@ struct AssociationEnvironment {
   StopSignal stop;
 };
 
+// A message that is being received.
+struct IncomingMessage {
+  uint8_t context_id = 0;
+  std::string command_bytes;
+  bool has_command = false;  // complete
+  Command command;
+};
+
 class Association {
  public:
   // `over_limit`: it will be rejected. Borrows the environment.
@@ -50,14 +58,6 @@ class Association {
   void Break() { socket_.ShutdownBoth(); }
 
  private:
-  // A message that is being received.
-  struct Message {
-    uint8_t context_id = 0;
-    std::string command_bytes;
-    bool has_command = false;  // complete
-    Command command;
-  };
-
   // Receives the request and answers it. False: rejected, which ends the association without error.
   absl::StatusOr<bool> Establish();
   absl::StatusOr<Associate> ReceiveRequest();
@@ -97,7 +97,7 @@ class Association {
     std::string transfer_syntax;
   };
   std::array<Context, 256> contexts_;
-  std::optional<Message> message_;
+  std::optional<IncomingMessage> message_;
   std::optional<Abort> abort_;
   std::unique_ptr<StoreHandler> store_;  // of an accepted association
 };
