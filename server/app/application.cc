@@ -168,8 +168,7 @@ std::vector<rpc::SettingSpec> Application::Parts::Settings() {
                         if (!absl::SimpleAtoi(value, &seconds) || seconds < 1 || seconds > 86400) {
                           return rpc::InvalidField("value", "expected 1 to 86400 (seconds)");
                         }
-                        prearchive->SetIdleBuild(absl::Seconds(seconds));
-                        return absl::OkStatus();
+                        return prearchive->SetIdleBuild(absl::Seconds(seconds));
                       }});
   const auto rule = [this](std::string key, std::string what, std::string identify::RoutingConfig::*field) {
     return rpc::SettingSpec{
@@ -240,6 +239,8 @@ absl::Status Application::Parts::Serve() {
   builder.AddListeningPort(config.grpc_listen, grpc::InsecureServerCredentials(), &port);
   builder.SetMaxReceiveMessageSize(static_cast<int>(limits::kMessageMaxBytes));
   builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
+  // Clients keep watches alive with pings; gRPC's default of five minutes would take them for an attack.
+  builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 20'000);
   for (grpc::Service* service : std::initializer_list<grpc::Service*>{
            upload_service.get(), prearchive_service.get(), archive_service.get(), project_service.get(),
            settings_service.get(), operations_service.get()}) {

@@ -116,8 +116,9 @@ absl::StatusOr<operations::Operation> Workflow::StartArchive(const SessionRow& s
   });
 }
 
-absl::Status Workflow::Reconcile() {
+absl::StatusOr<std::vector<SessionRow>> Workflow::Reconcile() {
   std::vector<SessionRow> rows;
+  std::vector<SessionRow> not_archived;
   prearchive::ListQuery query;
   for (State state : {State::kBuilding, State::kArchiving}) {
     query.state = state;
@@ -133,20 +134,20 @@ absl::Status Workflow::Reconcile() {
       NX_RETURN_IF_ERROR(with_.prearchive.Apply(row.id(), Event::kBuiltDirty).status());
       continue;
     }
-    NX_RETURN_IF_ERROR(with_.prearchive
-                           .Apply(row.id(), Event::kArchiveFailed,
-                                  [](SessionRow& changed) {
-                                    changed.set_error(
-                                        "the server stopped before the operation began; start it again");
-                                  })
-                           .status());
+    NX_ASSIGN_OR_RETURN(SessionRow failed,
+                        with_.prearchive.Apply(row.id(), Event::kArchiveFailed, [](SessionRow& changed) {
+                          changed.set_error("the server stopped before the operation began; start it again");
+                        }));
+    not_archived.push_back(std::move(failed));
   }
-  return absl::OkStatus();
+  return not_archived;
 }
 
 absl::Status Workflow::Resume() {
-  NX_RETURN_IF_ERROR(Reconcile());
+  NX_ASSIGN_OR_RETURN(const std::vector<SessionRow> not_archived, Reconcile());
   NX_RETURN_IF_ERROR(with_.operations.Resume());
+  // Nobody asked for these archives by hand, so nobody would ask again.
+  for (const SessionRow& row : not_archived) ArchiveIfWanted(row, "system");
   with_.prearchive.OnIdle([this](const std::string& session) {
     const auto started = StartBuild(session, "system", "idle", "");
     if (!started.ok())

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -46,7 +47,8 @@ class Workflow {
  private:
   absl::StatusOr<std::string> RunBuild(const operations::Operation& operation);
   void ArchiveIfWanted(const prearchive::SessionRow& session, const std::string& user);
-  absl::Status Reconcile();
+  // Sessions whose operation was never written: builds are undone; archives end in ERROR and are returned.
+  absl::StatusOr<std::vector<prearchive::SessionRow>> Reconcile();
 
   const Dependencies with_;
 };

@@ -187,7 +187,8 @@ class Prearchive {
 
   EventLog& events() { return *events_; }
   IdleTimers& timers() { return *timers_; }
-  void SetIdleBuild(absl::Duration idle) { idle_build_us_ = absl::ToInt64Microseconds(idle); }
+  // Holds for sessions that are RECEIVING already, too.
+  absl::Status SetIdleBuild(absl::Duration idle);
   absl::Duration idle_build() const { return absl::Microseconds(idle_build_us_.load()); }
   // When the session will be built if nothing more arrives; nullopt: no timer runs.
   std::optional<absl::Time> BuildAfter(const SessionRow& row) const;
@@ -197,6 +198,7 @@ class Prearchive {
   Prearchive(const Options& options, staging::StagingStore& store, staging::Index& index, const Clock& clock);
 
   absl::Status Recover();
+  absl::Status ArmTimers();
   absl::Status RecoverSession(const std::string& id);
   absl::StatusOr<std::vector<ObjectRow>> FindUnindexed(const std::string& id, staging::Position indexed);
   absl::StatusOr<std::shared_ptr<LiveSession>> Load(absl::string_view id);

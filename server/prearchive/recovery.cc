@@ -54,6 +54,16 @@ absl::Status Prearchive::Recover() {
   NX_ASSIGN_OR_RETURN(const std::vector<std::string> ids, store_.ListSessions());
   for (const std::string& id : ids)
     NX_RETURN_IF_ERROR(Annotate(RecoverSession(id), absl::StrCat("recovering ", id)));
+  return ArmTimers();
+}
+
+absl::Status Prearchive::SetIdleBuild(absl::Duration idle) {
+  idle_build_us_ = absl::ToInt64Microseconds(idle);
+  return ArmTimers();
+}
+
+// Sets the timer of every session that is receiving.
+absl::Status Prearchive::ArmTimers() {
   return index_.Scan(Table::kSessions, "", "", [&](absl::string_view key, absl::string_view value) {
     SessionRow row;
     if (row.ParseFromArray(value.data(), static_cast<int>(value.size())) &&

@@ -70,8 +70,8 @@ class Server:
         ready.unlink(missing_ok=True)
         self.log = open(self.data_dir / "narthexd.log", "ab")
         command = self.wrapper + [
-            BIN / "narthexd", "--data-dir", self.data_dir / "d", "--grpc-listen", "127.0.0.1:0",
-            "--dicom-listen", "127.0.0.1:0", "--ready-file", ready] + self.flags
+            BIN / "narthexd", "--data-dir", self.data_dir / "d", "--grpc-listen", "127.0.0.1:0", "--ready-file",
+            ready] + ([] if "--dicom-listen" in self.flags else ["--dicom-listen", "127.0.0.1:0"]) + self.flags
         self.process = subprocess.Popen(command, stdout=self.log, stderr=self.log)
         end = time.monotonic() + timeout
         while not ready.exists():
@@ -80,7 +80,7 @@ class Server:
             time.sleep(0.02)
         self.ready = json.loads(ready.read_text())
         self.address = self.ready["grpc"]
-        self.dicom_host, self.dicom_port = self.ready["dicom"].rsplit(":", 1)
+        self.dicom_host, _, self.dicom_port = self.ready["dicom"].rpartition(":")
         self.token = pathlib.Path(self.ready["token_file"]).read_text().strip()
 
     def log_text(self):

@@ -1,0 +1,152 @@
+"""Other ways to run it: gateway of its own, ordinary user, PostgreSQL of somebody else, configuration file, a restart."""
+
+import json
+import os
+import pathlib
+import pwd
+import shutil
+import subprocess
+import tempfile
+import time
+import unittest
+
+from harness import BIN, ROOT, Server, phantom, sha256
+
+
+class Deployment(unittest.TestCase):
+    def folder(self):
+        folder = pathlib.Path(tempfile.mkdtemp(prefix="narthex-e2e-"))
+        self.addCleanup(shutil.rmtree, folder, ignore_errors=True)
+        return folder
+
+    def test_gateway_alone_against_a_remote_server(self):
+        with Server(flags=["--dicom-listen", "off"]) as server:
+            server.narthex("project", "create", "P1")
+            folder = self.folder()
+            files = phantom(folder / "images", session="REMOTE1")
+            ready = folder / "gateway.json"
+            gateway = subprocess.Popen([BIN / "narthex-gateway", "--server", server.address, "--token-file",
+                                        server.ready["token_file"], "--dicom-listen", "127.0.0.1:0", "--ready-file", ready],
+                                       stderr=subprocess.DEVNULL)
+            self.addCleanup(gateway.kill)
+            server.wait_for(ready.exists, "the gateway")
+            server.dicom_host, server.dicom_port = json.loads(ready.read_text())["dicom"].rsplit(":", 1)
+
+            server.storescu("--to", tool="echoscu")
+            server.storescu("--to", "+sd", "+r", folder / "images")
+
+            rows = server.prearchive("--project", "P1")
+            self.assertEqual([(row["label"], row["objectCount"]) for row in rows], [("REMOTE1", len(files))])
+            gateway.terminate()
+            self.assertEqual(gateway.wait(timeout=30), 0)
+
+    def test_an_ordinary_user(self):
+        if os.geteuid() != 0:
+            self.skipTest("only root can become another user; the other tests ran as an ordinary user already")
+        folder = self.folder()
+        user = pwd.getpwnam("nobody")
+        data = folder / "data"
+        data.mkdir()
+        os.chown(data, user.pw_uid, user.pw_gid)
+        folder.chmod(0o755)
+        # The programs must be reachable for that user.
+        for program in ("narthexd",):
+            shutil.copy(BIN / program, folder / program)
+        server = Server(data_dir=data)
+        wrapper = ["setpriv", "--reuid", str(user.pw_uid), "--regid", str(user.pw_gid), "--clear-groups"]
+        ready = data / "ready.json"
+        log = open(folder / "log", "wb")
+        server.process = subprocess.Popen(
+            wrapper + [folder / "narthexd", "--data-dir", data / "d", "--grpc-listen", "127.0.0.1:0", "--dicom-listen",
+                       "127.0.0.1:0", "--ready-file", ready], stdout=log, stderr=log, cwd="/")
+        self.addCleanup(server.process.kill)
+        end = time.monotonic() + 60
+        while not ready.exists():
+            self.assertIsNone(server.process.poll(), (folder / "log").read_text())
+            self.assertLess(time.monotonic(), end, "narthexd does not start as an ordinary user")
+            time.sleep(0.05)
+        server.ready = json.loads(ready.read_text())
+        server.address = server.ready["grpc"]
+        server.token = pathlib.Path(server.ready["token_file"]).read_text().strip()
+        self.assertEqual(os.stat(server.ready["token_file"]).st_mode & 0o777, 0o600)
+        server.narthex("project", "create", "P1")
+        files = phantom(folder / "images", session="USER1")
+        server.narthex("upload", folder / "images", "--project", "P1", "--archive")
+        self.assertEqual(len(server.files("P1/USER1")), len(files))
+        server.process.terminate()
+        self.assertEqual(server.process.wait(timeout=40), 0)
+
+    def test_a_postgresql_of_somebody_else(self):
+        folder = self.folder()
+        folder.chmod(0o755)
+        cluster = folder / "pg"
+        binaries = sorted(pathlib.Path("/usr/lib/postgresql").glob("*/bin"))[-1]
+        become = []
+        if os.geteuid() == 0:
+            user = pwd.getpwnam("postgres")
+            cluster.mkdir()
+            os.chown(cluster, user.pw_uid, user.pw_gid)
+            become = ["setpriv", "--reuid", "postgres", "--regid", "postgres", "--clear-groups"]
+        subprocess.run(become + [binaries / "initdb", "-D", cluster, "-U", "imaging", "-A", "trust", "--no-sync"],
+                       check=True, capture_output=True, cwd="/")
+        process = subprocess.Popen(become + [binaries / "postgres", "-D", cluster, "-k", cluster, "-c",
+                                             "listen_addresses="], cwd="/", stderr=subprocess.DEVNULL)
+        self.addCleanup(process.wait)
+        self.addCleanup(process.terminate)
+        conninfo = f"host={cluster} user=imaging dbname=postgres"
+        end = time.monotonic() + 30
+        while subprocess.run([binaries / "pg_isready", "-h", cluster], capture_output=True).returncode != 0:
+            self.assertLess(time.monotonic(), end, "PostgreSQL does not start")
+            time.sleep(0.1)
+
+        with Server(flags=["--postgres", conninfo]) as server:
+            server.narthex("project", "create", "P1")
+            files = phantom(folder / "images", session="EXT1")
+            server.narthex("upload", folder / "images", "--project", "P1", "--archive")
+
+            self.assertEqual(sorted(file["sha256"] for file in server.files("P1/EXT1")), sorted(map(sha256, files)))
+            count = subprocess.run([binaries / "psql", "-h", cluster, "-U", "imaging", "-d", "postgres", "-Atc",
+                                    "select count(*) from sessions"], capture_output=True, text=True)
+            self.assertEqual(count.stdout.strip(), "1", count.stderr)
+            self.assertFalse((server.data_dir / "d/postgres").exists())
+
+    def test_everything_is_there_after_a_restart(self):
+        with Server() as server:
+            server.narthex("project", "create", "P1")
+            folder = self.folder()
+            phantom(folder / "a", session="KEEP1")
+            phantom(folder / "b", session="KEEP2", seed=2)
+            server.narthex("upload", folder / "a", "--project", "P1", "--archive")
+            server.narthex("upload", folder / "b", "--project", "P1", "--no-commit")
+            server.narthex("settings", "set", "prearchive.idle_build_seconds", "7")
+            token = server.token
+            server.stop()
+
+            server.start()
+
+            self.assertEqual(server.token, token)
+            self.assertEqual([s["label"] for s in server.sessions()], ["KEEP1"])
+            self.assertEqual([row["label"] for row in server.prearchive()], ["KEEP2"])
+            settings = {s["key"]: s["value"] for s in server.narthex("settings", "get")["settings"]}
+            self.assertEqual(settings["prearchive.idle_build_seconds"], "7")
+            # The timer of before goes on.
+            server.wait_for(lambda: server.prearchive()[0]["state"] == "READY", "the idle build", timeout=20)
+
+    def test_configuration_is_checked(self):
+        folder = self.folder()
+        config = folder / "narthexd.toml"
+        config.write_text('data_dir = "/nowhere"\ngrpc_listen = "nonsense"\nno_such_key = "x"\n')
+
+        result = subprocess.run([BIN / "narthexd", "--config", config, "--check-config"], capture_output=True, text=True)
+
+        self.assertEqual(result.returncode, 78)
+        self.assertIn(f"{config}:2:", result.stderr)
+        self.assertIn(f"{config}:3:", result.stderr)
+        config.write_text(f'data_dir = "{folder}"\nsite-id = "SITE_A"\n')
+        self.assertEqual(subprocess.run([BIN / "narthexd", "--config", config, "--check-config"],
+                                        capture_output=True).returncode, 0)
+        self.assertEqual(subprocess.run([BIN / "narthexd", "--no-such-flag"], capture_output=True).returncode, 64)
+
+
+if __name__ == "__main__":
+    unittest.main()
