@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+
 #include "base/digest.h"
 #include "base/status.h"
 #include "server/operations/operation_row.pb.h"
@@ -54,15 +55,16 @@ std::string KeyOf(const SessionRow& row) {
 
 absl::Status IndexCheck::Run() {
   NX_RETURN_IF_ERROR(ReadOperations());
-  NX_RETURN_IF_ERROR(index_.Scan(Table::kSessions, "", "", [&](absl::string_view key, absl::string_view value) {
-    SessionRow row;
-    if (row.ParseFromArray(value.data(), static_cast<int>(value.size())) && row.id() == key) {
-      sessions_.emplace(std::string(key), std::move(row));
-    } else {
-      report_.Find("ROW_DAMAGED", key, "the session's row cannot be read");
-    }
-    return true;
-  }));
+  NX_RETURN_IF_ERROR(
+      index_.Scan(Table::kSessions, "", "", [&](absl::string_view key, absl::string_view value) {
+        SessionRow row;
+        if (row.ParseFromArray(value.data(), static_cast<int>(value.size())) && row.id() == key) {
+          sessions_.emplace(std::string(key), std::move(row));
+        } else {
+          report_.Find("ROW_DAMAGED", key, "the session's row cannot be read");
+        }
+        return true;
+      }));
   for (const auto& [id, row] : sessions_) NX_RETURN_IF_ERROR(CheckSession(row));
   NX_ASSIGN_OR_RETURN(const std::vector<std::string> staged, store_.ListSessions());
   for (const std::string& id : staged) {
@@ -95,7 +97,8 @@ absl::Status IndexCheck::CheckSession(const SessionRow& row) {
   uint64_t bytes = 0;
   // Opening the log makes a folder, so only where there is one.
   if (!objects.empty() && !store_.EndOf(row.id()).ok()) {
-    report_.Find("OBJECT_UNREADABLE", row.id(), absl::StrCat("none of its ", objects.size(), " objects has a segment"));
+    report_.Find("OBJECT_UNREADABLE", row.id(),
+                 absl::StrCat("none of its ", objects.size(), " objects has a segment"));
   } else if (!objects.empty()) {
     NX_ASSIGN_OR_RETURN(const auto log, store_.OpenSession(row.id()));
     for (const ObjectRow& object : objects) {
@@ -106,8 +109,8 @@ absl::Status IndexCheck::CheckSession(const SessionRow& row) {
   }
   if (objects.size() != row.object_count() || bytes != row.size_bytes()) {
     report_.Find("SESSION_COUNT", row.id(),
-                 absl::StrCat("claims ", row.object_count(), " objects, ", row.size_bytes(), " bytes; its rows are ",
-                              objects.size(), ", ", bytes));
+                 absl::StrCat("claims ", row.object_count(), " objects, ", row.size_bytes(),
+                              " bytes; its rows are ", objects.size(), ", ", bytes));
   }
   return CheckOutcomes(row);
 }
@@ -130,7 +133,8 @@ absl::StatusOr<std::vector<ObjectRow>> IndexCheck::ReadObjects(const SessionRow&
   return objects;
 }
 
-absl::Status IndexCheck::CheckObject(const SessionRow& row, staging::SessionLog& log, const ObjectRow& object) {
+absl::Status IndexCheck::CheckObject(const SessionRow& row, staging::SessionLog& log,
+                                     const ObjectRow& object) {
   Xxh3Hasher hasher;
   uint64_t size = 0;
   const absl::Status read =
@@ -144,7 +148,8 @@ absl::Status IndexCheck::CheckObject(const SessionRow& row, staging::SessionLog&
     report_.Find("OBJECT_UNREADABLE", row.id(), absl::StrCat(what, ": ", read.message()));
   } else if (size != object.size_bytes() ||
              (!object.stored_xxh3().empty() && hasher.Finish() != object.stored_xxh3())) {
-    report_.Find("OBJECT_DIGEST", row.id(), absl::StrCat(what, ": the bytes are not those that were acknowledged"));
+    report_.Find("OBJECT_DIGEST", row.id(),
+                 absl::StrCat(what, ": the bytes are not those that were acknowledged"));
   }
   return absl::OkStatus();
 }
@@ -160,13 +165,17 @@ absl::Status IndexCheck::CheckLookups(const SessionRow& row, const ObjectRow& ob
   NX_RETURN_IF_ERROR(
       expect(Table::kInstances, keys::Instance(row.id(), object.sop_instance_uid()), "INSTANCE_ROW"));
   // Two instances may hold the same bytes: then the row leads to either.
-  NX_ASSIGN_OR_RETURN(const auto digest, index_.Get(Table::kDigests, keys::Digest(row.key().project(),
-                                                                                 object.received_xxh3(), row.id())));
-  if (!digest) report_.Find("DIGEST_ROW", row.id(), absl::StrCat("of object ", object.number(), " is missing"));
-  NX_ASSIGN_OR_RETURN(const auto bytes, index_.Get(Table::kOutcomes, keys::Object(row.id(), object.number())));
+  NX_ASSIGN_OR_RETURN(
+      const auto digest,
+      index_.Get(Table::kDigests, keys::Digest(row.key().project(), object.received_xxh3(), row.id())));
+  if (!digest)
+    report_.Find("DIGEST_ROW", row.id(), absl::StrCat("of object ", object.number(), " is missing"));
+  NX_ASSIGN_OR_RETURN(const auto bytes,
+                      index_.Get(Table::kOutcomes, keys::Object(row.id(), object.number())));
   OutcomeRow outcome;
   if (!bytes || !outcome.ParseFromString(*bytes) || outcome.sop_instance_uid() != object.sop_instance_uid()) {
-    report_.Find("OUTCOME_ROW", row.id(), absl::StrCat("of object ", object.number(), " is missing or another's"));
+    report_.Find("OUTCOME_ROW", row.id(),
+                 absl::StrCat("of object ", object.number(), " is missing or another's"));
   }
   return absl::OkStatus();
 }
@@ -186,8 +195,8 @@ absl::Status IndexCheck::CheckOutcomes(const SessionRow& row) {
   return absl::OkStatus();
 }
 
-// Objects of the segments that the index does not know: behind its mark a start of the server enters them; before it
-// they were given up by their senders.
+// Objects of the segments that the index does not know: behind its mark a start of the server enters them;
+// before it they were given up by their senders.
 absl::Status IndexCheck::CheckUnindexed(const std::string& id, const SessionRow* row) {
   NX_ASSIGN_OR_RETURN(const auto tombstone, index_.Get(Table::kMeta, absl::StrCat("removed/", id)));
   if (tombstone) {
@@ -206,8 +215,9 @@ absl::Status IndexCheck::CheckUnindexed(const std::string& id, const SessionRow*
                 report_.Find("ROW_DAMAGED", id, "a record's metadata cannot be read");
                 return absl::OkStatus();
               }
-              NX_ASSIGN_OR_RETURN(const auto known,
-                                  index_.Get(Table::kInstances, keys::Instance(id, object.sop_instance_uid())));
+              NX_ASSIGN_OR_RETURN(
+                  const auto known,
+                  index_.Get(Table::kInstances, keys::Instance(id, object.sop_instance_uid())));
               unindexed += known ? 0 : 1;
               return absl::OkStatus();
             })
@@ -215,7 +225,8 @@ absl::Status IndexCheck::CheckUnindexed(const std::string& id, const SessionRow*
   if (row == nullptr) {
     report_.FindUnfinished("SESSION_UNINDEXED", id, absl::StrCat(unindexed, " objects in its segments"));
   } else if (unindexed > 0) {
-    report_.FindUnfinished("OBJECT_UNINDEXED", id, absl::StrCat(unindexed, " objects behind the index's mark"));
+    report_.FindUnfinished("OBJECT_UNINDEXED", id,
+                           absl::StrCat(unindexed, " objects behind the index's mark"));
   }
   return absl::OkStatus();
 }
@@ -230,26 +241,28 @@ absl::Status IndexCheck::CheckStrays() {
       if (sessions_.count(id) == 0) ++strays[id];
       return true;
     }));
-    for (const auto& [id, count] : strays) report_.Find("ORPHAN_ROW", id, absl::StrCat(count, " rows in ", name));
+    for (const auto& [id, count] : strays)
+      report_.Find("ORPHAN_ROW", id, absl::StrCat(count, " rows in ", name));
   }
   return absl::OkStatus();
 }
 
 absl::Status IndexCheck::CheckKeys() {
-  NX_RETURN_IF_ERROR(index_.Scan(Table::kSessionKeys, "", "", [&](absl::string_view key, absl::string_view value) {
-    const auto row = sessions_.find(std::string(value));
-    if (row == sessions_.end()) {
-      report_.Find("SESSION_KEY", value, "a key leads to this session, which is not there");
-    } else if (KeyOf(row->second) != key) {
-      report_.Find("SESSION_KEY", value, "a key leads to this session, which has another");
-    }
-    return true;
-  }));
+  NX_RETURN_IF_ERROR(
+      index_.Scan(Table::kSessionKeys, "", "", [&](absl::string_view key, absl::string_view value) {
+        const auto row = sessions_.find(std::string(value));
+        if (row == sessions_.end()) {
+          report_.Find("SESSION_KEY", value, "a key leads to this session, which is not there");
+        } else if (KeyOf(row->second) != key) {
+          report_.Find("SESSION_KEY", value, "a key leads to this session, which has another");
+        }
+        return true;
+      }));
   return index_.Scan(Table::kDigests, "", "", [&](absl::string_view key, absl::string_view) {
     const size_t project = key.find('\0');
     constexpr size_t kDigestBytes = 16;
     const std::string id(key.size() > project + 1 + kDigestBytes ? key.substr(project + 1 + kDigestBytes)
-                                                                  : absl::string_view());
+                                                                 : absl::string_view());
     if (sessions_.count(id) == 0) report_.Find("ORPHAN_ROW", id, "a row in digests");
     return true;
   });

@@ -55,8 +55,8 @@ class IndexCheckTest : public testing::Test {
       EXPECT_TRUE(arrived.reception->Append(bytes).ok());
       EXPECT_TRUE(arrived.reception->Finish(row).ok());
     }
-    arrived.outcome.set_outcome(static_cast<int>(store ? prearchive::Outcome::kStored
-                                                       : prearchive::Outcome::kDuplicate));
+    arrived.outcome.set_outcome(
+        static_cast<int>(store ? prearchive::Outcome::kStored : prearchive::Outcome::kDuplicate));
     arrived.outcome.set_sop_instance_uid(uid);
     const std::string session = arrived.reception->session_id();
     std::vector<prearchive::Arrived> batch;

@@ -1,5 +1,8 @@
-// narthex-verify: checks the data directory of a server that is not running. It proves invariants 1, 2, 4 and 8 of
-// ARCHITECTURE.md for what lies there.
+// narthex-verify: checks the data directory of a server that is not running. It proves invariants 1, 2, 4 and
+// 8 of ARCHITECTURE.md for what lies there.
+
+#include <fcntl.h>
+#include <unistd.h>
 
 #include <cerrno>
 #include <cstdio>
@@ -7,12 +10,10 @@
 #include <memory>
 #include <string>
 
-#include <CLI/CLI.hpp>
-#include <fcntl.h>
-#include <sys/file.h>
-#include <unistd.h>
-
 #include "absl/strings/str_cat.h"
+#include <CLI/CLI.hpp>
+#include <sys/file.h>
+
 #include "base/error.h"
 #include "base/log.h"
 #include "base/status.h"
@@ -48,7 +49,8 @@ absl::Status Lock(const std::string& data_dir) {
                                                        std::strerror(errno), ")"));
   }
   if (::flock(descriptor, LOCK_EX | LOCK_NB) != 0) {
-    return FailedPrecondition("DATA_DIR_IN_USE", absl::StrCat("narthexd runs on ", data_dir, "; stop it first"));
+    return FailedPrecondition("DATA_DIR_IN_USE",
+                              absl::StrCat("narthexd runs on ", data_dir, "; stop it first"));
   }
   return absl::OkStatus();
 }
@@ -79,7 +81,8 @@ absl::Status CheckDatabase(const Flags& flags, Report& report) {
   options.conninfo = flags.postgres;
   options.max_connections = 1;
   if (flags.postgres == "managed") {
-    NX_ASSIGN_OR_RETURN(postgres, metadata::ManagedPostgres::Start({.directory = flags.data_dir + "/postgres"}));
+    NX_ASSIGN_OR_RETURN(postgres,
+                        metadata::ManagedPostgres::Start({.directory = flags.data_dir + "/postgres"}));
     options.conninfo = postgres->conninfo();
   }
   NX_ASSIGN_OR_RETURN(const auto database, metadata::Database::Open(options));
@@ -94,13 +97,14 @@ void PrintText(const Report& report) {
   for (const Report::Finding& finding : report.unfinished) {
     std::printf("unfinished %s %s: %s\n", finding.kind.c_str(), finding.where.c_str(), finding.what.c_str());
   }
-  std::printf("%s\n",
-              absl::StrCat("staging: ", report.staged_session_count, " sessions, ", report.staged_object_count,
-                           " objects, ", report.staged_bytes, " bytes; archive: ", report.archived_session_count,
-                           " sessions, ", report.archived_file_count, " files, ", report.catalog_count, " catalogs, ",
-                           report.archived_bytes, " bytes\n", report.finding_count, " findings, ",
-                           report.unfinished_count, " things that the next start finishes")
-                  .c_str());
+  std::printf(
+      "%s\n",
+      absl::StrCat("staging: ", report.staged_session_count, " sessions, ", report.staged_object_count,
+                   " objects, ", report.staged_bytes, " bytes; archive: ", report.archived_session_count,
+                   " sessions, ", report.archived_file_count, " files, ", report.catalog_count, " catalogs, ",
+                   report.archived_bytes, " bytes\n", report.finding_count, " findings, ",
+                   report.unfinished_count, " things that the next start finishes")
+          .c_str());
 }
 
 int Run(const Flags& flags) {
@@ -126,12 +130,15 @@ int Run(const Flags& flags) {
 int main(int argc, char** argv) {
   narthex::verify::Flags flags;
   CLI::App app(
-      "Checks the data directory of a stopped narthexd: every staged object, every archived file, and that index, "
-      "segments, database, catalogs and files say the same. Changes none of them, except that the stores are opened as "
+      "Checks the data directory of a stopped narthexd: every staged object, every archived file, and that "
+      "index, "
+      "segments, database, catalogs and files say the same. Changes none of them, except that the stores are "
+      "opened as "
       "the server opens them: their logs are replayed, and a database of an older version is migrated.\n"
       "Exit code: 0 all is well, 1 something was found, 70 it could not be checked.");
   app.add_option("--data-dir", flags.data_dir, "as of narthexd")->required();
-  app.add_option("--archive-dir", flags.archive_dir, "as of narthexd; default: archive in the data directory");
+  app.add_option("--archive-dir", flags.archive_dir,
+                 "as of narthexd; default: archive in the data directory");
   app.add_option("--postgres", flags.postgres, "as of narthexd: 'managed' or a connection string");
   app.add_option("--output", flags.output, "text or json")->check(CLI::IsMember({"text", "json"}));
   app.add_flag("--no-digests", flags.no_digests, "look at sizes only; archived files are not read");

@@ -26,12 +26,13 @@ class Study:
     """What somebody wants to be archived, and what the server has said about it so far."""
 
     def __init__(self, root, door, label, rng):
-        self.door = door  # grpc, dicom or cli
+        self.door = door  # grpc, dicom, cli, or auto: by gRPC into a project that archives by itself
+        self.project = "AUTO" if door == "auto" else "P1"
         self.label = label
         self.folder = pathlib.Path(root) / label
         files = phantom(self.folder, modality=rng.choice(["MR", "CT"]), series=rng.randint(1, 3),
-                        slices=rng.randint(4, 16), size=rng.choice([32, 64, 128]), session=label, subject=f"{label}_S",
-                        seed=rng.randrange(1 << 30))
+                        slices=rng.randint(4, 16), size=rng.choice([32, 64, 128]), project=self.project, session=label,
+                        subject=f"{label}_S", seed=rng.randrange(1 << 30))
         self.files = []
         for path in files:
             data = path.read_bytes()
@@ -63,7 +64,8 @@ def send_grpc(server, study, rng, problems):
     def requests():
         order = random.Random(seed)
         resources = api.module("resources")
-        yield pb.UploadRequest(open=pb.UploadOpen(destination=resources.Destination(project="P1"), digest_algorithm=2))
+        yield pb.UploadRequest(open=pb.UploadOpen(destination=resources.Destination(project=study.project),
+                                                  digest_algorithm=2))
         for index in indices:
             data = study.files[index][0].read_bytes()
             digest = hashlib.sha256(data).digest()
