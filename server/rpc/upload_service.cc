@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "absl/cleanup/cleanup.h"
+#include "absl/container/flat_hash_set.h"
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
@@ -198,9 +199,16 @@ grpc::Status UploadServiceImpl::FindMissing(grpc::ServerContext* context,
           return InvalidField("destination.project", "no such project");
         }
         v1::FindMissingResponse answer;
+        std::vector<std::string> not_staged;
         for (const std::string& digest : request->digests()) {
           NX_ASSIGN_OR_RETURN(const bool staged, with_.streams.prearchive.HasDigest(*project, digest));
-          if (!staged) answer.add_missing(digest);
+          if (!staged) not_staged.push_back(digest);
+        }
+        NX_ASSIGN_OR_RETURN(const auto archived,
+                            with_.database.session_reader().FindReceived(*project, not_staged));
+        const absl::flat_hash_set<std::string> have(archived.begin(), archived.end());
+        for (const std::string& digest : not_staged) {
+          if (!have.contains(digest)) answer.add_missing(digest);
         }
         return answer;
       });

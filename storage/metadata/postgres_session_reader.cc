@@ -118,6 +118,19 @@ class PostgresSessionReader : public SessionReader {
     return sessions;
   }
 
+  absl::StatusOr<std::vector<std::string>> FindReceived(absl::string_view project,
+                                                        const std::vector<std::string>& digests) override {
+    Statement select(
+        "SELECT DISTINCT f.xxh3_received FROM files f JOIN sessions s USING (project_id, session_id) "
+        "WHERE f.xxh3_received = ANY($2::bytea[]) AND f.xxh3_received <> '' AND f.project_id = $1 "
+        "AND s.status <> 'DELETED'");
+    const std::vector<absl::string_view> views(digests.begin(), digests.end());
+    NX_ASSIGN_OR_RETURN(Rows rows, pool_.Read(select.Text(project).BytesArray(views)));
+    std::vector<std::string> found;
+    for (int i = 0; i < rows.size(); ++i) found.push_back(rows.Bytes(i, 0));
+    return found;
+  }
+
   absl::StatusOr<std::vector<Scan>> ListScans(absl::string_view accession_id) override {
     Statement select(absl::StrCat("SELECT ", kScanColumns, " FROM scans c WHERE ", kOfSession,
                                   " ORDER BY number_of(scan_id) NULLS LAST, scan_id"));

@@ -87,6 +87,11 @@ class SessionReader {
   virtual absl::StatusOr<std::vector<Session>> FindStudy(absl::string_view project,
                                                          absl::string_view study_instance_uid) = 0;
 
+  // Which of these XXH3-128 (16 raw bytes each, of what senders sent) files of the project's sessions have that are not
+  // deleted; in no order. One round trip.
+  virtual absl::StatusOr<std::vector<std::string>> FindReceived(absl::string_view project,
+                                                                const std::vector<std::string>& digests) = 0;
+
   // By number, then text. Call Get first: these take ids that the caller may see.
   virtual absl::StatusOr<std::vector<Scan>> ListScans(absl::string_view accession_id) = 0;
   virtual absl::StatusOr<std::vector<Resource>> ListResources(absl::string_view accession_id) = 0;

@@ -80,6 +80,15 @@ class MainJob(unittest.TestCase):
         self.assertEqual({outcome["outcome"] for outcome in again["outcomes"]}, {"DUPLICATE"})
         self.server.check_invariants(self)
 
+    def test_what_the_archive_has_is_not_sent_again(self):
+        folder, files = self.make("KNOWN1")
+        self.server.narthex("upload", folder, "--project", "P1", "--archive")
+
+        again = self.server.narthex("upload", folder, "--project", "P1", "--skip-known", "--no-commit")
+
+        self.assertEqual([o for o in again["outcomes"] if o["outcome"] == "STORED"], [])
+        self.assertNotIn("KNOWN1", [s["label"] for s in self.server.prearchive("--project", "P1")])
+
     def test_a_refused_file_has_an_outcome_with_a_reason(self):
         folder, files = self.make("REF1")
         (folder / "notes.txt").write_text("not an image")
