@@ -70,6 +70,7 @@ absl::Status Commit(Connection& connection, const std::string& upload) {
 
 absl::Status Archive(Connection& connection, const std::vector<std::string>& sessions) {
   const absl::Time begin = absl::Now();
+  std::vector<std::string> operations;
   for (const std::string& session : sessions) {
     v1::ArchivePrearchiveSessionRequest request;
     request.set_name(session);
@@ -78,8 +79,9 @@ absl::Status Archive(Connection& connection, const std::vector<std::string>& ses
         const Operation operation,
         connection.Call(connection.prearchive(),
                         &v1::PrearchiveService::StubInterface::ArchivePrearchiveSession, request));
-    NX_RETURN_IF_ERROR(AwaitOperation(connection, operation.name()));
+    operations.push_back(operation.name());
   }
+  for (const std::string& operation : operations) NX_RETURN_IF_ERROR(AwaitOperation(connection, operation));
   absl::PrintF("{\"seconds\": %.6f}\n", absl::ToDoubleSeconds(absl::Now() - begin));
   return absl::OkStatus();
 }
@@ -94,7 +96,7 @@ int main(int argc, char** argv) {
   app.require_subcommand(1);
   CLI::App* commit = app.add_subcommand("commit", "from the commit to READY");
   commit->add_option("UPLOAD", upload, "uploads/ID")->required();
-  app.add_subcommand("archive", "one session after the other")
+  app.add_subcommand("archive", "sessions side by side")
       ->add_option("SESSION", sessions, "prearchiveSessions/ID")
       ->required();
   CLI11_PARSE(app, argc, argv);

@@ -116,7 +116,7 @@ class Bench:
                                "--no-commit"], self.log, server.environment)
 
     def finish(self, server, data, number, upload):
-        """Builds the sessions of an upload, and archives them one after the other."""
+        """Builds the sessions of an upload, and archives them side by side."""
         sessions = []
 
         def build():
