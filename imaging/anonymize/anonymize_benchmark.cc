@@ -1,5 +1,5 @@
-// What de-identification costs beyond reading and writing: CPU per object. The objects are images of the shared folder,
-// so nothing runs without it.
+// What de-identification costs beyond reading and writing: CPU per object. The objects are images of the
+// shared folder, so nothing runs without it.
 #include <string>
 
 #include "benchmark/benchmark.h"
@@ -19,7 +19,8 @@ const std::string& CtObject() {
     for (const auto& path : SharedFiles(1 << 20)) {
       if (path.string().find("dicom-ct-ge-hispeed") == std::string::npos) continue;
       std::string candidate = ReadFile(path);
-      if (dicom::ParseObjectHeader(candidate).ok() && candidate.size() > found.size()) found = std::move(candidate);
+      if (dicom::ParseObjectHeader(candidate).ok() && candidate.size() > found.size())
+        found = std::move(candidate);
     }
     return found;
   }());
@@ -79,7 +80,8 @@ void BM_BasicProfileWithLeftoverCheck(benchmark::State& state) {
 BENCHMARK(BM_BasicProfileWithLeftoverCheck);
 
 void BM_MapUid(benchmark::State& state) {
-  for (auto unused : state) benchmark::DoNotOptimize(MapUid(kSecret, "1.2.840.113619.2.5.1762583153.215519.978957063.78"));
+  for (auto unused : state)
+    benchmark::DoNotOptimize(MapUid(kSecret, "1.2.840.113619.2.5.1762583153.215519.978957063.78"));
 }
 BENCHMARK(BM_MapUid);
 

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
@@ -29,6 +30,7 @@ using dicom::Vr;
 namespace tags = dicom::tags;
 
 constexpr size_t kSecretMinBytes = 16;
+constexpr Tag kDirectoryRecordType(0x0004, 0x1430);
 constexpr absl::string_view kDummyText = "ANONYMIZED";
 
 // What elements that no row names are subject to, inside of sequences that a row treats.
@@ -84,6 +86,7 @@ class ProfilePass {
   ProfileAction PrivateAction(const Item& item, Tag tag) const;
   absl::Status TreatElement(Item& item, Tag tag, ProfileAction action, Mode mode);
   absl::Status TreatItems(Item& item, Tag tag, Mode mode);
+  absl::Status Empty(Item& item, Element& element);
   absl::Status Dummy(Item& item, Tag tag);
   absl::Status Unlisted(Item& item, Element& element, Mode mode);
   absl::Status MapUids(Item& item, Element& element);
@@ -129,11 +132,14 @@ ProfileAction ProfilePass::ActionOf(const Item& item, Tag tag, size_t* row, Mode
                                      [](const Profile::Tables::Row& a, Tag b) { return a.tag < b; });
     *row = static_cast<size_t>(at - rows_.begin());
   }
-  if (*row < rows_.size() && rows_[*row].tag == tag) return rows_[*row].action;
+  if (*row < rows_.size() && rows_[*row].tag == tag) {
+    // The record of a study in a DICOMDIR must have a description, which may be empty.
+    if (tag == tags::kStudyDescription && item.Has(kDirectoryRecordType)) return ProfileAction::kEmpty;
+    return rows_[*row].action;
+  }
+  // Curves and overlays: their data must go, and what describes them makes no sense without.
   const uint16_t group = tag.group() & 0xff00;
-  if (group == 0x5000) return ProfileAction::kRemove;  // curves
-  if (group == 0x6000 && (tag.element() == 0x3000 || tag.element() == 0x4000))
-    return ProfileAction::kRemove;  // overlays
+  if (group == 0x5000 || group == 0x6000) return ProfileAction::kRemove;
   // What the dictionary does not know may be anything.
   if (!tag.is_group_length() && tag.group() != 0xfffe && dicom::FindEntry(tag) == nullptr)
     return ProfileAction::kRemove;
@@ -179,8 +185,7 @@ absl::Status ProfilePass::TreatElement(Item& item, Tag tag, ProfileAction action
       item.Remove(tag);
       return absl::OkStatus();
     case ProfileAction::kEmpty:
-      item.SetEmpty(*element);
-      return absl::OkStatus();
+      return Empty(item, *element);
     case ProfileAction::kDummy:
       return Dummy(item, tag);
     case ProfileAction::kMapUid:
@@ -196,6 +201,24 @@ absl::Status ProfilePass::TreatElement(Item& item, Tag tag, ProfileAction action
       if (element->sequence() != nullptr) return TreatItems(item, tag, mode);
       return Unlisted(item, *element, mode);
   }
+  return absl::OkStatus();
+}
+
+absl::Status ProfilePass::Empty(Item& item, Element& element) {
+  constexpr Tag kReferencedStudySequence(0x0008, 0x1110);
+  // Optional but in Referenced Request Sequence, and where it is optional it must not be without items.
+  if (element.tag() == kReferencedStudySequence &&
+      !absl::StrContains(dicom::PathOf(item, element.tag()), "(0040,A370)")) {
+    item.Remove(element.tag());
+    return absl::OkStatus();
+  }
+  // The record of a study in a DICOMDIR must have these.
+  const bool study = element.tag() == tags::kStudyID || element.tag() == tags::kStudyDate ||
+                     element.tag() == tags::kStudyTime;
+  if (study && item.Has(kDirectoryRecordType)) {
+    return Dummy(item, element.tag());
+  }
+  item.SetEmpty(element);
   return absl::OkStatus();
 }
 

@@ -8,6 +8,7 @@
 #include "base/status.h"
 #include "imaging/dicom/dataset.h"
 #include "imaging/dicom/element_head.h"
+#include "imaging/dicom/element_scanner.h"
 
 namespace narthex::dicom {
 
@@ -61,7 +62,7 @@ bool Plausible(absl::string_view bytes, Encoding encoding) {
     if (head.tag.group() == 0xfffe || head.tag < former) return false;
     if (i == 0 && head.tag.group() > kFirstGroupMax) return false;
     if (encoding.explicit_vr != (head.vr_read && IsKnownVr(head.vr))) return false;
-    if (head.length == kUndefinedLength) return true;
+    if (head.length == kUndefinedLength || (i > 0 && IsBulk(head))) return true;
     if (head.length > kLengthMax) return false;
     former = head.tag;
     bytes.remove_prefix(std::min<size_t>(bytes.size(), size_t{head.bytes} + head.length));

@@ -4,6 +4,7 @@
 #include <optional>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 
@@ -255,7 +256,12 @@ absl::Status HeaderRewriter::Impl::HeaderDone(std::string bytes) {
   const std::string written = header_.data->Write();
   // Whoever reads this must see it as we did; only in damaged objects does the encoding hang on an element
   // that went.
-  if (!written.empty() && header_.data->changed() && !(DetectEncoding(written, declared_) == encoding_)) {
+  const bool bare = !has_magic_ && header_.meta == nullptr;
+  const std::vector<Element>& elements = header_.data->elements();
+  const bool meta_again = !elements.empty() && elements.front().tag().group() == 0x0002;
+  const bool readable = DetectEncoding(written, declared_) == encoding_ && !meta_again &&
+                        (!bare || (LooksLikeElement(written) && !HasMagic(written)));
+  if (!written.empty() && header_.data->changed() && !readable) {
     return InvalidArgument("DICOM_PARSE",
                            "the transfer syntax contradicts the data set; the object is damaged");
   }
@@ -328,12 +334,17 @@ absl::Status HeaderRewriter::Impl::Finish() {
   if (inflate_ != nullptr && !inflate_->ended()) {
     return InvalidArgument("DICOM_TRUNCATED", "the deflated data set has no end; send the object again");
   }
+  if (part_ == Part::kHeader && buffer_.empty()) {
+    return InvalidArgument("DICOM_TRUNCATED", "the object has no data set; send it again");
+  }
+  if (part_ == Part::kHeader && !scanner_.has_value()) {
+    // So short that it has only been collected; bulk data may be in it.
+    NX_RETURN_IF_ERROR(StartScanner(true));
+    std::string beyond;
+    NX_RETURN_IF_ERROR(CollectedUntilBulk(&beyond));
+    NX_RETURN_IF_ERROR(AddData(beyond));
+  }
   if (part_ == Part::kHeader || part_ == Part::kTrailing) {
-    const bool header = part_ == Part::kHeader;
-    if (!scanner_.has_value()) NX_RETURN_IF_ERROR(StartScanner(true));
-    if (header && buffer_.empty()) {
-      return InvalidArgument("DICOM_TRUNCATED", "the object has no data set; send it again");
-    }
     NX_RETURN_IF_ERROR(PartDone(buffer_.size()));
   } else {
     truncated_ = true;
