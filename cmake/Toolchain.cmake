@@ -31,6 +31,10 @@ if(NARTHEX_SANITIZE MATCHES "thread")
   endforeach()
 endif()
 option(NARTHEX_FUZZ "build the libFuzzer targets" OFF)
+if(NARTHEX_FUZZ)
+  # Without it the fuzzers see no coverage of the libraries and are nearly blind.
+  add_compile_options(-fsanitize=fuzzer-no-link)
+endif()
 
 # The compiler cache works across checkouts and build folders (paths relative to the source root, also in debug
 # information) and with precompiled headers (the sloppiness that ccache's manual asks for).

@@ -34,6 +34,16 @@ absl::Status Mismatch(absl::string_view what) {
   return DataLoss("DIGEST_MISMATCH", absl::StrCat(what, "; send the object again"));
 }
 
+// Where the data set begins in a Part 10 file whose meta group says its length (PS3.10 7.1); else 0.
+size_t DataSetOffset(absl::string_view bytes) {
+  static constexpr size_t kGroupLengthEnd = 144;  // preamble, "DICM", (0002,0000) UL
+  if (bytes.size() < kGroupLengthEnd || bytes.substr(128, 12) != absl::string_view("DICM\2\0\0\0UL\4\0", 12))
+    return 0;
+  uint32_t length = 0;
+  for (int i = 3; i >= 0; --i) length = length << 8 | static_cast<unsigned char>(bytes[140 + i]);
+  return length <= bytes.size() - kGroupLengthEnd ? kGroupLengthEnd + length : 0;
+}
+
 }  // namespace
 
 // An object that arrives in chunks.
@@ -43,6 +53,7 @@ struct ObjectStream::Current {
   std::string held;  // its bytes so far, until it is complete or too large to hold
   uint64_t received = 0;
   Xxh3Hasher xxh3;
+  Xxh3Hasher data_set;  // of a large object: what stands behind its meta group
   std::optional<CryptoHasher> sha256;
   bool streaming = false;  // bytes go straight to `reception`
   std::unique_ptr<Reception> reception;
@@ -115,38 +126,50 @@ absl::Status ObjectStream::WholeChecked(int64_t sequence, absl::string_view data
     return absl::OkStatus();
   }
   arrived.reception = *std::move(reception);
-  switch (arrived.reception->Decide(xxh3)) {
-    case Reception::Verdict::kDuplicate:
-      arrived.outcome.set_outcome(static_cast<int>(Outcome::kDuplicate));
-      arrived.outcome.set_reason("SAME_BYTES");
-      break;
-    case Reception::Verdict::kConflict:
-      arrived.outcome.set_outcome(static_cast<int>(Outcome::kConflict));
-      arrived.outcome.set_reason("SAME_INSTANCE");
-      arrived.outcome.set_detail(
-          "other bytes with this SOP Instance UID are in the session already; these were not kept");
-      break;
-    case Reception::Verdict::kStore: {
-      prearchive::ObjectRow row;
-      row.set_facts(facts->Encode());
-      row.set_received_digest(std::string(digest));
-      row.set_received_xxh3(std::string(xxh3));
-      row.set_stored_xxh3(std::string(xxh3));
-      row.set_size_bytes(data.size());
-      row.set_received_size_bytes(data.size());
-      absl::Status stored = arrived.reception->Append(data);
-      if (stored.ok()) stored = arrived.reception->Finish(std::move(row));
-      if (!stored.ok()) {
-        arrived.reception.reset();
-        Reject(sequence, stored, data.size(), digest);
-        return absl::OkStatus();
-      }
-      arrived.outcome.set_outcome(static_cast<int>(Outcome::kStored));
-      break;
-    }
+  prearchive::ObjectRow row;
+  row.set_facts(facts->Encode());
+  row.set_received_digest(std::string(digest));
+  row.set_received_xxh3(std::string(xxh3));
+  row.set_data_set_xxh3(Xxh3(data.substr(DataSetOffset(data))));
+  row.set_received_size_bytes(data.size());
+  if (absl::Status kept = Conclude(arrived, std::move(row), data); !kept.ok()) {
+    arrived.reception.reset();
+    Reject(sequence, kept, data.size(), digest);
+    return absl::OkStatus();
   }
   Settle(std::move(arrived), data.size());
   return absl::OkStatus();
+}
+
+// Keeps the object whose digests stand in `row`, or finds that it is there already, and says so in its
+// outcome. `bytes` are what of it was not yet appended.
+absl::Status ObjectStream::Conclude(Arrived& arrived, prearchive::ObjectRow row, absl::string_view bytes) {
+  OutcomeRow& outcome = arrived.outcome;
+  switch (arrived.reception->Decide(row.received_xxh3(), row.data_set_xxh3())) {
+    case Reception::Verdict::kDuplicate:
+      outcome.set_outcome(static_cast<int>(Outcome::kDuplicate));
+      outcome.set_reason("SAME_BYTES");
+      return absl::OkStatus();
+    case Reception::Verdict::kSameDataSet:
+      outcome.set_outcome(static_cast<int>(Outcome::kDuplicate));
+      outcome.set_reason("SAME_DATA_SET");
+      outcome.set_detail(
+          "the same data set is there; only the preamble or the file's meta information differs");
+      return absl::OkStatus();
+    case Reception::Verdict::kConflict:
+      outcome.set_outcome(static_cast<int>(Outcome::kConflict));
+      outcome.set_reason("SAME_INSTANCE");
+      outcome.set_detail(
+          "other bytes with this SOP Instance UID are in the session already; these were not kept");
+      return absl::OkStatus();
+    case Reception::Verdict::kStore:
+      break;
+  }
+  outcome.set_outcome(static_cast<int>(Outcome::kStored));
+  row.set_stored_xxh3(row.received_xxh3());
+  row.set_size_bytes(row.received_size_bytes());
+  if (!bytes.empty()) NX_RETURN_IF_ERROR(arrived.reception->Append(bytes));
+  return arrived.reception->Finish(std::move(row));
 }
 
 // Routes the object and joins it to its session. Fills in what the outcome tells of the object.
@@ -249,7 +272,10 @@ absl::Status ObjectStream::Add(const Chunk& chunk) {
 }
 
 absl::Status ObjectStream::AddToCurrent(absl::string_view data) {
-  if (current_->streaming) return current_->reception->Append(data);
+  if (current_->streaming) {
+    current_->data_set.Update(data);
+    return current_->reception->Append(data);
+  }
   current_->held.append(data.data(), data.size());
   if (current_->held.size() <= kHeldMaxBytes) return absl::OkStatus();
   return BeginLarge();
@@ -272,6 +298,7 @@ absl::Status ObjectStream::BeginLarge() {
   current_->facts = facts.Encode();
   NX_ASSIGN_OR_RETURN(current_->reception, Receive(facts, current_->sequence, current_->outcome));
   current_->streaming = true;
+  current_->data_set.Update(absl::string_view(current_->held).substr(DataSetOffset(current_->held)));
   NX_RETURN_IF_ERROR(current_->reception->Append(current_->held));
   std::string().swap(current_->held);
   return absl::OkStatus();
@@ -293,35 +320,18 @@ absl::Status ObjectStream::FinishChunked(const Chunk& chunk) {
   arrived.outcome = std::move(current->outcome);
   arrived.outcome.set_digest(digest);
   arrived.outcome.set_size_bytes(current->received);
-  switch (current->reception->Decide(xxh3)) {
-    case Reception::Verdict::kDuplicate:
-      arrived.outcome.set_outcome(static_cast<int>(Outcome::kDuplicate));
-      arrived.outcome.set_reason("SAME_BYTES");
-      break;
-    case Reception::Verdict::kConflict:
-      arrived.outcome.set_outcome(static_cast<int>(Outcome::kConflict));
-      arrived.outcome.set_reason("SAME_INSTANCE");
-      arrived.outcome.set_detail(
-          "other bytes with this SOP Instance UID are in the session already; these were not kept");
-      break;
-    case Reception::Verdict::kStore: {
-      prearchive::ObjectRow row;
-      row.set_facts(current->facts);
-      row.set_received_digest(digest);
-      row.set_received_xxh3(xxh3);
-      row.set_stored_xxh3(xxh3);
-      row.set_size_bytes(current->received);
-      row.set_received_size_bytes(current->received);
-      if (absl::Status stored = current->reception->Finish(std::move(row)); !stored.ok()) {
-        current->reception.reset();
-        Reject(current->sequence, stored, current->received, digest);
-        return absl::OkStatus();
-      }
-      arrived.outcome.set_outcome(static_cast<int>(Outcome::kStored));
-      break;
-    }
-  }
+  prearchive::ObjectRow row;
+  row.set_facts(current->facts);
+  row.set_received_digest(digest);
+  row.set_received_xxh3(xxh3);
+  row.set_data_set_xxh3(current->data_set.Finish());
+  row.set_received_size_bytes(current->received);
   arrived.reception = std::move(current->reception);
+  if (absl::Status kept = Conclude(arrived, std::move(row), ""); !kept.ok()) {
+    arrived.reception.reset();
+    Reject(current->sequence, kept, current->received, digest);
+    return absl::OkStatus();
+  }
   // Its bytes are bounded by staging's own buffers, so they do not count as waiting here.
   Settle(std::move(arrived), 0);
   return absl::OkStatus();

@@ -94,6 +94,7 @@ class ObjectStream {
   absl::StatusOr<std::unique_ptr<prearchive::Reception>> Receive(const dicom::HeaderFacts& facts,
                                                                  int64_t sequence,
                                                                  prearchive::OutcomeRow& outcome);
+  absl::Status Conclude(prearchive::Arrived& arrived, prearchive::ObjectRow row, absl::string_view bytes);
   absl::Status BeginLarge();
   absl::Status FinishChunked(const Chunk& chunk);
   absl::Status AddToCurrent(absl::string_view data);

@@ -17,8 +17,9 @@ namespace narthex::prearchive {
 
 // An instance whose bytes are being appended or wait for their sync. Not yet in the index.
 struct PendingInstance {
-  bool decided = false;  // bytes are complete, `digest` and `position` are valid
-  std::string digest;    // XXH3-128 of what was received
+  bool decided = false;         // bytes are complete, `digest` and `position` are valid
+  std::string digest;           // XXH3-128 of what was received
+  std::string data_set_digest;  // the same, behind the meta group
   uint64_t number = 0;
   staging::Position position;
 };

@@ -64,11 +64,12 @@ class Reception {
   Reception(const Reception&) = delete;
   Reception& operator=(const Reception&) = delete;
 
-  enum class Verdict { kStore, kDuplicate, kConflict };
+  // kSameDataSet: the same but for what stands before the data set (preamble and meta group).
+  enum class Verdict { kStore, kDuplicate, kSameDataSet, kConflict };
 
-  // What to do with the object whose received bytes have this XXH3-128. Waits while another object of the
-  // same SOP Instance UID is being received. Call it once.
-  Verdict Decide(absl::string_view received_xxh3);
+  // What to do with the object whose received bytes, and data set, have these XXH3-128. Waits while another
+  // object of the same SOP Instance UID is being received. Call it once.
+  Verdict Decide(absl::string_view received_xxh3, absl::string_view data_set_xxh3);
 
   // Adds bytes to be stored. Errors as staging::ObjectWriter::Append.
   absl::Status Append(absl::string_view bytes);

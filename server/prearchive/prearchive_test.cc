@@ -60,11 +60,12 @@ class PrearchiveTest : public testing::Test {
     arrived.reception = *std::move(reception);
     arrived.outcome.set_upload("u1");
     arrived.outcome.set_sequence(object.sequence);
-    switch (arrived.reception->Decide(Xxh3(bytes))) {
+    switch (arrived.reception->Decide(Xxh3(bytes), Xxh3(bytes))) {
       case Reception::Verdict::kStore: {
         EXPECT_TRUE(arrived.reception->Append(bytes).ok());
         ObjectRow row;
         row.set_received_xxh3(Xxh3(bytes));
+        row.set_data_set_xxh3(Xxh3(bytes));
         row.set_size_bytes(bytes.size());
         EXPECT_TRUE(arrived.reception->Finish(row).ok());
         arrived.outcome.set_outcome(static_cast<int>(Outcome::kStored));
@@ -73,6 +74,7 @@ class PrearchiveTest : public testing::Test {
       case Reception::Verdict::kDuplicate:
         arrived.outcome.set_outcome(static_cast<int>(Outcome::kDuplicate));
         break;
+      case Reception::Verdict::kSameDataSet:
       case Reception::Verdict::kConflict:
         arrived.outcome.set_outcome(static_cast<int>(Outcome::kConflict));
         break;
@@ -206,10 +208,11 @@ TEST_F(PrearchiveTest, ManySendersOfOneStudyLoseAndDoubleNothing) {
         arrived.outcome.set_upload(object.upload);
         arrived.outcome.set_sequence(i);
         arrived.reception = *prearchive_->Begin(object);
-        if (arrived.reception->Decide(Xxh3(bytes)) == Reception::Verdict::kStore) {
+        if (arrived.reception->Decide(Xxh3(bytes), Xxh3(bytes)) == Reception::Verdict::kStore) {
           ASSERT_TRUE(arrived.reception->Append(bytes).ok());
           ObjectRow row;
           row.set_received_xxh3(Xxh3(bytes));
+          row.set_data_set_xxh3(Xxh3(bytes));
           row.set_size_bytes(bytes.size());
           ASSERT_TRUE(arrived.reception->Finish(row).ok());
           arrived.outcome.set_outcome(static_cast<int>(Outcome::kStored));

@@ -65,7 +65,11 @@ absl::StatusOr<std::unique_ptr<Reception>> Prearchive::Begin(ArrivingObject obje
   }
 }
 
-Reception::Verdict Reception::Decide(absl::string_view received_xxh3) {
+Reception::Verdict Reception::Decide(absl::string_view received_xxh3, absl::string_view data_set_xxh3) {
+  const auto compare = [&](absl::string_view digest, absl::string_view data_set_digest) {
+    if (digest == received_xxh3) return Verdict::kDuplicate;
+    return data_set_digest == data_set_xxh3 ? Verdict::kSameDataSet : Verdict::kConflict;
+  };
   absl::MutexLock lock(&session_->mutex);
   const std::string& uid = object_.sop_instance_uid;
   // Two senders with one instance: the second waits until it is known what the first one's bytes are.
@@ -78,7 +82,7 @@ Reception::Verdict Reception::Decide(absl::string_view received_xxh3) {
     // Its outcome may be sent only when the first one's bytes are durable.
     position_ = it->second.position;
     needs_sync_ = true;
-    return it->second.digest == received_xxh3 ? Verdict::kDuplicate : Verdict::kConflict;
+    return compare(it->second.digest, it->second.data_set_digest);
   }
   const auto number = prearchive_.index_.Get(staging::Table::kInstances, keys::Instance(session_->id, uid));
   if (number.ok() && *number) {
@@ -86,11 +90,12 @@ Reception::Verdict Reception::Decide(absl::string_view received_xxh3) {
                                               keys::Object(session_->id, keys::LastNumber(**number)));
     ObjectRow row;
     if (bytes.ok() && *bytes && row.ParseFromString(**bytes)) {
-      return row.received_xxh3() == received_xxh3 ? Verdict::kDuplicate : Verdict::kConflict;
+      return compare(row.received_xxh3(), row.data_set_xxh3());
     }
   }
   PendingInstance pending;
   pending.digest = std::string(received_xxh3);
+  pending.data_set_digest = std::string(data_set_xxh3);
   session_->pending.emplace(uid, std::move(pending));
   owns_pending_ = true;
   return Verdict::kStore;

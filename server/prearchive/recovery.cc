@@ -122,30 +122,33 @@ absl::StatusOr<std::vector<ObjectRow>> Prearchive::FindUnindexed(const std::stri
                                                                  staging::Position indexed) {
   std::vector<ObjectRow> objects;
   absl::flat_hash_map<std::string, size_t> by_instance;
-  const absl::Status scanned = store_.Scan(id, indexed, [&](const staging::FoundObject& found) -> absl::Status {
-    ObjectRow object;
-    if (!object.ParseFromString(found.meta)) {
-      return DataLoss("INDEX_CORRUPT", absl::StrCat("a record of session ", id, " has unreadable metadata"));
-    }
-    // An indexed object of that instance is the one that was acknowledged; another record of it was given up.
-    NX_ASSIGN_OR_RETURN(const auto known,
-                        index_.Get(Table::kInstances, keys::Instance(id, object.sop_instance_uid())));
-    if (known) return absl::OkStatus();
-    for (const staging::Extent& extent : found.object.extents) {
-      ExtentRow& to = *object.add_extents();
-      to.set_segment(extent.segment);
-      to.set_offset(extent.offset);
-      to.set_length(extent.length);
-      to.set_crc32c(extent.crc32c);
-    }
-    const auto [it, added] = by_instance.emplace(object.sop_instance_uid(), objects.size());
-    if (added) {
-      objects.push_back(std::move(object));
-    } else {
-      objects[it->second] = std::move(object);  // it was begun only after the former was given up
-    }
-    return absl::OkStatus();
-  });
+  const absl::Status scanned =
+      store_.Scan(id, indexed, [&](const staging::FoundObject& found) -> absl::Status {
+        ObjectRow object;
+        if (!object.ParseFromString(found.meta)) {
+          return DataLoss("INDEX_CORRUPT",
+                          absl::StrCat("a record of session ", id, " has unreadable metadata"));
+        }
+        // An indexed object of that instance is the one that was acknowledged; another record of it was given
+        // up.
+        NX_ASSIGN_OR_RETURN(const auto known,
+                            index_.Get(Table::kInstances, keys::Instance(id, object.sop_instance_uid())));
+        if (known) return absl::OkStatus();
+        for (const staging::Extent& extent : found.object.extents) {
+          ExtentRow& to = *object.add_extents();
+          to.set_segment(extent.segment);
+          to.set_offset(extent.offset);
+          to.set_length(extent.length);
+          to.set_crc32c(extent.crc32c);
+        }
+        const auto [it, added] = by_instance.emplace(object.sop_instance_uid(), objects.size());
+        if (added) {
+          objects.push_back(std::move(object));
+        } else {
+          objects[it->second] = std::move(object);  // it was begun only after the former was given up
+        }
+        return absl::OkStatus();
+      });
   // What is good beside damage is kept all the same; the damage is for the operator and for narthex-verify.
   if (absl::IsDataLoss(scanned)) {
     Log(LogLevel::kError, "staged bytes are damaged", {{"session", id}, {"error", scanned}});

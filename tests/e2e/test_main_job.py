@@ -80,6 +80,16 @@ class MainJob(unittest.TestCase):
         self.assertEqual({outcome["outcome"] for outcome in again["outcomes"]}, {"DUPLICATE"})
         self.server.check_invariants(self)
 
+    def test_one_study_through_both_doors_is_kept_once(self):
+        folder, files = self.make("BOTH1")
+        self.server.storescu("--to", "+sd", "+r", folder)
+
+        answer = self.server.narthex("upload", folder, "--project", "P1", "--no-commit")
+
+        self.assertEqual({(o["outcome"], o["reason"]) for o in answer["outcomes"]}, {("DUPLICATE", "SAME_DATA_SET")})
+        row = next(s for s in self.server.prearchive("--project", "P1") if s["label"] == "BOTH1")
+        self.assertEqual(row["objectCount"], len(files))
+
     def test_what_the_archive_has_is_not_sent_again(self):
         folder, files = self.make("KNOWN1")
         self.server.narthex("upload", folder, "--project", "P1", "--archive")
