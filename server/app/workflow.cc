@@ -145,6 +145,10 @@ absl::StatusOr<std::vector<SessionRow>> Workflow::Reconcile() {
 
 absl::Status Workflow::Resume() {
   NX_ASSIGN_OR_RETURN(const std::vector<SessionRow> not_archived, Reconcile());
+  NX_RETURN_IF_ERROR(with_.archiver.RemoveLeftovers([this](const std::string& id) {
+    const auto operation = with_.operations.Get(id);
+    return operation.ok() && operation->done;
+  }));
   NX_RETURN_IF_ERROR(with_.operations.Resume());
   // Nobody asked for these archives by hand, so nobody would ask again.
   for (const SessionRow& row : not_archived) ArchiveIfWanted(row, "system");

@@ -11,6 +11,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+
 #include "base/error.h"
 #include "base/log.h"
 #include "base/metrics.h"
@@ -83,9 +84,10 @@ absl::StatusOr<std::vector<ConflictRow>> Archiver::Check(const SessionRow& row) 
                                                             metadata::Visibility::All());
   if (!existing.ok() && !absl::IsNotFound(existing.status())) return existing.status();
   if (existing.ok()) {
-    found.push_back(Found(1, ConflictType::kConflict,
-                          absl::StrCat("session ", key.label(), " exists in the archive as ", existing->accession_id),
-                          "give this one another label: narthex prearchive update ID --label L"));
+    found.push_back(
+        Found(1, ConflictType::kConflict,
+              absl::StrCat("session ", key.label(), " exists in the archive as ", existing->accession_id),
+              "give this one another label: narthex prearchive update ID --label L"));
     if (existing->study_instance_uid != key.study_instance_uid()) {
       found.push_back(Found(5, ConflictType::kConflict, "the existing session has another Study Instance UID",
                             "give this one another label: narthex prearchive update ID --label L"));
@@ -97,7 +99,8 @@ absl::StatusOr<std::vector<ConflictRow>> Archiver::Check(const SessionRow& row) 
   } else if (!key.subject().empty()) {
     const auto subject = with_.database.subjects().Get(key.project(), key.subject());
     if (absl::IsNotFound(subject.status())) {
-      found.push_back(Found(12, ConflictType::kWarn, absl::StrCat("subject ", key.subject(), " will be created"), ""));
+      found.push_back(
+          Found(12, ConflictType::kWarn, absl::StrCat("subject ", key.subject(), " will be created"), ""));
     }
   }
   return found;
@@ -109,7 +112,8 @@ bool Archiver::Refuses(const std::vector<ConflictRow>& conflicts, ConflictPolicy
   });
 }
 
-absl::StatusOr<std::string> Archiver::Archive(const operations::Operation& operation, operations::Progress& progress) {
+absl::StatusOr<std::string> Archiver::Archive(const operations::Operation& operation,
+                                              operations::Progress& progress) {
   const std::string& id = operation.target;
   // After a crash behind the transaction, only the tidying up is left.
   NX_ASSIGN_OR_RETURN(const auto committed, with_.database.sessions().FindRequest(operation.id));
@@ -126,17 +130,20 @@ absl::StatusOr<std::string> Archiver::Archive(const operations::Operation& opera
     }
     if (Refuses(conflicts, static_cast<ConflictPolicy>(policy))) {
       std::vector<std::string> texts;
-      for (const ConflictRow& conflict : conflicts) texts.push_back(absl::StrCat(conflict.code(), ": ", conflict.message()));
+      for (const ConflictRow& conflict : conflicts)
+        texts.push_back(absl::StrCat(conflict.code(), ": ", conflict.message()));
       NX_RETURN_IF_ERROR(with_.prearchive
                              .Apply(id, prearchive::Event::kArchiveConflict,
                                     [&](SessionRow& changed) {
                                       changed.clear_conflicts();
-                                      for (const ConflictRow& conflict : conflicts) *changed.add_conflicts() = conflict;
+                                      for (const ConflictRow& conflict : conflicts)
+                                        *changed.add_conflicts() = conflict;
                                     })
                              .status());
-      return FailedPrecondition("ARCHIVE_CONFLICT",
-                                absl::StrCat("session ", id, " cannot be archived: ", absl::StrJoin(texts, "; ")),
-                                {{"session", id}});
+      return FailedPrecondition(
+          "ARCHIVE_CONFLICT",
+          absl::StrCat("session ", id, " cannot be archived: ", absl::StrJoin(texts, "; ")),
+          {{"session", id}});
     }
   }
   auto filed = committed ? Tidy(operation, committed->accession_id) : File(operation, progress, *row);
@@ -146,12 +153,14 @@ absl::StatusOr<std::string> Archiver::Archive(const operations::Operation& opera
   }
   NX_RETURN_IF_ERROR(with_.prearchive.Remove(id, *filed));
   Metrics::Global().Count("sessions_archived_total", "Sessions that went into the archive.");
-  Log(LogLevel::kInfo, "session archived", {{"session", id}, {"accession", *filed}, {"operation", operation.id}});
+  Log(LogLevel::kInfo, "session archived",
+      {{"session", id}, {"accession", *filed}, {"operation", operation.id}});
   return filed;
 }
 
 // The database knows the session; at most its journal is left to be removed.
-absl::StatusOr<std::string> Archiver::Tidy(const operations::Operation& operation, const std::string& accession_id) {
+absl::StatusOr<std::string> Archiver::Tidy(const operations::Operation& operation,
+                                           const std::string& accession_id) {
   NX_ASSIGN_OR_RETURN(const metadata::Session session,
                       with_.database.session_reader().Get(accession_id, metadata::Visibility::All(true)));
   archive::SessionWriter::Options options;
@@ -164,11 +173,23 @@ absl::StatusOr<std::string> Archiver::Tidy(const operations::Operation& operatio
   NX_RETURN_IF_ERROR(writer.status());
   if ((*writer)->state() != archive::SessionWriter::State::kPublished) {
     NX_RETURN_IF_ERROR((*writer)->Abandon());
-    return DataLoss("ARCHIVED_BYTES_CORRUPT", absl::StrCat("the folder of session ", accession_id, " is gone"),
+    return DataLoss("ARCHIVED_BYTES_CORRUPT",
+                    absl::StrCat("the folder of session ", accession_id, " is gone"),
                     {{"session", accession_id}});
   }
   NX_RETURN_IF_ERROR((*writer)->Finish());
   return accession_id;
+}
+
+absl::Status Archiver::RemoveLeftovers(const std::function<bool(const std::string& operation_id)>& ended) {
+  NX_ASSIGN_OR_RETURN(const std::vector<std::string> operations,
+                      archive::ListUnfinished(with_.archive_root, with_.file_system));
+  for (const std::string& operation : operations) {
+    if (!ended(operation)) continue;
+    NX_RETURN_IF_ERROR(archive::RemoveIncoming(with_.archive_root, operation, with_.file_system));
+    Log(LogLevel::kInfo, "leftover of an archive operation removed", {{"operation", operation}});
+  }
+  return absl::OkStatus();
 }
 
 void Archiver::Fail(absl::string_view id, const absl::Status& status) {
@@ -195,11 +216,11 @@ absl::StatusOr<std::unique_ptr<archive::SessionWriter>> Archiver::OpenWriter(con
   return writer;
 }
 
-absl::StatusOr<std::string> Archiver::File(const operations::Operation& operation, operations::Progress& progress,
-                                           const SessionRow& row) {
+absl::StatusOr<std::string> Archiver::File(const operations::Operation& operation,
+                                           operations::Progress& progress, const SessionRow& row) {
   Filing filing;
-  NX_ASSIGN_OR_RETURN(filing.reservation,
-                      with_.database.sessions().Reserve(row.key().project(), row.key().subject(), operation.id));
+  NX_ASSIGN_OR_RETURN(filing.reservation, with_.database.sessions().Reserve(
+                                              row.key().project(), row.key().subject(), operation.id));
   NX_ASSIGN_OR_RETURN(filing.built, prearchive::BuildModel(with_.prearchive, with_.types, row.id()));
   NX_ASSIGN_OR_RETURN(const auto writer, OpenWriter(row, operation.id, filing));
   absl::Status written = WriteObjects(filing, *writer, row, progress);
@@ -223,7 +244,8 @@ absl::StatusOr<std::string> Archiver::File(const operations::Operation& operatio
   return committed->accession_id;
 }
 
-// Decides every object's path (always the same ones for the same objects), and writes those that are not there yet.
+// Decides every object's path (always the same ones for the same objects), and writes those that are not
+// there yet.
 absl::Status Archiver::WriteObjects(Filing& filing, archive::SessionWriter& writer, const SessionRow& row,
                                     operations::Progress& progress) {
   const session::SessionModel& model = filing.built.model;
@@ -235,9 +257,9 @@ absl::Status Archiver::WriteObjects(Filing& filing, archive::SessionWriter& writ
       filed.resource = in_scan.primary ? "DICOM" : "secondary";
       filed.scan = scan;
       const std::string folder = archive::ResourceFolder(model.scans[scan].id, filed.resource);
-      const std::string name = archive::InstanceFileName({model.study_instance_uid, filed.object->series_number,
-                                                          filed.object->instance_number, filed.object->sop_class_uid,
-                                                          filed.object->sop_instance_uid});
+      const std::string name = archive::InstanceFileName(
+          {model.study_instance_uid, filed.object->series_number, filed.object->instance_number,
+           filed.object->sop_class_uid, filed.object->sop_instance_uid});
       filed.path = absl::StrCat(folder, "/", names[folder].Take(name));
       filing.objects.push_back(std::move(filed));
     }
@@ -246,7 +268,8 @@ absl::Status Archiver::WriteObjects(Filing& filing, archive::SessionWriter& writ
     NX_ASSIGN_OR_RETURN(const auto log, with_.prearchive.OpenLog(row.id()));
     for (size_t begin = 0; begin < filing.objects.size(); begin += kPortion) {
       if (progress.cancelled()) {
-        return Error(absl::StatusCode::kCancelled, "OPERATION_CANCELLED", "archiving was cancelled; nothing was filed");
+        return Error(absl::StatusCode::kCancelled, "OPERATION_CANCELLED",
+                     "archiving was cancelled; nothing was filed");
       }
       const size_t end = std::min(begin + kPortion, filing.objects.size());
       std::vector<archive::FileSource> sources;
@@ -298,15 +321,15 @@ absl::Status Archiver::WriteCatalogs(Filing& filing, archive::SessionWriter& wri
   }
   for (auto& [key, catalog] : catalogs) {
     const std::string& scan_id = model.scans[key.first].id;
-    catalog.audit.push_back({operation.id, archive::JavaDate(now),
-                             {{"Added", static_cast<int64_t>(catalog.entries.size())}}});
+    catalog.audit.push_back(
+        {operation.id, archive::JavaDate(now), {{"Added", static_cast<int64_t>(catalog.entries.size())}}});
     metadata::Resource resource;
     resource.scan_id = scan_id;
     resource.label = key.second;
     resource.format = "DICOM";
     resource.content = key.second == "DICOM" ? "RAW" : "SECONDARY";
-    resource.catalog_path =
-        absl::StrCat(archive::ResourceFolder(scan_id, key.second), "/", archive::CatalogName(scan_id, key.second));
+    resource.catalog_path = absl::StrCat(archive::ResourceFolder(scan_id, key.second), "/",
+                                         archive::CatalogName(scan_id, key.second));
     resource.file_count = static_cast<int64_t>(catalog.entries.size());
     resource.size_bytes = sizes[key];
     if (writer.state() == archive::SessionWriter::State::kWriting) {

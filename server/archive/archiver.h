@@ -1,14 +1,16 @@
-// Moves a built prearchive session into the archive: check, files, catalogs, one database transaction, and only then
-// the staged bytes go. Every step may be repeated after a crash; docs/durability.md tells what each crash leaves.
-// Thread-safe.
+// Moves a built prearchive session into the archive: check, files, catalogs, one database transaction, and
+// only then the staged bytes go. Every step may be repeated after a crash; docs/durability.md tells what each
+// crash leaves. Thread-safe.
 #pragma once
 
+#include <functional>
 #include <string>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+
 #include "base/clock.h"
 #include "imaging/session/types.h"
 #include "server/operations/operations.h"
@@ -45,10 +47,15 @@ class Archiver {
   // Whether these conflicts stop archiving under `policy`.
   static bool Refuses(const std::vector<prearchive::ConflictRow>& conflicts, ConflictPolicy policy);
 
-  // The archive operation on the session `operation.target`, which is ARCHIVING. Returns the accession id. Arguments:
-  // "policy" (number of ConflictPolicy), "quarantine" ("1"). FAILED_PRECONDITION (ARCHIVE_CONFLICT): the session is
-  // then CONFLICT; other errors leave it in ERROR, with nothing visible and its bytes where they were.
+  // The archive operation on the session `operation.target`, which is ARCHIVING. Returns the accession id.
+  // Arguments: "policy" (number of ConflictPolicy), "quarantine" ("1"). FAILED_PRECONDITION
+  // (ARCHIVE_CONFLICT): the session is then CONFLICT; other errors leave it in ERROR, with nothing visible
+  // and its bytes where they were.
   absl::StatusOr<std::string> Archive(const operations::Operation& operation, operations::Progress& progress);
+
+  // Removes the hidden folders that archive operations left which `ended` knows to be over. Others stay:
+  // theirs go on, and of an unknown operation they may be the only copy.
+  absl::Status RemoveLeftovers(const std::function<bool(const std::string& operation_id)>& ended);
 
  private:
   struct Filing;
@@ -57,10 +64,12 @@ class Archiver {
                                    const prearchive::SessionRow& row);
   absl::StatusOr<std::string> Tidy(const operations::Operation& operation, const std::string& accession_id);
   absl::StatusOr<std::unique_ptr<archive::SessionWriter>> OpenWriter(const prearchive::SessionRow& row,
-                                                                     const std::string& operation_id, Filing& filing);
+                                                                     const std::string& operation_id,
+                                                                     Filing& filing);
   absl::Status WriteObjects(Filing& filing, archive::SessionWriter& writer, const prearchive::SessionRow& row,
                             operations::Progress& progress);
-  absl::Status WriteCatalogs(Filing& filing, archive::SessionWriter& writer, const operations::Operation& operation);
+  absl::Status WriteCatalogs(Filing& filing, archive::SessionWriter& writer,
+                             const operations::Operation& operation);
   metadata::NewSession Describe(const Filing& filing, const prearchive::SessionRow& row,
                                 const operations::Operation& operation) const;
   void Fail(absl::string_view id, const absl::Status& status);

@@ -46,7 +46,8 @@ class IndexCheckTest : public testing::Test {
     prearchive::Arrived arrived;
     arrived.reception = *prearchive_->Begin(object);
     const std::string bytes = "pixels of " + uid;
-    const bool store = arrived.reception->Decide(Xxh3(bytes)) == prearchive::Reception::Verdict::kStore;
+    const bool store =
+        arrived.reception->Decide(Xxh3(bytes), Xxh3(bytes)) == prearchive::Reception::Verdict::kStore;
     if (store) {
       prearchive::ObjectRow row;
       row.set_received_xxh3(Xxh3(bytes));

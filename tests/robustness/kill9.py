@@ -65,6 +65,7 @@ class Campaign:
         self.checked = set()  # accession ids whose files were hashed
         self.problems = []
         self.restart_seconds = []
+        self.archive_operation = ""  # one of those that were started
 
     # ---- the load
 
@@ -150,7 +151,8 @@ class Campaign:
                 if row.state in (RECEIVING, ERROR):
                     client.call("PrearchiveService", "BuildPrearchiveSession", name=row.name)
                 elif row.state == READY and row.project != "AUTO":
-                    client.call("PrearchiveService", "ArchivePrearchiveSession", name=row.name)
+                    operation = client.call("PrearchiveService", "ArchivePrearchiveSession", name=row.name)
+                    self.archive_operation = operation.name.removeprefix("operations/")
                 elif row.state == CONFLICT:
                     raise Violation(f"{row.label} is in CONFLICT: {row.conflicts}")
             except grpc.RpcError as error:
@@ -342,6 +344,7 @@ class Campaign:
             time.sleep(0.05)
         client.close()
         self.counts["acknowledgements"] = sum(len(study.acknowledged) for study in self.studies)
+        self.leave_a_leftover()
         self.check_all()
         self.check_the_end()
         self.server.stop()
@@ -350,6 +353,18 @@ class Campaign:
         check(report["unfinishedCount"] == 0, f"left unfinished: {report['unfinished']}")
         check(report["archivedFileCount"] == self.counts["objects archived"], f"narthex-verify saw others: {report}")
         check(report["stagedSessionCount"] == 0, f"staging is not empty: {report}")
+
+
+    def leave_a_leftover(self):
+        """What an ended archive operation could not remove, the next start removes."""
+        if not self.archive_operation:
+            return
+        self.server.kill()
+        folder = self.server.data_dir / f"d/archive/P1/arc001/.incoming-{self.archive_operation}"
+        folder.mkdir()
+        (folder / "half.dcm").write_bytes(b"half")
+        self.server.start()
+        check(not folder.exists(), "the folder of an operation that is over was not removed")
 
 
 class Kill9(unittest.TestCase):

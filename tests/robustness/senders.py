@@ -114,6 +114,7 @@ def send_dicom(server, study, rng, problems):
                 study.acknowledge(sending)
             else:
                 problems.append(f"{study.label}: {line.strip()}")
+    process.stdout.close()
     process.wait()
 
 
