@@ -45,7 +45,7 @@ void UpdateMeta(dicom::ObjectHeader& header) {
 absl::Status Anonymizer::AllowBulk(dicom::Tag tag) {
   if (tag != tags::kEncapsulatedDocument || plan_.profile == nullptr) return absl::OkStatus();
   return FailedPrecondition(
-      "DOCUMENT_TOO_LARGE",
+      "ANONYMIZATION_FAILED",
       absl::StrCat("an encapsulated document above ", dicom::kEncapsulatedInlineMaxBytes,
                    " bytes cannot be de-identified; the object is refused"));
 }
@@ -64,10 +64,10 @@ absl::Status Anonymizer::Edit(dicom::DataSet& data) {
   NX_ASSIGN_OR_RETURN(Result result, plan_.script->Apply(data, variables_, context_));
   if (result.outcome == Result::Outcome::kRejected) {
     outcome_.rejected = result.reject_reason;
-    return FailedPrecondition("SCRIPT_REJECTED", result.reject_reason);
+    return FailedPrecondition("REJECTED_BY_SCRIPT", result.reject_reason);
   }
   if (!result.pixel_edits.empty() && plan_.refuse_pixel_edits) {
-    return FailedPrecondition("PIXEL_EDITS_UNSUPPORTED",
+    return FailedPrecondition("ANONYMIZATION_FAILED",
                               "the script alters pixels, which cannot be done here; the object is refused");
   }
   outcome_.pixel_edits = std::move(result.pixel_edits);

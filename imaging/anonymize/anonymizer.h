@@ -50,11 +50,11 @@ class Anonymizer : public dicom::HeaderEditor {
   Anonymizer(const AnonymizationPlan& plan, Variables variables, ApplyContext& context)
       : plan_(plan), variables_(std::move(variables)), context_(context) {}
 
-  // A rejected object gives FAILED_PRECONDITION (SCRIPT_REJECTED); edits of pixels that are refused
-  // FAILED_PRECONDITION (PIXEL_EDITS_UNSUPPORTED).
+  // A rejected object gives FAILED_PRECONDITION (REJECTED_BY_SCRIPT); edits of pixels that are refused
+  // FAILED_PRECONDITION (ANONYMIZATION_FAILED).
   absl::Status EditHeader(dicom::ObjectHeader& header) override;
   // Encapsulated documents that are too large to be held cannot be de-identified by the profile:
-  // FAILED_PRECONDITION (DOCUMENT_TOO_LARGE).
+  // FAILED_PRECONDITION (ANONYMIZATION_FAILED).
   absl::Status AllowBulk(dicom::Tag tag) override;
   absl::Status EditTrailing(dicom::DataSet& trailing, const dicom::ObjectHeader& header) override;
 

@@ -31,7 +31,7 @@ bool OutOfReach(Tag tag) { return tag.group() == 0x0002 || tag == dicom::tags::k
 }  // namespace
 
 absl::Status Evaluator::Fail(const Position& position, absl::string_view what) const {
-  return InvalidArgument("SCRIPT_FAILED",
+  return InvalidArgument("ANONYMIZATION_FAILED",
                          absl::StrCat("the anonymization script failed in line ", position.line, ", column ",
                                       position.column, ": ", what),
                          {{"line", absl::StrCat(position.line)}, {"column", absl::StrCat(position.column)}});
@@ -109,7 +109,7 @@ absl::Status Evaluator::RunSetVariable(const Statement& statement) {
   output_bytes_ += value.text.has_value() ? value.text->size() : 0;
   for (const std::string& item : value.list) output_bytes_ += item.size();
   if (output_bytes_ > context_.max_output_bytes) {
-    return ResourceExhausted("SCRIPT_LIMIT", "the script makes too many bytes of values");
+    return ResourceExhausted("ANONYMIZATION_FAILED", "the script makes too many bytes of values");
   }
   values_[statement.name] = std::move(value);
   return absl::OkStatus();
@@ -263,8 +263,9 @@ absl::StatusOr<Value> Evaluator::ReadPath(const PathPattern& path) {
 absl::Status Evaluator::SetText(const Position& position, Item& item, Tag tag, absl::string_view text) {
   output_bytes_ += text.size();
   if (output_bytes_ > context_.max_output_bytes) {
-    return ResourceExhausted("SCRIPT_LIMIT", absl::StrCat("the script writes more than ",
-                                                          context_.max_output_bytes, " bytes of values"));
+    return ResourceExhausted(
+        "ANONYMIZATION_FAILED",
+        absl::StrCat("the script writes more than ", context_.max_output_bytes, " bytes of values"));
   }
   const absl::Status status = item.SetText(tag, text);
   return status.ok() ? status : Fail(position, status.message());

@@ -130,16 +130,16 @@ absl::StatusOr<ProfileOptions> ProfileOptions::Parse(absl::string_view text) {
           absl::StrJoin(kOptionWords, ", ", [](std::string* out, const OptionWord& option) {
             out->append(option.word.data(), option.word.size());
           });
-      return InvalidArgument("PROFILE_OPTION",
+      return InvalidArgument("INVALID_SCRIPT",
                              absl::StrCat("\"", word, "\" is no option of the profile; options are ", words),
                              {{"option", std::string(word)}});
     }
     options.*known->member = true;
   }
   if (!basic)
-    return InvalidArgument("PROFILE_OPTION", "a profile begins with the word basic: basic[,OPTION...]");
+    return InvalidArgument("INVALID_SCRIPT", "a profile begins with the word basic: basic[,OPTION...]");
   if (options.retain_longitudinal_full_dates && options.retain_longitudinal_modified_dates) {
-    return InvalidArgument("PROFILE_OPTION",
+    return InvalidArgument("INVALID_SCRIPT",
                            "retain-full-dates and retain-modified-dates exclude each other");
   }
   return options;

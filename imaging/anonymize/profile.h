@@ -32,7 +32,7 @@ struct ProfileOptions {
   bool clean_pixel_data = false;                    // 113101: recorded by who cleans the pixels
   bool clean_recognizable_visual_features = false;  // 113102: likewise
 
-  // Reads "basic", "basic,retain-uids,clean-desc". INVALID_ARGUMENT (PROFILE_OPTION): unknown word, or both
+  // Reads "basic", "basic,retain-uids,clean-desc". INVALID_ARGUMENT (INVALID_SCRIPT): unknown word, or both
   // kinds of dates; the message lists the words.
   static absl::StatusOr<ProfileOptions> Parse(absl::string_view text);
   // The canonical text that Parse reads.
@@ -51,7 +51,7 @@ class Profile {
   explicit Profile(const ProfileOptions& options);
   ~Profile();
 
-  // De-identifies `data` and records it. INVALID_ARGUMENT (PROFILE_KEY): the secret is too short.
+  // De-identifies `data` and records it. INVALID_ARGUMENT (ANONYMIZATION_FAILED): the secret is too short.
   absl::Status Apply(dicom::DataSet& data, const ProfileKey& key) const;
   // The same for elements behind the pixels; nothing is recorded in them.
   absl::Status ApplyTrailing(dicom::DataSet& trailing, const dicom::DataSet& header,

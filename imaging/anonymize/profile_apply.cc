@@ -306,8 +306,8 @@ absl::Status SetPseudonyms(DataSet& data, const ProfileKey& key) {
 
 absl::Status CheckKey(const ProfileKey& key) {
   if (key.secret.size() >= kSecretMinBytes) return absl::OkStatus();
-  return InvalidArgument(
-      "PROFILE_KEY", absl::StrCat("the secret of the project must have ", kSecretMinBytes, " bytes or more"));
+  return InvalidArgument("ANONYMIZATION_FAILED", absl::StrCat("the secret of the project must have ",
+                                                              kSecretMinBytes, " bytes or more"));
 }
 
 }  // namespace

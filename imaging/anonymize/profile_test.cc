@@ -76,10 +76,10 @@ void InstanceUids(const Item& item, std::set<std::string>* uids) {
 TEST(ProfileTest, ReadsItsOptions) {
   EXPECT_EQ(Options("basic, retain-uids,clean-descriptors").ToString(),
             "basic,clean-descriptors,retain-uids");
-  EXPECT_EQ(ErrorReason(ProfileOptions::Parse("basic,everything").status()), "PROFILE_OPTION");
+  EXPECT_EQ(ErrorReason(ProfileOptions::Parse("basic,everything").status()), "INVALID_SCRIPT");
   EXPECT_EQ(ErrorReason(ProfileOptions::Parse("basic,retain-full-dates,retain-modified-dates").status()),
-            "PROFILE_OPTION");
-  EXPECT_EQ(ErrorReason(ProfileOptions::Parse("retain-uids").status()), "PROFILE_OPTION");
+            "INVALID_SCRIPT");
+  EXPECT_EQ(ErrorReason(ProfileOptions::Parse("retain-uids").status()), "INVALID_SCRIPT");
 }
 
 TEST(ProfileTest, RemovesEmptiesReplacesAndMaps) {
@@ -322,7 +322,7 @@ TEST(AnonymizerTest, RejectsAndSkips) {
   plan.script =
       std::make_shared<Script>(*Script::Compile("version \"6.6\"\n(0008,0060) = \"SR\" ? reject[]\n"));
   plan.secret = kSecret;
-  EXPECT_EQ(ErrorReason(Anonymize(plan, bytes).status()), "SCRIPT_REJECTED");
+  EXPECT_EQ(ErrorReason(Anonymize(plan, bytes).status()), "REJECTED_BY_SCRIPT");
 
   plan.script = std::make_shared<Script>(
       *Script::Compile("version \"6.6\"\n(0010,0010) := concatenate[(0010,0010), \"x\"]\n"));

@@ -69,7 +69,7 @@ absl::StatusOr<Script> Script::Compile(absl::string_view text, const CompileOpti
   CheckParsed(parsed, options, &diagnostics);
   for (const Diagnostic& diagnostic : diagnostics) {
     if (diagnostic.severity != Severity::kError) continue;
-    return InvalidArgument("SCRIPT_INVALID",
+    return InvalidArgument("INVALID_SCRIPT",
                            absl::StrCat("the script cannot be used: line ", diagnostic.line, ", column ",
                                         diagnostic.column, ": ", diagnostic.message),
                            {{"line", absl::StrCat(diagnostic.line)},
@@ -119,7 +119,7 @@ absl::StatusOr<std::map<std::string, std::string>> ParseLookupTable(absl::string
     const size_t slash = line.find('/'), equals = line.rfind('=');
     if (slash == absl::string_view::npos || equals == absl::string_view::npos || equals < slash) {
       return InvalidArgument(
-          "LOOKUP_TABLE",
+          "INVALID_SCRIPT",
           absl::StrCat("line ", number, " of the lookup table is not of the form keytype/value = result"),
           {{"line", absl::StrCat(number)}});
     }

@@ -85,18 +85,18 @@ struct ApplyContext {
   std::map<std::string, std::string> lookup;
   // Fetches what getURL asks for; only called for hosts of CompileOptions::url_hosts.
   std::function<absl::StatusOr<std::string>(absl::string_view url)> fetch_url;
-  // Bounds of one Apply. Beyond them: RESOURCE_EXHAUSTED (SCRIPT_LIMIT).
+  // Bounds of one Apply. Beyond them: RESOURCE_EXHAUSTED (ANONYMIZATION_FAILED).
   int64_t max_steps = 20'000'000;
   size_t max_output_bytes = 8 << 20;  // values written
 };
 
-// Reads lines "keytype/value = result"; "//" and "#" begin comments. INVALID_ARGUMENT (LOOKUP_TABLE): a line
-// that is neither; the message has its number only.
+// Reads lines "keytype/value = result"; "//" and "#" begin comments. INVALID_ARGUMENT (INVALID_SCRIPT): a
+// line that is neither; the message has its number only.
 absl::StatusOr<std::map<std::string, std::string>> ParseLookupTable(absl::string_view text);
 
 class Script {
  public:
-  // INVALID_ARGUMENT (SCRIPT_INVALID): the checker found errors; the message holds the first, with its
+  // INVALID_ARGUMENT (INVALID_SCRIPT): the checker found errors; the message holds the first, with its
   // position.
   static absl::StatusOr<Script> Compile(absl::string_view text, const CompileOptions& options = {});
 
@@ -104,8 +104,8 @@ class Script {
   Script& operator=(const Script&) = default;
   ~Script();
 
-  // Changes `data`. INVALID_ARGUMENT (SCRIPT_FAILED): a statement failed on this object; the message has its
-  // line and no patient value; `data` is then half changed and the object must be refused.
+  // Changes `data`. INVALID_ARGUMENT (ANONYMIZATION_FAILED): a statement failed on this object; the message
+  // has its line and no patient value; `data` is then half changed and the object must be refused.
   absl::StatusOr<Result> Apply(dicom::DataSet& data, const Variables& variables, ApplyContext& context) const;
 
   // Does the same to elements that stand behind the pixels: deletes and changes what is there, creates

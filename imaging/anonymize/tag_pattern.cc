@@ -280,8 +280,9 @@ absl::StatusOr<PathPattern> ParsePath(absl::string_view text, bool odd_without_c
 absl::Status WorkBudget::Spend(int64_t amount) {
   steps += amount;
   if (steps <= max_steps) return absl::OkStatus();
-  return ResourceExhausted("SCRIPT_LIMIT", absl::StrCat("the script needs more than ", max_steps,
-                                                        " steps on this object; simplify its wildcards"));
+  return ResourceExhausted("ANONYMIZATION_FAILED",
+                           absl::StrCat("the script needs more than ", max_steps,
+                                        " steps on this object; simplify its wildcards"));
 }
 
 absl::StatusOr<std::vector<PathMatch>> FindMatches(Item& root, const PathPattern& path, WorkBudget& budget) {

@@ -60,7 +60,7 @@ struct PathMatch {
 struct WorkBudget {
   int64_t steps = 0;
   int64_t max_steps = 0;
-  // RESOURCE_EXHAUSTED (SCRIPT_LIMIT) when the bound is reached.
+  // RESOURCE_EXHAUSTED (ANONYMIZATION_FAILED) when the bound is reached.
   absl::Status Spend(int64_t steps);
 };
 

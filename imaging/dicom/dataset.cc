@@ -173,7 +173,7 @@ absl::StatusOr<Tag> Item::ReservePrivateTag(uint16_t group, absl::string_view cr
     return Tag(group, static_cast<uint16_t>(block << 8 | element));
   }
   return ResourceExhausted(
-      "DICOM_PRIVATE_BLOCKS",
+      "ANONYMIZATION_FAILED",
       absl::StrCat("all private blocks of group ", absl::Hex(group, absl::kZeroPad4), " are taken"));
 }
 

@@ -134,7 +134,8 @@ class Item {
   // VR is the dictionary's for public attributes, the present one for private attributes, UN for new private
   // ones (text is then stored as it is). Text goes into the character set in force if that is ASCII, Latin 1
   // or UTF-8 and can express it; else the whole data set (or item, if it names its own) becomes ISO_IR 192
-  // first. INVALID_ARGUMENT (DICOM_VALUE): a numeric VR, and the text is no number of its range; a sequence.
+  // first. INVALID_ARGUMENT (ANONYMIZATION_FAILED): a numeric VR, and the text is no number of its range; a
+  // sequence.
   absl::Status SetText(Tag tag, absl::string_view utf8);
   // Sets the bytes of the value, padding them to even length, under `vr`.
   void SetBytes(Tag tag, Vr vr, absl::string_view bytes);
@@ -153,7 +154,7 @@ class Item {
   // The first tag (group,bbxx) whose block belongs to `creator`; nullopt if `creator` has no block in the
   // group.
   std::optional<Tag> FindPrivateTag(uint16_t group, absl::string_view creator, uint8_t element) const;
-  // The same; reserves a block if there is none. RESOURCE_EXHAUSTED (DICOM_PRIVATE_BLOCKS): all are taken.
+  // The same; reserves a block if there is none. RESOURCE_EXHAUSTED (ANONYMIZATION_FAILED): all are taken.
   absl::StatusOr<Tag> ReservePrivateTag(uint16_t group, absl::string_view creator, uint8_t element);
 
   // SpecificCharacterSet in force here: the item's own, or of what contains it. "" for none.
@@ -192,7 +193,8 @@ class Item {
 class DataSet : public Item {
  public:
   // Reads `bytes`, which the data set then owns. Elements of group FFFE at the top level, or lengths beyond
-  // the end: INVALID_ARGUMENT (DICOM_PARSE).  Too deep, too many elements: RESOURCE_EXHAUSTED (DICOM_PARSE).
+  // the end: INVALID_ARGUMENT (MALFORMED_HEADER).  Too deep, too many elements:
+  // RESOURCE_EXHAUSTED (HEADER_TOO_DEEP, HEADER_TOO_LARGE).
   static absl::StatusOr<std::unique_ptr<DataSet>> Parse(std::string bytes, Encoding encoding);
   // Without elements.
   static std::unique_ptr<DataSet> Empty(Encoding encoding);

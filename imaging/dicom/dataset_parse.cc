@@ -85,14 +85,14 @@ Encoding DetectEncoding(absl::string_view bytes, Encoding declared) {
 namespace {
 
 absl::Status ParseError(absl::string_view what, size_t offset, Tag tag) {
-  return InvalidArgument("DICOM_PARSE",
+  return InvalidArgument("MALFORMED_HEADER",
                          absl::StrCat("element ", tag.ToString(), " at byte ", offset, " of the data set: ",
                                       what, "; the object is damaged, send it again or repair it"),
                          {{"offset", absl::StrCat(offset)}, {"tag", tag.ToString()}});
 }
 
-absl::Status TooMuch(absl::string_view what) {
-  return ResourceExhausted("DICOM_PARSE", absl::StrCat("the data set has ", what, "; it is refused"));
+absl::Status TooMuch(absl::string_view reason, absl::string_view what) {
+  return ResourceExhausted(reason, absl::StrCat("the data set has ", what, "; it is refused"));
 }
 
 constexpr absl::string_view kLittleItemTag("\xfe\xff\x00\xe0", 4);
@@ -123,7 +123,7 @@ class DataSetParser {
   bool PeeksExplicit(size_t pos, size_t end) const;
   absl::Status Count() {
     if (++root_.element_count_ > limits::kHeaderMaxElements) {
-      return TooMuch(absl::StrCat("more than ", limits::kHeaderMaxElements, " elements"));
+      return TooMuch("HEADER_TOO_LARGE", absl::StrCat("more than ", limits::kHeaderMaxElements, " elements"));
     }
     return absl::OkStatus();
   }
@@ -232,7 +232,8 @@ void DataSetParser::TryUnknownAsSequence(Item& item, Element& element, size_t be
 absl::Status DataSetParser::ParseItems(Sequence& sequence, Tag tag, size_t* pos, size_t end, bool delimited,
                                        int depth) {
   if (depth > limits::kSequenceMaxDepth) {
-    return TooMuch(absl::StrCat("sequences nested deeper than ", limits::kSequenceMaxDepth));
+    return TooMuch("HEADER_TOO_DEEP",
+                   absl::StrCat("sequences nested deeper than ", limits::kSequenceMaxDepth));
   }
   const Encoding encoding{sequence.items_explicit_, sequence.items_big_};
   while (*pos < end) {

@@ -281,7 +281,7 @@ absl::Status Item::SetText(Tag tag, absl::string_view utf8) {
     for (absl::string_view one : absl::StrSplit(utf8, '\\')) {
       uint64_t bits;
       if (!ParseNumber(vr, absl::StripAsciiWhitespace(one), &bits)) {
-        return InvalidArgument("DICOM_VALUE",
+        return InvalidArgument("ANONYMIZATION_FAILED",
                                absl::StrCat("the value for ", tag.ToString(), " is no ", VrName(vr)),
                                {{"tag", tag.ToString()}});
       }
@@ -292,7 +292,7 @@ absl::Status Item::SetText(Tag tag, absl::string_view utf8) {
   }
   const bool plain = vr == Vr::kUN || !IsKnownVr(vr);
   if (!plain && !IsText(vr) && !utf8.empty()) {
-    return InvalidArgument("DICOM_VALUE",
+    return InvalidArgument("ANONYMIZATION_FAILED",
                            absl::StrCat(tag.ToString(), " has VR ", VrName(vr), ", which holds no text"),
                            {{"tag", tag.ToString()}});
   }

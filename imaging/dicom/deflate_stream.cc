@@ -36,7 +36,7 @@ bool InflateStream::ended() const { return state_->ended; }
 
 absl::Status InflateStream::Add(absl::string_view piece, const PieceSink& sink) {
   State& state = *state_;
-  if (!state.good) return Internal("DICOM_PARSE", "zlib cannot inflate: out of memory?");
+  if (!state.good) return Internal("INTERNAL", "zlib cannot inflate: out of memory?");
   state.in += piece.size();
   state.zlib.next_in = reinterpret_cast<Bytef*>(const_cast<char*>(piece.data()));
   state.zlib.avail_in = static_cast<uInt>(piece.size());
@@ -46,12 +46,12 @@ absl::Status InflateStream::Add(absl::string_view piece, const PieceSink& sink) 
     const int code = inflate(&state.zlib, Z_NO_FLUSH);
     const size_t made = kPieceBytes - state.zlib.avail_out;
     if (code != Z_OK && code != Z_STREAM_END && code != Z_BUF_ERROR) {
-      return InvalidArgument("DICOM_PARSE", "the deflated data set is damaged; send the object again");
+      return InvalidArgument("MALFORMED_HEADER", "the deflated data set is damaged; send the object again");
     }
     state.ended = code == Z_STREAM_END;
     state.out += made;
     if (state.out > kRatioFreeBytes && state.out / limits::kInflateMaxRatio > state.in) {
-      return ResourceExhausted("DICOM_PARSE",
+      return ResourceExhausted("HEADER_TOO_LARGE",
                                "the deflated data set grows beyond all measure; the object is refused");
     }
     if (made > 0) NX_RETURN_IF_ERROR(sink(absl::string_view(state.buffer.data(), made)));
@@ -78,13 +78,13 @@ DeflateStream::~DeflateStream() = default;
 
 absl::Status DeflateStream::Run(absl::string_view piece, int flush, const PieceSink& sink) {
   State& state = *state_;
-  if (!state.good) return Internal("DICOM_PARSE", "zlib cannot deflate: out of memory?");
+  if (!state.good) return Internal("INTERNAL", "zlib cannot deflate: out of memory?");
   state.zlib.next_in = reinterpret_cast<Bytef*>(const_cast<char*>(piece.data()));
   state.zlib.avail_in = static_cast<uInt>(piece.size());
   do {
     state.zlib.next_out = reinterpret_cast<Bytef*>(state.buffer.data());
     state.zlib.avail_out = kPieceBytes;
-    if (deflate(&state.zlib, flush) == Z_STREAM_ERROR) return Internal("DICOM_PARSE", "zlib cannot deflate");
+    if (deflate(&state.zlib, flush) == Z_STREAM_ERROR) return Internal("INTERNAL", "zlib cannot deflate");
     const size_t made = kPieceBytes - state.zlib.avail_out;
     state.out += made;
     if (made > 0) NX_RETURN_IF_ERROR(sink(absl::string_view(state.buffer.data(), made)));

@@ -16,9 +16,9 @@ class InflateStream {
   InflateStream();
   ~InflateStream();
 
-  // Passes what `piece` inflates to, in pieces of bounded size. INVALID_ARGUMENT (DICOM_PARSE): no deflate
-  // stream. RESOURCE_EXHAUSTED (DICOM_PARSE): it grows by more than limits::kInflateMaxRatio. Bytes behind
-  // the end of the stream (a padding byte) are ignored.
+  // Passes what `piece` inflates to, in pieces of bounded size. INVALID_ARGUMENT (MALFORMED_HEADER): no
+  // deflate stream. RESOURCE_EXHAUSTED (HEADER_TOO_LARGE): it grows by more than limits::kInflateMaxRatio.
+  // Bytes behind the end of the stream (a padding byte) are ignored.
   absl::Status Add(absl::string_view piece, const PieceSink& sink);
   // The stream was complete.
   bool ended() const;

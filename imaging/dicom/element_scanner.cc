@@ -23,7 +23,7 @@ bool IsBulk(const ElementHead& head) {
 absl::Status ElementScanner::Enter(Frame frame) {
   // An item and its sequence count once.
   if (frames_.size() >= 2 * static_cast<size_t>(limits::kSequenceMaxDepth)) {
-    return ResourceExhausted("DICOM_PARSE",
+    return ResourceExhausted("HEADER_TOO_DEEP",
                              absl::StrCat("sequences are nested deeper than ", limits::kSequenceMaxDepth,
                                           "; the object is refused"));
   }
@@ -36,7 +36,7 @@ absl::Status ElementScanner::Step(const ElementHead& head, absl::string_view byt
   const Frame::Kind kind = frames_.empty() ? Frame::Kind::kItem : frames_.back().kind;
   const Encoding encoding = frames_.empty() ? encoding_ : frames_.back().encoding;
   const auto damaged = [&](absl::string_view what) {
-    return InvalidArgument("DICOM_PARSE",
+    return InvalidArgument("MALFORMED_HEADER",
                            absl::StrCat("byte ", position_, " of the data set: ", what,
                                         "; the object is damaged, send it again or repair it"));
   };

@@ -82,7 +82,7 @@ class HeaderRewriter::Impl {
     return deflate_ == nullptr ? output_(bytes) : deflate_->Add(bytes, output_);
   }
   absl::Status TooLarge() const {
-    return ResourceExhausted("DICOM_HEADER_TOO_LARGE",
+    return ResourceExhausted("HEADER_TOO_LARGE",
                              absl::StrCat("what precedes or follows the pixels exceeds ",
                                           limits::kHeaderMaxBytes, " bytes; the object is refused"));
   }
@@ -262,7 +262,7 @@ absl::Status HeaderRewriter::Impl::HeaderDone(std::string bytes) {
   const bool readable = DetectEncoding(written, declared_) == encoding_ && !meta_again &&
                         (!bare || (LooksLikeElement(written) && !HasMagic(written)));
   if (!written.empty() && header_.data->changed() && !readable) {
-    return InvalidArgument("DICOM_PARSE",
+    return InvalidArgument("MALFORMED_HEADER",
                            "the transfer syntax contradicts the data set; the object is damaged");
   }
   std::string front;
@@ -316,7 +316,7 @@ absl::Status HeaderRewriter::Impl::PassFragmentHead(absl::string_view* piece) {
     part_ = length == 0 ? Part::kFragmentHead : Part::kFragmentBody;
   } else {
     return InvalidArgument(
-        "DICOM_PARSE",
+        "MALFORMED_HEADER",
         "the encapsulated pixel data hold something that is no fragment; the object is damaged");
   }
   return absl::OkStatus();
@@ -327,15 +327,15 @@ absl::Status HeaderRewriter::Impl::Finish() {
   if (!in_data_) {
     NX_ASSIGN_OR_RETURN(const ElementScanner::State state, scanner_->Scan(buffer_));
     if (state == ElementScanner::State::kNeedMore && scanner_->position() != buffer_.size()) {
-      return InvalidArgument("DICOM_TRUNCATED", "the object ends inside its file meta group; send it again");
+      return InvalidArgument("TRUNCATED_HEADER", "the object ends inside its file meta group; send it again");
     }
     NX_RETURN_IF_ERROR(MetaDone(scanner_->position()));
   }
   if (inflate_ != nullptr && !inflate_->ended()) {
-    return InvalidArgument("DICOM_TRUNCATED", "the deflated data set has no end; send the object again");
+    return InvalidArgument("TRUNCATED_HEADER", "the deflated data set has no end; send the object again");
   }
   if (part_ == Part::kHeader && buffer_.empty()) {
-    return InvalidArgument("DICOM_TRUNCATED", "the object has no data set; send it again");
+    return InvalidArgument("TRUNCATED_HEADER", "the object has no data set; send it again");
   }
   if (part_ == Part::kHeader && !scanner_.has_value()) {
     // So short that it has only been collected; bulk data may be in it.

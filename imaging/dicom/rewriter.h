@@ -63,10 +63,10 @@ class HeaderRewriter {
   HeaderRewriter(const HeaderRewriter&) = delete;
   HeaderRewriter& operator=(const HeaderRewriter&) = delete;
 
-  // Takes the next piece. INVALID_ARGUMENT (DICOM_PARSE, NOT_DICOM): not readable.  RESOURCE_EXHAUSTED
-  // (DICOM_HEADER_TOO_LARGE, DICOM_PARSE): beyond a limit. After an error the rewriter must not be used.
+  // Takes the next piece. INVALID_ARGUMENT (MALFORMED_HEADER, NOT_DICOM): not readable.  RESOURCE_EXHAUSTED
+  // (HEADER_TOO_LARGE, HEADER_TOO_DEEP): beyond a limit. After an error the rewriter must not be used.
   absl::Status Add(absl::string_view piece);
-  // Says that the object is complete. INVALID_ARGUMENT (DICOM_TRUNCATED): it ends inside the header. An
+  // Says that the object is complete. INVALID_ARGUMENT (TRUNCATED_HEADER): it ends inside the header. An
   // object that ends inside its bulk data passes as it is; truncated() tells.
   absl::Status Finish();
 
