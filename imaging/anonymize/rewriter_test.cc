@@ -68,5 +68,66 @@ TEST(RewriterTest, GivesBackEveryRealObjectByteForByte) {
   EXPECT_GT(same, 500);
 }
 
+// A data set of two elements and `pixels`, with the length that they are said to have.
+std::string SmallObject(const std::string& pixels, uint32_t declared) {
+  auto data = DataSet::Empty(Encoding::ExplicitLittle());
+  EXPECT_TRUE(data->SetText(tags::kSOPInstanceUID, "1.2.3").ok());
+  EXPECT_TRUE(data->SetText(tags::kPatientName, "Doe").ok());
+  std::string bytes = data->Write() + std::string("\xe0\x7f\x10\x00OW\0\0", 8);
+  for (int i = 0; i < 4; ++i) bytes.push_back(static_cast<char>(declared >> 8 * i));
+  return bytes + pixels;
+}
+
+// Found by the fuzzer: objects shorter than what the encoding is told from had their pixels taken for header.
+TEST(RewriterTest, PassesPixelsOfVerySmallObjects) {
+  for (const uint32_t declared : {8u, 4096u}) {
+    RenameEditor editor;
+    size_t bulk_before = 0, bulk_after = 0;
+    const std::string bytes = SmallObject("12345678", declared);
+    const auto out = dicom::RewriteObject(bytes, editor);
+    ASSERT_TRUE(out.ok()) << out.status();
+    ASSERT_TRUE(dicom::ParseObjectHeader(bytes, &bulk_before).ok());
+    const auto header = dicom::ParseObjectHeader(*out, &bulk_after);
+    ASSERT_TRUE(header.ok()) << header.status();
+    EXPECT_EQ(header->data->GetText(tags::kPatientName), "ANONYMOUS");
+    EXPECT_FALSE(header->data->Has(tags::kPixelData));
+    EXPECT_EQ(out->substr(bulk_after), bytes.substr(bulk_before));
+  }
+}
+
+// Found by the fuzzer: group 0002 in the data set would become file meta once what stood before it is
+// removed.
+TEST(RewriterTest, RefusesWhatWouldBeReadOtherwiseAfterwards) {
+  class Remover : public HeaderEditor {
+   public:
+    absl::Status EditHeader(ObjectHeader& header) override {
+      header.data->Remove(Tag(0x0001, 0x0010));
+      return absl::OkStatus();
+    }
+  } remover;
+  auto data = DataSet::Empty(Encoding::ExplicitLittle());
+  data->SetBytes(Tag(0x0001, 0x0010), dicom::Vr::kLO, "X ");
+  data->SetBytes(tags::kTransferSyntaxUID, dicom::Vr::kUI, "1.2.840.10008.1.2");
+  EXPECT_EQ(ErrorReason(dicom::RewriteObject(data->Write(), remover).status()), "MALFORMED_HEADER");
+}
+
+TEST(RewriterTest, InflatesAndDeflatesAnew) {
+  NX_NEED_SHARED();
+  const std::string bytes =
+      ReadFile(SharedFolder() + "/data/dicom-pydicom-testfiles/test_files/image_dfl.dcm");
+  ASSERT_FALSE(bytes.empty());
+  RenameEditor editor;
+
+  const auto out = dicom::RewriteObject(bytes, editor);
+  ASSERT_TRUE(out.ok()) << out.status();
+  const auto before = dicom::ParseObjectHeader(bytes), after = dicom::ParseObjectHeader(*out);
+
+  ASSERT_TRUE(before.ok() && after.ok()) << after.status();
+  EXPECT_TRUE(after->syntax.deflated);
+  EXPECT_EQ(after->data->GetText(tags::kPatientName), "ANONYMOUS");
+  EXPECT_EQ(after->meta->GetText(tags::kMediaStorageSOPInstanceUID), "1.2.3.4.5");
+  EXPECT_EQ(after->data->GetText(tags::kRows), before->data->GetText(tags::kRows));
+}
+
 }  // namespace
 }  // namespace narthex::anonymize
