@@ -15,10 +15,9 @@
 namespace narthex::archive {
 namespace {
 
-// Files that one thread keeps open until it syncs them together: the first sync commits the file system's
-// journal for all. docs/formats/archive.md has the measurement.
-constexpr size_t kSyncBatchFiles = 128;
-constexpr uint64_t kSyncBatchBytes = 64 << 20;
+// From so many new files on, one sync of the whole file system costs less than one of each file.
+// docs/formats/archive.md has the measurement.
+constexpr size_t kBarrierFiles = 16;
 
 class Crew {
  public:
@@ -26,20 +25,14 @@ class Crew {
        std::vector<WrittenFile>& written)
       : sources_(sources), paths_(paths), fs_(file_system), written_(written) {}
 
-  // One thread's work.
-  void Work() {
-    std::vector<std::unique_ptr<fs::File>> open;
-    uint64_t open_bytes = 0;
+  // One thread's work. `sync_each`: each file is durable when it is done.
+  void Work(bool sync_each) {
     for (size_t i = next_++; i < sources_.size() && !failed_; i = next_++) {
       absl::StatusOr<std::unique_ptr<fs::File>> file = WriteOne(i);
-      if (!file.ok()) return Fail(file.status());
-      open.push_back(*std::move(file));
-      open_bytes += written_[i].size_bytes;
-      if (open.size() < kSyncBatchFiles && open_bytes < kSyncBatchBytes) continue;
-      if (!SyncAll(open)) return;
-      open_bytes = 0;
+      absl::Status status = file.status();
+      if (status.ok() && sync_each) status = (*file)->Sync();
+      if (!status.ok()) return Fail(status);
     }
-    SyncAll(open);
   }
 
   absl::Status status() {
@@ -52,17 +45,6 @@ class Crew {
     absl::MutexLock lock(&mutex_);
     if (status_.ok()) status_ = status;
     failed_ = true;
-  }
-
-  bool SyncAll(std::vector<std::unique_ptr<fs::File>>& open) {
-    for (const std::unique_ptr<fs::File>& file : open) {
-      if (const absl::Status status = file->Sync(); !status.ok()) {
-        Fail(status);
-        return false;
-      }
-    }
-    open.clear();
-    return true;
   }
 
   absl::StatusOr<std::unique_ptr<fs::File>> Create(const std::string& path) {
@@ -112,14 +94,20 @@ class Crew {
 absl::Status WriteInParallel(absl::Span<const FileSource> sources, absl::Span<const std::string> paths,
                              int threads, fs::FileSystem& file_system, std::vector<WrittenFile>& written) {
   written.assign(sources.size(), {});
+  if (sources.empty()) return absl::OkStatus();
+  std::unique_ptr<fs::SyncBarrier> barrier;
+  if (sources.size() >= kBarrierFiles) {
+    NX_ASSIGN_OR_RETURN(barrier, file_system.NewSyncBarrier(fs::ParentPath(paths.front())));
+  }
   Crew crew(sources, paths, file_system, written);
   std::vector<std::thread> others;
   for (int i = 1; i < threads && static_cast<size_t>(i) < sources.size(); ++i) {
-    others.emplace_back([&crew] { crew.Work(); });
+    others.emplace_back([&] { crew.Work(barrier == nullptr); });
   }
-  crew.Work();
+  crew.Work(barrier == nullptr);
   for (std::thread& thread : others) thread.join();
-  return crew.status();
+  NX_RETURN_IF_ERROR(crew.status());
+  return barrier ? barrier->Sync() : absl::OkStatus();
 }
 
 }  // namespace narthex::archive

@@ -8,6 +8,21 @@
 
 namespace narthex::fs {
 
+class FaultyBarrier : public SyncBarrier {
+ public:
+  FaultyBarrier(FaultInjector& owner, std::unique_ptr<SyncBarrier> target)
+      : owner_(owner), target_(std::move(target)) {}
+
+  absl::Status Sync() override {
+    NX_RETURN_IF_ERROR(owner_.Enter(FaultInjector::Kind::kChanges));
+    return target_->Sync();
+  }
+
+ private:
+  FaultInjector& owner_;
+  const std::unique_ptr<SyncBarrier> target_;
+};
+
 class FaultyFile : public File {
  public:
   FaultyFile(FaultInjector& owner, std::unique_ptr<File> target)
@@ -104,6 +119,12 @@ absl::Status FaultInjector::MakeDirectories(absl::string_view path) {
 absl::Status FaultInjector::SyncDirectory(absl::string_view path) {
   NX_RETURN_IF_ERROR(Enter(Kind::kChanges));
   return target_.SyncDirectory(path);
+}
+
+absl::StatusOr<std::unique_ptr<SyncBarrier>> FaultInjector::NewSyncBarrier(absl::string_view path) {
+  NX_RETURN_IF_ERROR(Enter(Kind::kReads));
+  NX_ASSIGN_OR_RETURN(std::unique_ptr<SyncBarrier> barrier, target_.NewSyncBarrier(path));
+  return std::make_unique<FaultyBarrier>(*this, std::move(barrier));
 }
 
 absl::Status FaultInjector::Rename(absl::string_view from, absl::string_view to) {

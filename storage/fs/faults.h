@@ -38,6 +38,7 @@ class FaultInjector : public FileSystem {
   absl::StatusOr<std::unique_ptr<File>> Open(absl::string_view path, const OpenOptions& options) override;
   absl::Status MakeDirectories(absl::string_view path) override;
   absl::Status SyncDirectory(absl::string_view path) override;
+  absl::StatusOr<std::unique_ptr<SyncBarrier>> NewSyncBarrier(absl::string_view path) override;
   absl::Status Rename(absl::string_view from, absl::string_view to) override;
   absl::Status Link(absl::string_view from, absl::string_view to) override;
   absl::Status Remove(absl::string_view path) override;
@@ -50,6 +51,7 @@ class FaultInjector : public FileSystem {
 
  private:
   friend class FaultyFile;
+  friend class FaultyBarrier;
   enum class Kind : uint8_t { kReads, kChanges };
 
   // OK, or the error that this call must fail with.

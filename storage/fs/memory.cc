@@ -36,6 +36,30 @@ struct Node {
 };
 using NodePtr = std::shared_ptr<Node>;
 
+// Makes the bytes of one file durable.
+void SyncBytes(Node& node) {
+  if (node.shrunk) {
+    node.durable_data = node.data;
+  } else {
+    node.durable_data.resize(node.data.size());
+    for (uint64_t block : node.dirty_blocks) {
+      const uint64_t begin = block * kBlock;
+      if (begin >= node.data.size()) continue;
+      const uint64_t length = std::min(kBlock, node.data.size() - begin);
+      std::memcpy(node.durable_data.data() + begin, node.data.data() + begin, length);
+    }
+  }
+  node.dirty_blocks.clear();
+  node.shrunk = false;
+}
+
+// The same for a tree, with its names.
+void SyncTree(Node& node) {
+  node.durable_names = node.names;
+  if (!node.is_directory) SyncBytes(node);
+  for (const auto& [name, child] : node.names) SyncTree(*child);
+}
+
 absl::Status PowerIsOff() { return DataLoss("IO_ERROR", "the file was opened before the power was lost"); }
 
 // State that open files share with their file system.
@@ -120,19 +144,7 @@ class MemoryFile : public File {
   absl::Status Sync() override {
     absl::MutexLock lock(&disk_->mutex);
     NX_RETURN_IF_ERROR(Check(/*writes=*/false));
-    if (node_->shrunk) {
-      node_->durable_data = node_->data;
-    } else {
-      node_->durable_data.resize(node_->data.size());
-      for (uint64_t block : node_->dirty_blocks) {
-        const uint64_t begin = block * kBlock;
-        if (begin >= node_->data.size()) continue;
-        const uint64_t length = std::min(kBlock, node_->data.size() - begin);
-        std::memcpy(node_->durable_data.data() + begin, node_->data.data() + begin, length);
-      }
-    }
-    node_->dirty_blocks.clear();
-    node_->shrunk = false;
+    SyncBytes(*node_);
     return absl::OkStatus();
   }
 
@@ -161,6 +173,25 @@ class MemoryFile : public File {
   const NodePtr node_;
   const uint64_t generation_;
   const OpenOptions options_;
+};
+
+class MemoryBarrier : public SyncBarrier {
+ public:
+  explicit MemoryBarrier(std::shared_ptr<Disk> disk) : disk_(std::move(disk)) {
+    absl::MutexLock lock(&disk_->mutex);
+    generation_ = disk_->generation;
+  }
+
+  absl::Status Sync() override {
+    absl::MutexLock lock(&disk_->mutex);
+    if (disk_->generation != generation_) return PowerIsOff();
+    SyncTree(*disk_->root);
+    return absl::OkStatus();
+  }
+
+ private:
+  const std::shared_ptr<Disk> disk_;
+  uint64_t generation_ = 0;
 };
 
 class MemoryFileSystem : public InMemoryFileSystem {
@@ -210,6 +241,14 @@ class MemoryFileSystem : public InMemoryFileSystem {
     NX_ASSIGN_OR_RETURN(const NodePtr directory, Directory(path));
     directory->durable_names = directory->names;
     return absl::OkStatus();
+  }
+
+  absl::StatusOr<std::unique_ptr<SyncBarrier>> NewSyncBarrier(absl::string_view path) override {
+    {
+      absl::MutexLock lock(&disk_->mutex);
+      NX_RETURN_IF_ERROR(Directory(path).status());
+    }
+    return std::make_unique<MemoryBarrier>(disk_);
   }
 
   absl::Status Rename(absl::string_view from, absl::string_view to) override {

@@ -160,6 +160,21 @@ FileInfo::Type TypeOfEntry(const dirent& entry, int directory) {
   return TypeOf(info.st_mode);
 }
 
+// The kernel reports to a descriptor the write errors of its file system that came after it was opened.
+class PosixSyncBarrier : public SyncBarrier {
+ public:
+  explicit PosixSyncBarrier(int descriptor) : descriptor_(descriptor) {}
+  ~PosixSyncBarrier() override { ::close(descriptor_); }
+
+  absl::Status Sync() override {
+    if (Retry([&] { return ::syncfs(descriptor_); }) < 0) return LastError("sync", "file system");
+    return absl::OkStatus();
+  }
+
+ private:
+  const int descriptor_;
+};
+
 class PosixFileSystem : public FileSystem {
  public:
   absl::StatusOr<std::unique_ptr<File>> Open(absl::string_view path, const OpenOptions& options) override {
@@ -205,6 +220,13 @@ class PosixFileSystem : public FileSystem {
     if (Retry([&] { return ::fsync(descriptor); }) < 0) status = LastError("sync directory", path);
     ::close(descriptor);
     return status;
+  }
+
+  absl::StatusOr<std::unique_ptr<SyncBarrier>> NewSyncBarrier(absl::string_view path) override {
+    const int descriptor =
+        Retry([&] { return ::open(std::string(path).c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC); });
+    if (descriptor < 0) return LastError("open directory", path);
+    return std::make_unique<PosixSyncBarrier>(descriptor);
   }
 
   absl::Status Rename(absl::string_view from, absl::string_view to) override {
