@@ -148,23 +148,24 @@ std::shared_ptr<LiveSession> Prearchive::Create(const SessionKeyRow& key) {
 
 absl::StatusOr<std::shared_ptr<LiveSession>> Prearchive::OpenForKey(const SessionKeyRow& key) {
   const std::string key_text = keys::OfSession(key);
-  NX_ASSIGN_OR_RETURN(const auto indexed, index_.Get(Table::kSessionKeys, key_text));
-  std::shared_ptr<LiveSession> session;
-  if (indexed) {
-    auto loaded = Load(*indexed);
-    if (!loaded.ok() && !absl::IsNotFound(loaded.status())) return loaded.status();
-    if (loaded.ok()) session = *loaded;
-  }
   absl::MutexLock lock(&mutex_);
+  const auto takes = [&](LiveSession& session) {
+    absl::MutexLock session_lock(&session.mutex);
+    return !session.gone && keys::OfSession(session.row.key()) == key_text &&
+           Next(session.state(), Event::kObject).has_value();
+  };
   if (const auto it = live_by_key_.find(key_text); it != live_by_key_.end()) {
-    if (auto known = it->second.lock()) session = known;
+    if (auto session = it->second.lock(); session && takes(*session)) return session;
   }
-  if (session) {
-    absl::MutexLock session_lock(&session->mutex);
-    if (!session->gone && keys::OfSession(session->row.key()) == key_text &&
-        Next(session->state(), Event::kObject)) {
-      live_by_key_[key_text] = session;
-      return session;
+  // Looked up after the live ones: a session that nobody holds any more has its row in the index by then. The
+  // other way round, a session that was written and let go in between would be made a second time.
+  NX_ASSIGN_OR_RETURN(const auto indexed, index_.Get(Table::kSessionKeys, key_text));
+  if (indexed) {
+    const auto session = LoadLocked(*indexed);
+    if (!session.ok() && !absl::IsNotFound(session.status())) return session.status();
+    if (session.ok() && takes(**session)) {
+      live_by_key_[key_text] = *session;
+      return *session;
     }
   }
   if (live_by_key_.size() > 1024) {
@@ -176,6 +177,10 @@ absl::StatusOr<std::shared_ptr<LiveSession>> Prearchive::OpenForKey(const Sessio
 
 absl::StatusOr<std::shared_ptr<LiveSession>> Prearchive::Load(absl::string_view id) {
   absl::MutexLock lock(&mutex_);
+  return LoadLocked(id);
+}
+
+absl::StatusOr<std::shared_ptr<LiveSession>> Prearchive::LoadLocked(absl::string_view id) {
   if (const auto it = live_.find(id); it != live_.end()) {
     if (auto session = it->second.lock()) {
       absl::MutexLock session_lock(&session->mutex);

@@ -202,7 +202,10 @@ class Prearchive {
   absl::Status ArmTimers();
   absl::Status RecoverSession(const std::string& id);
   absl::StatusOr<std::vector<ObjectRow>> FindUnindexed(const std::string& id, staging::Position indexed);
+  absl::Status NumberFound(const std::string& id, uint64_t next, std::vector<ObjectRow>& objects);
   absl::StatusOr<std::shared_ptr<LiveSession>> Load(absl::string_view id);
+  absl::StatusOr<std::shared_ptr<LiveSession>> LoadLocked(absl::string_view id)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::StatusOr<std::shared_ptr<LiveSession>> OpenForKey(const SessionKeyRow& key);
   std::shared_ptr<LiveSession> Create(const SessionKeyRow& key) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status CommitSession(const std::shared_ptr<LiveSession>& session,

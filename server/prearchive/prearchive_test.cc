@@ -235,6 +235,23 @@ TEST_F(PrearchiveTest, ManySendersOfOneStudyLoseAndDoubleNothing) {
   ExpectConsistent(Sessions().front().id());
 }
 
+TEST_F(PrearchiveTest, TheFirstObjectsOfAStudyMeetInOneSession) {
+  // The second sender comes while the first one's object is committed and its session let go.
+  constexpr int kStudies = 300;
+  for (int study = 0; study < kStudies; ++study) {
+    const SessionKeyRow key = Key(absl::StrCat("L", study));
+    std::vector<Arrived> first;
+    first.push_back(Receive("1.1", "first", key));
+    std::thread committer([&] { ASSERT_TRUE(prearchive_->Commit(std::move(first)).ok()); });
+    Store("1.2", "second", key);
+    committer.join();
+  }
+
+  auto rows = prearchive_->List({.limit = 10 * kStudies});
+  ASSERT_TRUE(rows.ok()) << rows.status();
+  EXPECT_THAT(*rows, SizeIs(kStudies));
+}
+
 TEST_F(PrearchiveTest, LateObjectsOfABuiltSessionReopenIt) {
   const std::string session = Store("1.1", "pixels").session();
   ASSERT_TRUE(prearchive_->Apply(session, Event::kBuild).ok());
@@ -321,6 +338,24 @@ TEST_F(PrearchiveTest, AGivenUpRecordDoesNotReplaceTheAcknowledgedOne) {
   Open();
 
   EXPECT_EQ(BytesOf(session, "1.2"), "acknowledged");
+  ExpectConsistent(session);
+}
+
+TEST_F(PrearchiveTest, AGivenUpRecordTakesNobodysNumber) {
+  const std::string session = Store("1.1", "pixels").session();
+  { const Arrived given_up = Receive("1.2", "given up"); }
+  ArrivingObject waiting;
+  waiting.key = Key();
+  waiting.sop_instance_uid = "1.9";
+  {
+    const auto in_flight = prearchive_->Begin(waiting);  // keeps the index's mark where it is
+    EXPECT_EQ(Store("1.3", "acknowledged").outcome(), static_cast<int>(Outcome::kStored));
+  }
+
+  Open();
+
+  EXPECT_EQ(BytesOf(session, "1.1"), "pixels");
+  EXPECT_EQ(BytesOf(session, "1.3"), "acknowledged");
   ExpectConsistent(session);
 }
 

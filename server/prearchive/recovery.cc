@@ -106,6 +106,7 @@ absl::Status Prearchive::RecoverSession(const std::string& id) {
     row.set_version(1);
     batch.Put(Table::kSessionKeys, keys::OfSession(row.key()), id);
   }
+  NX_RETURN_IF_ERROR(NumberFound(id, row.next_number(), objects));
   for (ObjectRow& object : objects) AddFound(std::move(object), row, batch);
   row.mutable_indexed()->set_segment(end->segment);
   row.mutable_indexed()->set_offset(end->offset);
@@ -115,6 +116,19 @@ absl::Status Prearchive::RecoverSession(const std::string& id) {
         {{"session", id}, {"objects", objects.size()}});
   }
   return index_.Write(batch, Durability::kPowerLoss);
+}
+
+// Gives objects a new number where theirs is taken: a number that was given to an object which its sender
+// gave up is given again when no row was written meanwhile.
+absl::Status Prearchive::NumberFound(const std::string& id, uint64_t next, std::vector<ObjectRow>& objects) {
+  for (const ObjectRow& object : objects) next = std::max(next, object.number() + 1);
+  absl::flat_hash_set<uint64_t> taken;
+  for (ObjectRow& object : objects) {
+    // Whatever has a number has an outcome.
+    NX_ASSIGN_OR_RETURN(const auto known, index_.Get(Table::kOutcomes, keys::Object(id, object.number())));
+    if (known || !taken.insert(object.number()).second) object.set_number(next++);
+  }
+  return absl::OkStatus();
 }
 
 // Complete objects of the segments behind `indexed` that the index does not know, one per instance.
