@@ -4,28 +4,8 @@
 # narthex_fuzzer(NAME SRCS ... DEPS ...)        a libFuzzer binary (preset fuzz), else nothing
 # narthex_program(NAME SRCS ... DEPS ...)       an executable in bin/
 
-# TEMPORARY while several people add files at once: leaves out sources that are not there yet.
-function(drop_missing list)
-  set(kept)
-  foreach(src ${${list}})
-    if(IS_ABSOLUTE ${src} OR EXISTS ${CMAKE_CURRENT_SOURCE_DIR}/${src})
-      list(APPEND kept ${src})
-    else()
-      message(NOTICE "missing source ${CMAKE_CURRENT_SOURCE_DIR}/${src}")
-    endif()
-  endforeach()
-  if(NOT kept)
-    file(WRITE ${CMAKE_BINARY_DIR}/empty.cc "int main() { return 0; }")
-    set(kept ${CMAKE_BINARY_DIR}/empty.cc)
-  endif()
-  set(${list} ${kept} PARENT_SCOPE)
-endfunction()
-
 function(narthex_library name)
   cmake_parse_arguments(ARG "" "" "SRCS;DEPS" ${ARGN})
-  if(ARG_SRCS)
-    drop_missing(ARG_SRCS)
-  endif()
   if(ARG_SRCS)
     add_library(narthex_${name} STATIC ${ARG_SRCS})
     target_include_directories(narthex_${name} PUBLIC ${CMAKE_SOURCE_DIR})
@@ -40,7 +20,6 @@ endfunction()
 
 function(narthex_program name)
   cmake_parse_arguments(ARG "TEST" "" "SRCS;DEPS" ${ARGN})
-  drop_missing(ARG_SRCS)
   add_executable(${name} ${ARG_SRCS})
   target_include_directories(${name} PRIVATE ${CMAKE_SOURCE_DIR})
   target_link_libraries(${name} PRIVATE ${ARG_DEPS})

@@ -38,11 +38,12 @@ bool IsUid(absl::string_view uid) {
   return true;
 }
 
-// What is kept as the identity of an object, series or study. PS3.5 9.1 has digits and dots only; files with words in
-// their UIDs exist, and refusing them would lose data, so letters, '_' and '-' pass too. Nothing that could lead out of
-// a folder or break a key does.
+// What is kept as the identity of an object, series or study. PS3.5 9.1 has digits and dots only; files with
+// words in their UIDs exist, and refusing them would lose data, so letters, '_' and '-' pass too. Nothing
+// that could lead out of a folder or break a key does.
 bool IsKeptUid(absl::string_view uid) {
-  if (uid.empty() || uid.size() > limits::kUidMaxBytes || uid.find("..") != absl::string_view::npos) return false;
+  if (uid.empty() || uid.size() > limits::kUidMaxBytes || uid.find("..") != absl::string_view::npos)
+    return false;
   return std::all_of(uid.begin(), uid.end(),
                      [](char c) { return absl::ascii_isalnum(c) || c == '.' || c == '_' || c == '-'; });
 }
@@ -361,7 +362,8 @@ class HeaderScanner::Impl {
       if (uid.empty() || IsKeptUid(uid)) continue;
       return InvalidArgument(
           "INVALID_UID",
-          absl::StrCat(tag.ToString(), " is no UID: 64 letters, digits, '.', '_' and '-' at most are allowed"),
+          absl::StrCat(tag.ToString(),
+                       " is no UID: 64 letters, digits, '.', '_' and '-' at most are allowed"),
           {{"tag", tag.ToString()}});
     }
     return absl::OkStatus();

@@ -18,7 +18,8 @@
 //   NOT_DICOM                 it does not begin as a DICOM object does
 //   DICOMDIR                  a media directory, not an image
 //   MISSING_SOP_CLASS_UID, MISSING_SOP_INSTANCE_UID
-//   INVALID_UID               a SOP class, SOP instance, study or series UID is not 1 to 64 of [A-Za-z0-9._-],
+//   INVALID_UID               a SOP class, SOP instance, study or series UID is not 1 to 64 of
+//   [A-Za-z0-9._-],
 //                             or has ".." in it
 //   TRUNCATED_HEADER          the object ends (or a length points beyond its end) before all UIDs were seen
 //   HEADER_TOO_DEEP           more than limits::kSequenceMaxDepth sequences without length within each other

@@ -87,8 +87,8 @@ class SessionReader {
   virtual absl::StatusOr<std::vector<Session>> FindStudy(absl::string_view project,
                                                          absl::string_view study_instance_uid) = 0;
 
-  // Which of these XXH3-128 (16 raw bytes each, of what senders sent) files of the project's sessions have that are not
-  // deleted; in no order. One round trip.
+  // Which of these XXH3-128 (16 raw bytes each, of what senders sent) files of the project's sessions have
+  // that are not deleted; in no order. One round trip.
   virtual absl::StatusOr<std::vector<std::string>> FindReceived(absl::string_view project,
                                                                 const std::vector<std::string>& digests) = 0;
 
