@@ -67,7 +67,15 @@ absl::StatusOr<std::string> Workflow::RunBuild(const operations::Operation& oper
     if (row->state() == static_cast<int>(State::kReady) && row->operation() == operation.id) {
       ArchiveIfWanted(*row, operation.user);
     }
-    return operation.target;
+    // Or the process died between the operation's row and the session's: what was asked for is done now.
+    if (row->operation() == operation.id ||
+        !prearchive::Next(static_cast<State>(row->state()), Event::kBuild)) {
+      return operation.target;
+    }
+    NX_RETURN_IF_ERROR(with_.prearchive
+                           .Apply(operation.target, Event::kBuild,
+                                  [&](SessionRow& changed) { changed.set_operation(operation.id); })
+                           .status());
   }
   NX_ASSIGN_OR_RETURN(const SessionRow built,
                       prearchive::Build(with_.prearchive, with_.types, operation.target));

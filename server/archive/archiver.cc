@@ -30,6 +30,10 @@ using prearchive::SessionRow;
 // Files that are handed to the writer at once: bounds memory, and gives the progress its steps.
 constexpr size_t kPortion = 2000;
 
+// Between attempts while the database is away.
+constexpr absl::Duration kFirstWait = absl::Milliseconds(200);
+constexpr absl::Duration kLongestWait = absl::Seconds(5);
+
 ConflictRow Found(int code, ConflictType type, absl::string_view message, absl::string_view remedy) {
   ConflictRow conflict;
   conflict.set_code(code);
@@ -114,6 +118,26 @@ bool Archiver::Refuses(const std::vector<ConflictRow>& conflicts, ConflictPolicy
 
 absl::StatusOr<std::string> Archiver::Archive(const operations::Operation& operation,
                                               operations::Progress& progress) {
+  absl::StatusOr<std::string> archived = TryArchive(operation, progress);
+  // Without its database the archive can neither refuse nor accept: it waits.
+  for (absl::Duration wait = kFirstWait; absl::IsUnavailable(archived.status());
+       wait = std::min(2 * wait, kLongestWait)) {
+    if (progress.cancelled()) break;
+    if (!progress.SleepFor(wait)) {
+      return Error(absl::StatusCode::kUnavailable, "SHUTTING_DOWN",
+                   "the operation goes on at the next start");
+    }
+    archived = TryArchive(operation, progress);
+  }
+  const std::string reason = ErrorReason(archived.status());
+  if (!archived.ok() && reason != "ARCHIVE_CONFLICT" && reason != "SHUTTING_DOWN") {
+    Fail(operation.target, archived.status());
+  }
+  return archived;
+}
+
+absl::StatusOr<std::string> Archiver::TryArchive(const operations::Operation& operation,
+                                                 operations::Progress& progress) {
   const std::string& id = operation.target;
   // After a crash behind the transaction, only the tidying up is left.
   NX_ASSIGN_OR_RETURN(const auto committed, with_.database.sessions().FindRequest(operation.id));
@@ -121,6 +145,13 @@ absl::StatusOr<std::string> Archiver::Archive(const operations::Operation& opera
   if (!row.ok()) {
     if (absl::IsNotFound(row.status()) && committed) return committed->accession_id;
     return row.status();
+  }
+  if (row->state() != static_cast<int>(prearchive::State::kArchiving)) {
+    // The process died between the operation's row and the session's.
+    NX_RETURN_IF_ERROR(with_.prearchive
+                           .Apply(id, prearchive::Event::kArchive,
+                                  [&](SessionRow& changed) { changed.set_operation(operation.id); })
+                           .status());
   }
   if (!committed) {
     NX_ASSIGN_OR_RETURN(const std::vector<ConflictRow> conflicts, Check(*row));
@@ -147,10 +178,7 @@ absl::StatusOr<std::string> Archiver::Archive(const operations::Operation& opera
     }
   }
   auto filed = committed ? Tidy(operation, committed->accession_id) : File(operation, progress, *row);
-  if (!filed.ok()) {
-    if (ErrorReason(filed.status()) != "SHUTTING_DOWN") Fail(id, filed.status());
-    return filed.status();
-  }
+  if (!filed.ok()) return filed.status();
   NX_RETURN_IF_ERROR(with_.prearchive.Remove(id, *filed));
   Metrics::Global().Count("sessions_archived_total", "Sessions that went into the archive.");
   Log(LogLevel::kInfo, "session archived",
@@ -319,6 +347,7 @@ absl::Status Archiver::WriteCatalogs(Filing& filing, archive::SessionWriter& wri
     sizes[{filed.scan, filed.resource}] += static_cast<int64_t>(written->second.size_bytes);
     catalog.entries.push_back(std::move(entry));
   }
+  std::vector<archive::FileSource> sources;
   for (auto& [key, catalog] : catalogs) {
     const std::string& scan_id = model.scans[key.first].id;
     catalog.audit.push_back(
@@ -332,11 +361,11 @@ absl::Status Archiver::WriteCatalogs(Filing& filing, archive::SessionWriter& wri
                                          archive::CatalogName(scan_id, key.second));
     resource.file_count = static_cast<int64_t>(catalog.entries.size());
     resource.size_bytes = sizes[key];
-    if (writer.state() == archive::SessionWriter::State::kWriting) {
-      NX_RETURN_IF_ERROR(writer.WriteFile(resource.catalog_path, archive::WriteCatalog(catalog)));
-    }
+    sources.push_back({resource.catalog_path, [xml = archive::WriteCatalog(catalog)](
+                                                  const archive::ByteSink& sink) { return sink(xml); }});
     filing.resources.push_back(std::move(resource));
   }
+  if (writer.state() == archive::SessionWriter::State::kWriting) return writer.WriteFiles(sources);
   return absl::OkStatus();
 }
 

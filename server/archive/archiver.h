@@ -50,7 +50,7 @@ class Archiver {
   // The archive operation on the session `operation.target`, which is ARCHIVING. Returns the accession id.
   // Arguments: "policy" (number of ConflictPolicy), "quarantine" ("1"). FAILED_PRECONDITION
   // (ARCHIVE_CONFLICT): the session is then CONFLICT; other errors leave it in ERROR, with nothing visible
-  // and its bytes where they were.
+  // and its bytes where they were. While the database is away it waits and tries again.
   absl::StatusOr<std::string> Archive(const operations::Operation& operation, operations::Progress& progress);
 
   // Removes the hidden folders that archive operations left which `ended` knows to be over. Others stay:
@@ -60,6 +60,8 @@ class Archiver {
  private:
   struct Filing;
 
+  absl::StatusOr<std::string> TryArchive(const operations::Operation& operation,
+                                         operations::Progress& progress);
   absl::StatusOr<std::string> File(const operations::Operation& operation, operations::Progress& progress,
                                    const prearchive::SessionRow& row);
   absl::StatusOr<std::string> Tidy(const operations::Operation& operation, const std::string& accession_id);

@@ -71,14 +71,20 @@ struct Operations::Running {
 
 class Operations::ProgressOf : public Progress {
  public:
-  explicit ProgressOf(std::shared_ptr<Running> running) : running_(std::move(running)) {}
+  ProgressOf(Operations& owner, std::shared_ptr<Running> running)
+      : owner_(owner), running_(std::move(running)) {}
   void Report(int64_t done_count, int64_t total_count) override {
     running_->done_count = done_count;
     running_->total_count = total_count;
   }
   bool cancelled() const override { return running_->cancelled; }
+  bool SleepFor(absl::Duration duration) override {
+    absl::MutexLock lock(&owner_.mutex_);
+    return !owner_.mutex_.AwaitWithTimeout(absl::Condition(&owner_.stopping_), duration);
+  }
 
  private:
+  Operations& owner_;
   const std::shared_ptr<Running> running_;
 };
 
@@ -149,11 +155,17 @@ absl::StatusOr<Operation> Operations::Start(
   }
   operation.id = NewOperationId(clock_.Now());
   operation.create_time = clock_.Now();
-  if (prepare) NX_RETURN_IF_ERROR(prepare(operation.id));
   staging::IndexBatch batch;
   batch.Put(Table::kOperations, operation.id, ToRow(operation).SerializeAsString());
   if (!request_id.empty()) batch.Put(Table::kRequests, request_key, operation.id);
   NX_RETURN_IF_ERROR(index_.Write(batch, staging::Durability::kPowerLoss));
+  if (const absl::Status prepared = prepare ? prepare(operation.id) : absl::OkStatus(); !prepared.ok()) {
+    staging::IndexBatch undo;
+    undo.Delete(Table::kOperations, operation.id);
+    if (!request_id.empty()) undo.Delete(Table::kRequests, request_key);
+    NX_RETURN_IF_ERROR(index_.Write(undo, staging::Durability::kPowerLoss));
+    return prepared;
+  }
   absl::MutexLock lock(&mutex_);
   running_.emplace(operation.id, std::make_shared<Running>());
   queue_.push_back(operation.id);
@@ -233,7 +245,7 @@ void Operations::RunOne(const std::string& id) {
     if (handler == handlers_.end()) {
       result = Internal("INTERNAL", absl::StrCat("nothing handles operations of kind ", operation->kind));
     } else {
-      ProgressOf progress(running);
+      ProgressOf progress(*this, running);
       result = handler->second(*operation, progress);
     }
     // Stopped, not ended: the next process goes on with it.

@@ -52,6 +52,8 @@ class Progress {
   virtual ~Progress() = default;
   virtual void Report(int64_t done_count, int64_t total_count) = 0;
   virtual bool cancelled() const = 0;
+  // Waits. False: the process is stopping; return UNAVAILABLE (SHUTTING_DOWN), and the next process goes on.
+  virtual bool SleepFor(absl::Duration duration) = 0;
 };
 
 class Operations {
@@ -70,7 +72,8 @@ class Operations {
 
   // Makes an operation durable and queues it. A repeated `request_id` (unless "") of the same user and kind
   // returns the operation of the first call; ALREADY_EXISTS (REQUEST_ID_REUSED) if that had another target.
-  // `prepare` (optional) runs before anything is written and may refuse.
+  // `prepare` (optional) runs when the row is durable and may refuse: then the row goes again. A crash before
+  // it ran leaves an operation whose handler finds that out.
   absl::StatusOr<Operation> Start(
       Operation operation, absl::string_view request_id,
       const std::function<absl::Status(const std::string& id)>& prepare = nullptr);
