@@ -22,6 +22,7 @@
 #include "base/status.h"
 #include "server/app/metrics_server.h"
 #include "server/app/policy.h"
+#include "server/app/postgres_keeper.h"
 #include "server/app/workflow.h"
 #include "server/archive/archiver.h"
 #include "server/auth/authenticator.h"
@@ -83,6 +84,7 @@ struct Application::Parts {
   Config config;
   std::unique_ptr<DirectoryLock> lock;
   std::unique_ptr<metadata::ManagedPostgres> postgres;
+  std::unique_ptr<PostgresKeeper> postgres_keeper;
   std::unique_ptr<metadata::Database> database;
   std::unique_ptr<staging::Index> index;
   std::unique_ptr<staging::StagingStore> staging;
@@ -131,6 +133,7 @@ absl::Status Application::Parts::OpenStorage() {
     options.directory = config.data_dir + "/postgres";
     NX_ASSIGN_OR_RETURN(postgres, metadata::ManagedPostgres::Start(options));
     conninfo = postgres->conninfo();
+    postgres_keeper = std::make_unique<PostgresKeeper>(*postgres);
   }
   metadata::Database::Options options;
   options.conninfo = conninfo;
@@ -337,6 +340,7 @@ void Application::Stop() {
   parts.gateway.reset();
   if (parts.prearchive) parts.prearchive->OnIdle(nullptr);
   parts.operations.reset();
+  parts.postgres_keeper.reset();
   if (parts.index) parts.index->SyncAll().IgnoreError();
   if (!parts.config.ready_file.empty()) std::remove(parts.config.ready_file.c_str());
 }

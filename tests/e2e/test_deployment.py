@@ -5,6 +5,7 @@ import os
 import pathlib
 import pwd
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -109,6 +110,25 @@ class Deployment(unittest.TestCase):
                                     "select count(*) from sessions"], capture_output=True, text=True)
             self.assertEqual(count.stdout.strip(), "1", count.stderr)
             self.assertFalse((server.data_dir / "d/postgres").exists())
+
+    def test_the_database_may_die(self):
+        with Server() as server:
+            server.narthex("project", "create", "P1")
+            folder = self.folder()
+            files = phantom(folder / "a", session="DB1")
+            server.narthex("upload", folder / "a", "--project", "P1", "--no-commit")
+            row = server.prearchive()[0]
+            server.narthex("prearchive", "build", row["name"])
+            postmaster = int((server.data_dir / "d/postgres/data/postmaster.pid").read_text().splitlines()[0])
+            os.kill(postmaster, signal.SIGKILL)
+
+            # What only staging holds is served all the same, and what needs the database waits or says so.
+            self.assertEqual(server.prearchive()[0]["state"], "READY")
+            server.wait_for(lambda: server.run("prearchive", "archive", row["name"]).returncode == 0, "the archive",
+                            timeout=40)
+
+            self.assertEqual(sorted(f["sha256"] for f in server.files("P1/DB1")), sorted(map(sha256, files)))
+            self.assertIn("postgres died", server.log_text())
 
     def test_everything_is_there_after_a_restart(self):
         with Server() as server:
