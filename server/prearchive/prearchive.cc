@@ -326,7 +326,7 @@ absl::Status Prearchive::Remove(absl::string_view id, absl::string_view archived
   std::optional<int64_t> event;
   if (session.ok()) {
     absl::MutexLock lock(&(*session)->mutex);
-    const SessionRow& row = (*session)->row;
+    const SessionRow row = (*session)->row;
     NX_RETURN_IF_ERROR(index_.Scan(
         Table::kObjects, prefix, keys::EndOf(prefix), [&](absl::string_view, absl::string_view value) {
           ObjectRow object;
