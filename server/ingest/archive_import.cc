@@ -27,6 +27,20 @@ struct ArchiveCloser {
 };
 using ArchiveHandle = std::unique_ptr<archive, ArchiveCloser>;
 
+constexpr size_t kMagicBytes = 6;
+
+// How a file is compressed that begins with `head`, as libarchive's number.
+int FilterOf(absl::string_view head) {
+  if (absl::StartsWith(head, "\x1f\x8b")) return ARCHIVE_FILTER_GZIP;
+  if (absl::StartsWith(head, "BZh")) return ARCHIVE_FILTER_BZIP2;
+  if (absl::StartsWith(head, absl::string_view("\xFD"
+                                               "7zXZ\0",
+                                               kMagicBytes)))
+    return ARCHIVE_FILTER_XZ;
+  if (absl::StartsWith(head, "\x28\xb5\x2f\xfd")) return ARCHIVE_FILTER_ZSTD;
+  return ARCHIVE_FILTER_NONE;
+}
+
 struct SourceState {
   const ByteSource* source;
   absl::Status status;
@@ -49,14 +63,27 @@ class Importer {
   Importer(ObjectStream& stream, int64_t* sequence) : stream_(stream), sequence_(*sequence) {}
 
   absl::Status Run(const ByteSource& source, int depth) {
+    std::string head;
+    while (head.size() < kMagicBytes) {
+      NX_ASSIGN_OR_RETURN(const absl::string_view bytes, source());
+      if (bytes.empty()) break;
+      head.append(bytes.data(), bytes.size());
+    }
+    bool head_given = false;
+    const ByteSource all = [&]() -> absl::StatusOr<absl::string_view> {
+      if (std::exchange(head_given, true)) return source();
+      return absl::string_view(head);
+    };
     ArchiveHandle reader(archive_read_new());
-    archive_read_support_filter_gzip(reader.get());
-    archive_read_support_filter_bzip2(reader.get());
-    archive_read_support_filter_xz(reader.get());
-    archive_read_support_filter_zstd(reader.get());
+    // One filter, and never libarchive's choice: it would take up to 25 of them off a file that decompresses
+    // to itself, in minutes. What is compressed twice is an archive in an archive.
+    const int filter = FilterOf(head);
+    if (filter != ARCHIVE_FILTER_NONE) archive_read_append_filter(reader.get(), filter);
     archive_read_support_format_zip_streamable(reader.get());
     archive_read_support_format_tar(reader.get());
-    SourceState state{&source, absl::OkStatus()};
+    // A single compressed file, such as an image or a .nii.gz beside the images.
+    if (filter != ARCHIVE_FILTER_NONE) archive_read_support_format_raw(reader.get());
+    SourceState state{&all, absl::OkStatus()};
     if (archive_read_open(reader.get(), &state, nullptr, ReadSource, nullptr) != ARCHIVE_OK) {
       return Unreadable(reader.get(), state);
     }
