@@ -7,6 +7,9 @@
 
 #define XXH_STATIC_LINKING_ONLY
 #include <xxhash.h>
+#if defined(__x86_64__)
+#include <xxh_x86dispatch.h>  // the same functions with the widest vectors that this CPU has
+#endif
 
 namespace narthex {
 

@@ -44,16 +44,19 @@ absl::StatusOr<std::unique_ptr<Reception>> Prearchive::Begin(ArrivingObject obje
     if (session->gone) continue;
     const std::optional<State> next = Next(session->state(), Event::kObject);
     if (!next) continue;  // it left reception between the two locks; OpenForKey makes another one
-    SessionRow row = session->row;
-    row.set_state(static_cast<int>(*next));
-    if (*next == State::kBuilding) row.set_dirty(true);
-    if (object.idle_build > absl::ZeroDuration())
-      row.set_idle_seconds(absl::ToInt64Seconds(object.idle_build));
-    if (session->persisted && row.state() != session->row.state()) {
+    const auto enter = [&](SessionRow& row) {
+      row.set_state(static_cast<int>(*next));
+      if (*next == State::kBuilding) row.set_dirty(true);
+      if (object.idle_build > absl::ZeroDuration())
+        row.set_idle_seconds(absl::ToInt64Seconds(object.idle_build));
+    };
+    if (session->persisted && *next != session->state()) {
+      SessionRow row = session->row;
+      enter(row);
       row.clear_completion();
-      NX_RETURN_IF_ERROR(WriteRow(*session, row, {}, staging::Durability::kProcessCrash, true));
+      NX_RETURN_IF_ERROR(WriteRow(*session, std::move(row), {}, staging::Durability::kProcessCrash, true));
     } else {
-      session->row = row;
+      enter(session->row);  // in place: copying the row costs as much as routing the object
     }
     if (!session->log) {
       NX_ASSIGN_OR_RETURN(session->log, store_.OpenSession(session->id));
@@ -264,7 +267,7 @@ absl::Status Prearchive::CommitSession(const std::shared_ptr<LiveSession>& sessi
                 keys::SessionKey(row.key().project(), row.key().study_instance_uid(), row.key().label()),
                 session->id);
     }
-    NX_RETURN_IF_ERROR(WriteRow(*session, row, std::move(batch), durability,
+    NX_RETURN_IF_ERROR(WriteRow(*session, std::move(row), std::move(batch), durability,
                                 first || clock_.Now() - session->last_event > kEventInterval));
   }
   for (Arrived* object : objects) {
