@@ -85,7 +85,8 @@ class Operations {
   // Newest first, with id behind `after` ("" for the first page).
   absl::StatusOr<std::vector<Operation>> List(absl::string_view after, int limit,
                                               const std::function<bool(const Operation&)>& may_see);
-  // Asks a running operation to stop, or ends a queued one. OK if it is done already.
+  // Asks an operation to stop. The handler of one that is queued runs all the same, as only it can undo what
+  // `prepare` did; it sees at once that it is cancelled. OK if it is done already.
   absl::Status Cancel(absl::string_view id);
 
  private:
