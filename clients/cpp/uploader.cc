@@ -3,7 +3,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <atomic>
 #include <optional>
 #include <thread>
 #include <utility>
@@ -11,6 +10,7 @@
 #include "absl/container/flat_hash_map.h"
 #include "absl/container/flat_hash_set.h"
 #include "absl/strings/str_cat.h"
+#include "absl/synchronization/mutex.h"
 #include "absl/time/clock.h"
 
 #include "base/error.h"
@@ -188,18 +188,25 @@ absl::Status Run::LeaveOutKnown() {
 void Run::RunJobs() {
   std::vector<std::thread> threads;
   const int jobs = std::clamp(options_.jobs, 1, kJobsMax);
-  std::atomic<int> running = jobs;
+  absl::Mutex mutex;
+  int running = jobs;  // guarded by mutex
   for (int i = 0; i < jobs; ++i) {
-    threads.emplace_back([this, &running, i] {
+    threads.emplace_back([this, &mutex, &running, i] {
       UploadJob job(i == 0 ? connection_ : connection_->Another(), upload_.name(), options_, *ledger_);
       job.Run();
+      absl::MutexLock lock(&mutex);
       --running;
     });
   }
+  const auto done = [&running] { return running == 0; };
+  // Until the last job ends, not until the next tick after it: a small upload takes less than a tick.
+  const auto wait_for_end = [&] {
+    absl::MutexLock lock(&mutex);
+    return mutex.AwaitWithTimeout(absl::Condition(&done), kTick);
+  };
   absl::Time saved = absl::Now();
   absl::Duration interval = kResumeInterval;
-  while (running > 0) {
-    absl::SleepFor(ledger_->progress().object_count < 100 ? kTick / 10 : kTick);
+  while (!wait_for_end()) {
     if (options_.on_progress) options_.on_progress(ledger_->progress());
     const absl::Time now = absl::Now();
     if (now - saved < interval) continue;

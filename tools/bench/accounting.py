@@ -2,9 +2,11 @@
 
 import os
 import subprocess
+import threading
 import time
 from dataclasses import dataclass, field
 
+CLIENT_PATIENCE_SECONDS = 300
 TICK = os.sysconf("SC_CLK_TCK")
 
 
@@ -90,9 +92,12 @@ def run(command, log, environment=None):
         begin = time.monotonic()
         process = subprocess.Popen([str(word) for word in command], stdout=subprocess.PIPE, stderr=errors,
                                    stdin=subprocess.DEVNULL, env={**os.environ, **(environment or {})})
+        timer = threading.Timer(CLIENT_PATIENCE_SECONDS, process.kill)
+        timer.start()
         output = process.stdout.read().decode(errors="replace")
         _, status, used = os.wait4(process.pid, 0)
         seconds = time.monotonic() - begin
+        timer.cancel()
         process.returncode = os.waitstatus_to_exitcode(status)
         process.stdout.close()
     if process.returncode != 0:

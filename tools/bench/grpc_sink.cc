@@ -7,6 +7,7 @@
 #include <string>
 #include <utility>
 
+#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "grpcpp/grpcpp.h"
 
@@ -73,7 +74,7 @@ class Sink : public v1::UploadService::Service {
     v1::ObjectOutcome& outcome = *response.add_outcomes();
     outcome.set_sequence(sequence);
     outcome.set_outcome(v1::ObjectOutcome::STORED);
-    outcome.set_digest(digest);
+    outcome.set_digest(absl::BytesToHexString(digest));
     outcome.set_size_bytes(bytes);
   }
 
