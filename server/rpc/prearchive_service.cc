@@ -9,8 +9,9 @@
 #include "base/error.h"
 #include "base/limits.h"
 #include "base/status.h"
-#include "imaging/dicom/dictionary.h"
+#include "imaging/anonymize/diff.h"
 #include "imaging/dicom/header_facts.h"
+#include "imaging/dicom/rewriter.h"
 #include "imaging/identify/labels.h"
 #include "server/rpc/convert.h"
 #include "server/rpc/operations_service.h"
@@ -24,6 +25,21 @@ using prearchive::State;
 // How long a watcher sleeps before it looks whether its client is still there.
 constexpr absl::Duration kWatchTick = absl::Milliseconds(500);
 constexpr int kWatchBatch = 500;
+
+// Enough behind the header that the element which holds the bulk data is seen for what it is.
+constexpr uint64_t kBulkHeadBytes = 64 << 10;
+
+// Every attribute of `part`, in order: what it has more than an empty data set.
+void AddAttributes(const dicom::DataSet& part, v1::GetHeaderResponse& answer) {
+  for (anonymize::AttributeChange& from :
+       anonymize::DiffDataSets(*dicom::DataSet::Empty(part.encoding()), part)) {
+    v1::Attribute& attribute = *answer.add_attributes();
+    attribute.set_path(std::move(from.path));
+    attribute.set_keyword(std::move(from.keyword));
+    attribute.set_vr(std::move(from.vr));
+    attribute.set_value(std::move(from.after));
+  }
+}
 
 }  // namespace
 
@@ -212,15 +228,22 @@ grpc::Status PrearchiveServiceImpl::GetHeader(grpc::ServerContext* context,
         NX_ASSIGN_OR_RETURN(const prearchive::ObjectRow object,
                             with_.prearchive.FindObject(row.id(), request->instance_uid()));
         NX_ASSIGN_OR_RETURN(const dicom::HeaderFacts facts, dicom::HeaderFacts::Decode(object.facts()));
+        // A deflated header ends where the object does.
+        const uint64_t wanted =
+            facts.is_deflated() ? object.size_bytes() : facts.header_bytes() + kBulkHeadBytes;
+        std::string bytes;
+        NX_ASSIGN_OR_RETURN(const auto log, with_.prearchive.OpenLog(row.id()));
+        NX_RETURN_IF_ERROR(log->ReadRange(prearchive::Prearchive::StoredObjectOf(object), 0,
+                                          std::min<uint64_t>(wanted, limits::kHeaderMaxBytes),
+                                          [&](absl::string_view piece) {
+                                            bytes.append(piece.data(), piece.size());
+                                            return absl::OkStatus();
+                                          }));
+        NX_ASSIGN_OR_RETURN(const dicom::ObjectHeader header, dicom::ParseObjectHeader(bytes));
         v1::GetHeaderResponse answer;
-        facts.ForEach([&](const dicom::TagPath& path, dicom::Vr vr, absl::string_view) {
-          v1::Attribute& attribute = *answer.add_attributes();
-          attribute.set_path(path.ToString());
-          if (const auto* entry = dicom::FindEntry(path.back()))
-            attribute.set_keyword(std::string(entry->keyword));
-          attribute.set_vr(dicom::VrName(vr));
-          attribute.set_value(facts.Text(path));
-        });
+        for (const dicom::DataSet* part : {header.meta.get(), header.data.get()}) {
+          if (part != nullptr) AddAttributes(*part, answer);
+        }
         return answer;
       });
 }

@@ -90,6 +90,25 @@ class MainJob(unittest.TestCase):
         row = next(s for s in self.server.prearchive("--project", "P1") if s["label"] == "BOTH1")
         self.assertEqual(row["objectCount"], len(files))
 
+    def test_the_whole_header_can_be_read(self):
+        import pydicom
+        folder, files = self.make("HEAD1")
+        answer = self.server.narthex("upload", folder, "--project", "P1", "--no-commit")
+        outcome = answer["outcomes"][0]
+        sent = next(d for d in map(pydicom.dcmread, files) if str(d.SOPInstanceUID) == outcome["sopInstanceUid"])
+
+        header = self.server.narthex("prearchive", "header", outcome["prearchiveSession"], "--instance",
+                                     outcome["sopInstanceUid"])
+
+        values = {a["keyword"]: a["value"] for a in header["attributes"]}
+        self.assertEqual(values["PatientID"], str(sent.PatientID))
+        self.assertEqual(values["SeriesDescription"], str(sent.SeriesDescription))
+        self.assertEqual(values["TransferSyntaxUID"], str(sent.file_meta.TransferSyntaxUID))
+        paths = {a["path"] for a in header["attributes"]}
+        for element in sent:
+            if element.keyword != "PixelData":
+                self.assertIn(f"({element.tag.group:04X},{element.tag.element:04X})", paths)
+
     def test_what_the_archive_has_is_not_sent_again(self):
         folder, files = self.make("KNOWN1")
         self.server.narthex("upload", folder, "--project", "P1", "--archive")
