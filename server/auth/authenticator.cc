@@ -96,7 +96,8 @@ absl::StatusOr<std::string> Authenticator::EnsureAdministrator(const std::string
   std::string token;
   std::getline(file, token);
   token = std::string(absl::StripAsciiWhitespace(token));
-  if (!token.empty() && Authenticate(token).ok()) return token;
+  const auto holder = Authenticate(token);
+  if (holder.ok() && holder->user.site_admin) return token;
 
   token = NewToken();
   metadata::Token row;

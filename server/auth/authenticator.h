@@ -34,7 +34,7 @@ class Authenticator {
   void Forget();
 
   // Makes user `admin` if it is missing, and a token for it in the file `path` (mode 0600) unless the token
-  // there is good. Returns the token.
+  // there is good and a site administrator's. Returns the token.
   absl::StatusOr<std::string> EnsureAdministrator(const std::string& path);
 
   // A new token: 160 random bits behind "nx_". Keep it secret; only its SHA-256 is stored.
