@@ -4,6 +4,7 @@
 #   ./dev bench                 every micro-benchmark (one per module, Google Benchmark)
 #   ./dev bench staging         one of them
 #   ./dev bench --system ...    the whole server beside its peers: tools/bench, which gets the other arguments
+#   ./dev bench --system --quick   a tenth of the data, one round
 #
 # Numbers that are quoted anywhere name the machine and this command.
 set -euo pipefail
