@@ -79,6 +79,11 @@ ObjectStream::~ObjectStream() {
   }
 }
 
+absl::Status ObjectStream::Failed() {
+  absl::MutexLock lock(&mutex_);
+  return status_;
+}
+
 bool ObjectStream::Answered(int64_t sequence) {
   if (!resumed_) return false;
   auto settled = dependencies_.uploads.Settled(upload_.id(), sequence);
@@ -92,6 +97,7 @@ bool ObjectStream::Answered(int64_t sequence) {
 
 absl::Status ObjectStream::Whole(int64_t sequence, absl::string_view data, absl::string_view digest,
                                  absl::string_view transfer_syntax_uid) {
+  NX_RETURN_IF_ERROR(Failed());
   if (sequence < 0) return ProtocolError(sequence, "sequences begin at 0");
   if (current_) return ProtocolError(sequence, "an object begins while another one is not complete");
   if (Answered(sequence)) return absl::OkStatus();
@@ -210,6 +216,7 @@ absl::StatusOr<std::unique_ptr<Reception>> ObjectStream::Receive(const dicom::He
 }
 
 absl::Status ObjectStream::Add(const Chunk& chunk) {
+  NX_RETURN_IF_ERROR(Failed());
   if (chunk.sequence < 0 || chunk.offset < 0)
     return ProtocolError(chunk.sequence, "negative sequence or offset");
   if (skipping_ >= 0) {

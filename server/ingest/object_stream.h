@@ -62,7 +62,8 @@ class ObjectStream {
   ~ObjectStream();
 
   // One whole object; `digest` by the upload's algorithm. The views need to live until it returns.
-  // INVALID_ARGUMENT (UPLOAD_PROTOCOL): ends the stream; what was sent before is still answered.
+  // INVALID_ARGUMENT (UPLOAD_PROTOCOL): ends the stream; what was sent before is still answered. The stream's
+  // own error, as Finish, once it has one: more of its objects would be received in vain.
   absl::Status Whole(int64_t sequence, absl::string_view data, absl::string_view digest,
                      absl::string_view transfer_syntax_uid);
 
@@ -100,6 +101,7 @@ class ObjectStream {
   absl::Status AddToCurrent(absl::string_view data);
   void RunAcks();
   bool Answered(int64_t sequence);
+  absl::Status Failed();
 
   const StreamDependencies dependencies_;
   const prearchive::UploadRow upload_;

@@ -510,7 +510,7 @@ TEST_F(ObjectStreamTest, AnIndexThatFailsAcknowledgesNothing) {
   auto stream = NewStream(upload);
   index_.FailWrites(true);
   ASSERT_TRUE(SendWhole(*stream, 0, study.Instance(0, 0)).ok());
-  ASSERT_TRUE(SendWhole(*stream, 1, "no image").ok());
+  SendWhole(*stream, 1, "no image").IgnoreError();  // the failure may be known already
   EXPECT_EQ(ErrorReason(stream->Finish()), "INDEX_ERROR");
   EXPECT_EQ(Told(), "");
 
@@ -524,17 +524,23 @@ TEST_F(ObjectStreamTest, AnIndexThatFailsAcknowledgesNothing) {
   EXPECT_EQ(Sessions()[0].object_count(), 1u);
 }
 
-TEST_F(ObjectStreamTest, AfterAnErrorOfTheStreamNothingIsAcknowledged) {
+TEST_F(ObjectStreamTest, AfterAnErrorOfTheStreamTheSenderIsToldAndNothingIsAcknowledged) {
   const phantom::Study study = Study(50);
   auto stream = NewStream(NewUpload());
   index_.FailWrites(true);
-  // Many more bytes than may wait for their sync: the sender must not be held up for ever either.
-  for (int i = 0; i < 50; ++i) {
-    ASSERT_TRUE(SendWhole(*stream, i, study.Instance(0, i)).ok());
-    if (i == 25) absl::SleepFor(absl::Milliseconds(50));
+  ASSERT_TRUE(SendWhole(*stream, 0, study.Instance(0, 0)).ok());
+  // The stream's own thread finds it out; from then on nothing more is taken.
+  absl::Status sent;
+  for (int i = 0; i < 10'000 && sent.ok(); ++i) {
+    sent = SendWhole(*stream, 1 + i % 49, study.Instance(0, 1 + i % 49));
+    absl::SleepFor(absl::Milliseconds(1));
   }
-  EXPECT_FALSE(stream->Finish().ok());
+  EXPECT_EQ(ErrorReason(sent), "INDEX_ERROR");
+  index_.FailWrites(false);
+  EXPECT_EQ(ErrorReason(SendChunks(*stream, 60, study.Instance(0, 1), 1000)), "INDEX_ERROR");
+  EXPECT_EQ(ErrorReason(stream->Finish()), "INDEX_ERROR");
   EXPECT_EQ(Told(), "");
+  ExpectNothingIsKept();
 }
 
 }  // namespace

@@ -4,6 +4,7 @@
 #include <atomic>
 #include <utility>
 
+#include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
 
 #include "base/ids.h"
@@ -144,6 +145,19 @@ absl::StatusOr<Operation> Operations::Start(
     const std::function<absl::Status(const std::string& id)>& prepare) {
   const std::string request_key =
       absl::StrCat("operation/", operation.kind, "/", operation.user, "/", request_id);
+  // Two calls with one request id at the same time: the second one waits for what the first one makes.
+  const absl::Cleanup leave = [&] {
+    if (request_id.empty()) return;
+    absl::MutexLock lock(&mutex_);
+    starting_.erase(request_key);
+  };
+  if (!request_id.empty()) {
+    absl::MutexLock lock(&mutex_);
+    const auto free = [&]()
+                          ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return !starting_.contains(request_key); };
+    mutex_.Await(absl::Condition(&free));
+    starting_.insert(request_key);
+  }
   if (!request_id.empty()) {
     NX_ASSIGN_OR_RETURN(const auto known, index_.Get(Table::kRequests, request_key));
     if (known) {
@@ -166,9 +180,11 @@ absl::StatusOr<Operation> Operations::Start(
     NX_RETURN_IF_ERROR(index_.Write(undo, staging::Durability::kPowerLoss));
     return prepared;
   }
-  absl::MutexLock lock(&mutex_);
-  running_.emplace(operation.id, std::make_shared<Running>());
-  queue_.push_back(operation.id);
+  {
+    absl::MutexLock lock(&mutex_);
+    running_.emplace(operation.id, std::make_shared<Running>());
+    queue_.push_back(operation.id);
+  }
   return operation;
 }
 

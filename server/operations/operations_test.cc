@@ -3,6 +3,7 @@
 #include "server/operations/operations.h"
 
 #include <atomic>
+#include <thread>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -133,6 +134,34 @@ TEST_F(OperationsTest, ARepeatedRequestGivesTheFirstOperation) {
   Wait(archive);
   Wait(of_bob);
   EXPECT_EQ(runs, 3);
+}
+
+TEST_F(OperationsTest, ARequestRepeatedAtTheSameTimeGivesOneOperation) {
+  std::atomic<int> runs{0};
+  std::atomic<int> prepared{0};
+  operations_->Register("build", [&](const Operation&, Progress&) -> absl::StatusOr<std::string> {
+    ++runs;
+    return "";
+  });
+  std::vector<std::string> ids(8);
+  std::vector<std::thread> callers;
+  for (std::string& id : ids) {
+    callers.emplace_back([&] {
+      id = operations_
+               ->Start(Of("build"), "r1",
+                       [&](const std::string&) {
+                         ++prepared;
+                         absl::SleepFor(absl::Milliseconds(20));
+                         return absl::OkStatus();
+                       })
+               ->id;
+    });
+  }
+  for (std::thread& caller : callers) caller.join();
+  for (const std::string& id : ids) EXPECT_EQ(id, ids.front());
+  Wait(ids.front());
+  EXPECT_EQ(prepared, 1);
+  EXPECT_EQ(runs, 1);
 }
 
 TEST_F(OperationsTest, ARequestIdOfAnotherTargetIsRefused) {
