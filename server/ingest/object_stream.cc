@@ -387,8 +387,13 @@ void ObjectStream::RunAcks() {
     if (!outcomes.ok()) {
       Log(LogLevel::kError, "objects could not be committed",
           {{"upload", upload_.id()}, {"error", outcomes.status()}});
-      absl::MutexLock lock(&mutex_);
-      status_ = outcomes.status();
+      std::function<void()> on_failure;
+      {
+        absl::MutexLock lock(&mutex_);
+        status_ = outcomes.status();
+        on_failure.swap(on_failure_);
+      }
+      if (on_failure) on_failure();
       continue;
     }
     std::map<int, int> counts;
@@ -400,6 +405,11 @@ void ObjectStream::RunAcks() {
     // If the sender is gone, what it sent is kept all the same.
     sink_(*outcomes);
   }
+}
+
+void ObjectStream::OnFailure(std::function<void()> callback) {
+  absl::MutexLock lock(&mutex_);
+  on_failure_ = std::move(callback);
 }
 
 absl::Status ObjectStream::Finish() {

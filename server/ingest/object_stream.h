@@ -61,6 +61,10 @@ class ObjectStream {
   // Objects that were not complete leave nothing behind.
   ~ObjectStream();
 
+  // Called once, on the stream's own thread, if objects could not be made durable: whoever waits for the
+  // sender must not wait any longer. Set it before the first object.
+  void OnFailure(std::function<void()> callback);
+
   // One whole object; `digest` by the upload's algorithm. The views need to live until it returns.
   // INVALID_ARGUMENT (UPLOAD_PROTOCOL): ends the stream; what was sent before is still answered. The stream's
   // own error, as Finish, once it has one: more of its objects would be received in vain.
@@ -117,6 +121,7 @@ class ObjectStream {
   uint64_t waiting_bytes_ ABSL_GUARDED_BY(mutex_) = 0;
   bool finished_ ABSL_GUARDED_BY(mutex_) = false;
   absl::Status status_ ABSL_GUARDED_BY(mutex_);
+  std::function<void()> on_failure_ ABSL_GUARDED_BY(mutex_);
   std::thread acks_;
 };
 
