@@ -32,7 +32,7 @@ def facts(root, work_dir, arguments, rounds):
         "memory": _first("/proc/meminfo", "MemTotal"),
         "kernel": platform.release(),
         "disk": " ".join(_output("findmnt", "-n", "-o", "SOURCE,FSTYPE,OPTIONS", "-T", str(work_dir)).split()),
-        "load": "%.1f before and while measuring (1 min, end)" % os.getloadavg()[0],
+        "load": "%.1f runnable on average in the minute before the end (the measurement itself takes part)" % os.getloadavg()[0],
         "dcmtk": _version("storescp"),
         "orthanc": _version("Orthanc"),
     }
