@@ -1,0 +1,106 @@
+// What was decided becomes durable, and is told.
+
+#include <map>
+#include <utility>
+
+#include "base/error.h"
+#include "base/limits.h"
+#include "base/log.h"
+#include "base/metrics.h"
+#include "base/status.h"
+#include "server/ingest/object_stream.h"
+#include "server/ingest/object_stream_current.h"
+
+namespace narthex::ingest {
+
+using prearchive::Arrived;
+using prearchive::Outcome;
+using prearchive::OutcomeRow;
+
+void ObjectStream::Reject(int64_t sequence, const absl::Status& why, uint64_t size_bytes,
+                          absl::string_view digest) {
+  const std::string reason = ErrorReason(why);
+  Arrived arrived;
+  arrived.outcome.set_upload(upload_.id());
+  arrived.outcome.set_sequence(sequence);
+  arrived.outcome.set_outcome(static_cast<int>(Outcome::kRejected));
+  arrived.outcome.set_reason(reason.empty() ? "INTERNAL" : reason);
+  arrived.outcome.set_detail(std::string(why.message()));
+  arrived.outcome.set_digest(std::string(digest));
+  arrived.outcome.set_size_bytes(size_bytes);
+  Settle(std::move(arrived), 0);
+}
+
+void ObjectStream::Settle(Arrived arrived, uint64_t size_bytes) {
+  absl::MutexLock lock(&mutex_);
+  const auto room = [&]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    return (waiting_bytes_ < limits::kUploadUnackedMaxBytes &&
+            waiting_.size() < limits::kUploadUnackedMaxObjects) ||
+           !status_.ok();
+  };
+  mutex_.Await(absl::Condition(&room));
+  waiting_.push_back(std::move(arrived));
+  waiting_bytes_ += size_bytes;
+}
+
+void ObjectStream::RunAcks() {
+  while (true) {
+    std::vector<Arrived> batch;
+    {
+      absl::MutexLock lock(&mutex_);
+      const auto awake = [&]()
+                             ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return finished_ || !waiting_.empty(); };
+      mutex_.Await(absl::Condition(&awake));
+      if (waiting_.empty()) return;
+      batch.swap(waiting_);
+      waiting_bytes_ = 0;
+      if (!status_.ok()) continue;  // after an error nothing is acknowledged
+    }
+    auto outcomes = dependencies_.prearchive.Commit(std::move(batch));
+    if (!outcomes.ok()) {
+      Log(LogLevel::kError, "objects could not be committed",
+          {{"upload", upload_.id()}, {"error", outcomes.status()}});
+      std::function<void()> on_failure;
+      {
+        absl::MutexLock lock(&mutex_);
+        status_ = outcomes.status();
+        on_failure.swap(on_failure_);
+      }
+      if (on_failure) on_failure();
+      continue;
+    }
+    std::map<int, int> counts;
+    for (const OutcomeRow& outcome : *outcomes) ++counts[outcome.outcome()];
+    for (const auto& [outcome, count] : counts) {
+      Metrics::Global().Count("objects_total", "Objects received, by outcome.", count,
+                              {{"outcome", std::string(OutcomeName(static_cast<Outcome>(outcome)))}});
+    }
+    // If the sender is gone, what it sent is kept all the same.
+    sink_(*outcomes);
+  }
+}
+
+void ObjectStream::OnFailure(std::function<void()> callback) {
+  absl::MutexLock lock(&mutex_);
+  on_failure_ = std::move(callback);
+}
+
+absl::Status ObjectStream::Finish() {
+  if (current_) {
+    const int64_t sequence = current_->sequence;
+    const uint64_t received = current_->received;
+    current_.reset();
+    Reject(sequence,
+           Error(absl::StatusCode::kAborted, "OBJECT_ABANDONED", "the stream ended within the object"),
+           received, "");
+  }
+  {
+    absl::MutexLock lock(&mutex_);
+    finished_ = true;
+  }
+  acks_.join();
+  absl::MutexLock lock(&mutex_);
+  return status_;
+}
+
+}  // namespace narthex::ingest

@@ -1,0 +1,39 @@
+// The object of a stream that arrives in chunks, and what the stream's source files share. Within this folder
+// only.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
+
+#include "base/digest.h"
+#include "base/error.h"
+#include "server/ingest/object_stream.h"
+
+namespace narthex::ingest {
+
+inline absl::Status Mismatch(absl::string_view what) {
+  return DataLoss("DIGEST_MISMATCH", absl::StrCat(what, "; send the object again"));
+}
+
+// An object that arrives in chunks.
+struct ObjectStream::Current {
+  int64_t sequence = 0;
+  std::string transfer_syntax_uid;
+  std::string held;  // its bytes so far, until it is complete or too large to hold
+  uint64_t received = 0;
+  Xxh3Hasher xxh3;
+  Xxh3Hasher data_set;  // of a large object: what stands behind its meta group
+  std::optional<CryptoHasher> sha256;
+  bool streaming = false;  // bytes go straight to `reception`
+  std::unique_ptr<prearchive::Reception> reception;
+  prearchive::OutcomeRow outcome;
+  std::string facts;
+};
+
+}  // namespace narthex::ingest

@@ -1,0 +1,193 @@
+// What the header says decides: an object's session, and whether it is kept.
+
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+
+#include "base/error.h"
+#include "base/limits.h"
+#include "base/status.h"
+#include "server/ingest/object_stream.h"
+#include "server/ingest/object_stream_current.h"
+
+namespace narthex::ingest {
+namespace {
+
+using prearchive::Arrived;
+using prearchive::Outcome;
+using prearchive::OutcomeRow;
+using prearchive::Reception;
+
+// Where the data set begins in a Part 10 file whose meta group says its length (PS3.10 7.1); else 0.
+size_t DataSetOffset(absl::string_view bytes) {
+  static constexpr size_t kGroupLengthEnd = 144;  // preamble, "DICM", (0002,0000) UL
+  if (bytes.size() < kGroupLengthEnd || bytes.substr(128, 12) != absl::string_view("DICM\2\0\0\0UL\4\0", 12))
+    return 0;
+  uint32_t length = 0;
+  for (int i = 3; i >= 0; --i) length = length << 8 | static_cast<unsigned char>(bytes[140 + i]);
+  return length <= bytes.size() - kGroupLengthEnd ? kGroupLengthEnd + length : 0;
+}
+
+}  // namespace
+
+absl::Status ObjectStream::WholeChecked(int64_t sequence, absl::string_view data, absl::string_view digest,
+                                        absl::string_view xxh3, absl::string_view transfer_syntax_uid) {
+  policy_ = dependencies_.policies.Current();
+  dicom::ScanOptions options;
+  options.attributes = policy_->attributes.get();
+  options.transfer_syntax_uid = std::string(transfer_syntax_uid);
+  options.object_size = data.size();
+  const auto facts = dicom::ScanWhole(data, options);
+  if (!facts.ok()) {
+    Reject(sequence, facts.status(), data.size(), digest);
+    return absl::OkStatus();
+  }
+  Arrived arrived;
+  arrived.outcome.set_digest(std::string(digest));
+  arrived.outcome.set_size_bytes(data.size());
+  auto reception = Receive(*facts, sequence, arrived.outcome);
+  if (!reception.ok()) {
+    Reject(sequence, reception.status(), data.size(), digest);
+    return absl::OkStatus();
+  }
+  arrived.reception = *std::move(reception);
+  prearchive::ObjectRow row;
+  row.set_facts(facts->Encode());
+  row.set_received_digest(std::string(digest));
+  row.set_received_xxh3(std::string(xxh3));
+  row.set_data_set_xxh3(Xxh3(data.substr(DataSetOffset(data))));
+  row.set_received_size_bytes(data.size());
+  if (absl::Status kept = Conclude(arrived, std::move(row), data); !kept.ok()) {
+    arrived.reception.reset();
+    Reject(sequence, kept, data.size(), digest);
+    return absl::OkStatus();
+  }
+  Settle(std::move(arrived), data.size());
+  return absl::OkStatus();
+}
+
+// Keeps the object whose digests stand in `row`, or finds that it is there already, and says so in its
+// outcome. `bytes` are what of it was not yet appended.
+absl::Status ObjectStream::Conclude(Arrived& arrived, prearchive::ObjectRow row, absl::string_view bytes) {
+  OutcomeRow& outcome = arrived.outcome;
+  switch (arrived.reception->Decide(row.received_xxh3(), row.data_set_xxh3())) {
+    case Reception::Verdict::kDuplicate:
+      outcome.set_outcome(static_cast<int>(Outcome::kDuplicate));
+      outcome.set_reason("SAME_BYTES");
+      return absl::OkStatus();
+    case Reception::Verdict::kSameDataSet:
+      outcome.set_outcome(static_cast<int>(Outcome::kDuplicate));
+      outcome.set_reason("SAME_DATA_SET");
+      outcome.set_detail(
+          "the same data set is there; only the preamble or the file's meta information differs");
+      return absl::OkStatus();
+    case Reception::Verdict::kConflict:
+      outcome.set_outcome(static_cast<int>(Outcome::kConflict));
+      outcome.set_reason("SAME_INSTANCE");
+      outcome.set_detail(
+          "other bytes with this SOP Instance UID are in the session already; these were not kept");
+      return absl::OkStatus();
+    case Reception::Verdict::kStore:
+      break;
+  }
+  outcome.set_outcome(static_cast<int>(Outcome::kStored));
+  row.set_stored_xxh3(row.received_xxh3());
+  row.set_size_bytes(row.received_size_bytes());
+  if (!bytes.empty()) NX_RETURN_IF_ERROR(arrived.reception->Append(bytes));
+  return arrived.reception->Finish(std::move(row));
+}
+
+// Routes the object and joins it to its session. Fills in what the outcome tells of the object.
+absl::StatusOr<std::unique_ptr<Reception>> ObjectStream::Receive(const dicom::HeaderFacts& facts,
+                                                                 int64_t sequence, OutcomeRow& outcome) {
+  outcome.set_upload(upload_.id());
+  outcome.set_sequence(sequence);
+  outcome.set_sop_instance_uid(std::string(facts.sop_instance_uid()));
+  outcome.set_series_instance_uid(std::string(facts.series_instance_uid()));
+  if (facts.study_instance_uid().empty()) {
+    return InvalidArgument("MISSING_STUDY_INSTANCE_UID",
+                           "the object has no Study Instance UID (0020,000D), so it belongs to no session");
+  }
+  identify::ArrivalContext arrival;
+  arrival.called_ae = upload_.called_ae_title();
+  arrival.calling_ae = upload_.calling_ae_title();
+  arrival.project = upload_.destination().project();
+  arrival.subject = upload_.destination().subject();
+  arrival.label = upload_.destination().label();
+  NX_ASSIGN_OR_RETURN(const identify::Destination to, policy_->router->Route(facts, arrival, projects_));
+  prearchive::ArrivingObject object;
+  object.key.set_project(to.project);
+  object.key.set_study_instance_uid(std::string(facts.study_instance_uid()));
+  object.key.set_label(to.label);
+  // Nobody is named: the session's label serves, so that the session can be archived.
+  object.key.set_subject(to.subject.empty() ? to.label : to.subject);
+  object.key.set_source(upload_.kind());
+  object.key.set_auto_archive(upload_.destination().auto_archive());
+  if (object.key.auto_archive() == 0 && to.auto_archive) {
+    // Numbers of narthex.v1.AutoArchive.Mode: AA:true is AUTO, AA:false MANUAL.
+    object.key.set_auto_archive(*to.auto_archive == identify::AutoArchive::kYes ? 2 : 1);
+  }
+  object.sop_instance_uid = std::string(facts.sop_instance_uid());
+  object.series_instance_uid = std::string(facts.series_instance_uid());
+  object.upload = upload_.id();
+  object.sequence = sequence;
+  return dependencies_.prearchive.Begin(std::move(object));
+}
+
+// Stops holding an object that is large: its header is read, and its bytes go to its session from now on.
+absl::Status ObjectStream::BeginLarge() {
+  policy_ = dependencies_.policies.Current();
+  dicom::ScanOptions options;
+  options.attributes = policy_->attributes.get();
+  options.transfer_syntax_uid = current_->transfer_syntax_uid;
+  dicom::HeaderScanner scanner(options);
+  NX_ASSIGN_OR_RETURN(const dicom::ScanState state, scanner.Feed(current_->held));
+  if (state != dicom::ScanState::kHeaderDone) {
+    if (current_->held.size() <= limits::kHeaderMaxBytes) return absl::OkStatus();
+    return InvalidArgument("HEADER_TOO_LARGE", absl::StrCat("the header does not end within ",
+                                                            limits::kHeaderMaxBytes, " bytes"));
+  }
+  NX_ASSIGN_OR_RETURN(const dicom::HeaderFacts facts, scanner.Finish());
+  current_->facts = facts.Encode();
+  NX_ASSIGN_OR_RETURN(current_->reception, Receive(facts, current_->sequence, current_->outcome));
+  current_->streaming = true;
+  current_->data_set.Update(absl::string_view(current_->held).substr(DataSetOffset(current_->held)));
+  NX_RETURN_IF_ERROR(current_->reception->Append(current_->held));
+  std::string().swap(current_->held);
+  return absl::OkStatus();
+}
+
+absl::Status ObjectStream::FinishChunked(const Chunk& chunk) {
+  std::unique_ptr<Current> current = std::move(current_);
+  const std::string xxh3 = current->xxh3.Finish();
+  const std::string digest = current->sha256 ? current->sha256->Finish() : xxh3;
+  if (digest != chunk.digest) {
+    Reject(current->sequence, Mismatch("the digest does not match the bytes"), current->received, digest);
+    return absl::OkStatus();
+  }
+  if (!current->streaming) {
+    const absl::string_view data = chunk.offset == 0 ? chunk.data : absl::string_view(current->held);
+    return WholeChecked(current->sequence, data, digest, xxh3, current->transfer_syntax_uid);
+  }
+  Arrived arrived;
+  arrived.outcome = std::move(current->outcome);
+  arrived.outcome.set_digest(digest);
+  arrived.outcome.set_size_bytes(current->received);
+  prearchive::ObjectRow row;
+  row.set_facts(current->facts);
+  row.set_received_digest(digest);
+  row.set_received_xxh3(xxh3);
+  row.set_data_set_xxh3(current->data_set.Finish());
+  row.set_received_size_bytes(current->received);
+  arrived.reception = std::move(current->reception);
+  if (absl::Status kept = Conclude(arrived, std::move(row), ""); !kept.ok()) {
+    arrived.reception.reset();
+    Reject(current->sequence, kept, current->received, digest);
+    return absl::OkStatus();
+  }
+  // Its bytes are bounded by staging's own buffers, so they do not count as waiting here.
+  Settle(std::move(arrived), 0);
+  return absl::OkStatus();
+}
+
+}  // namespace narthex::ingest
