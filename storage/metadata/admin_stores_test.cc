@@ -331,6 +331,26 @@ TEST_P(AdminStoresTest, AuditIsAChain) {
   EXPECT_EQ(ErrorReason(stores().audit().Append(event).status()), "AUDIT_EVENT_INVALID");
 }
 
+TEST_P(AdminStoresTest, OneHolderHasASession) {
+  HoldStore& holds = stores().holds();
+
+  ASSERT_TRUE(holds.Hold("X_E00001", "op1", "merge").ok());
+  EXPECT_TRUE(holds.Hold("X_E00001", "op1", "merge").ok());
+  const absl::Status refused = holds.Hold("X_E00001", "op2", "rename");
+  EXPECT_TRUE(holds.Hold("X_E00002", "op2", "rename").ok());
+
+  EXPECT_EQ(ErrorReason(refused), "SESSION_BUSY");
+  EXPECT_EQ(ErrorMetadataOf(refused)["operation"], "op1");
+  ASSERT_EQ(holds.ListHolds()->size(), 2u);
+  EXPECT_EQ(holds.ListHolds()->at(0).session, "X_E00001");
+  EXPECT_EQ(holds.ListHolds()->at(0).purpose, "merge");
+  EXPECT_TRUE(holds.Release("op1").ok());
+  EXPECT_TRUE(holds.Release("op1").ok());
+  EXPECT_TRUE(holds.Hold("X_E00001", "op2", "rename").ok());
+  EXPECT_TRUE(holds.Release("op2").ok());
+  EXPECT_TRUE(holds.ListHolds()->empty());
+}
+
 INSTANTIATE_TEST_SUITE_P(Stores, AdminStoresTest, testing::Bool(),
                          [](const auto& info) { return info.param ? "Postgres" : "InMemory"; });
 

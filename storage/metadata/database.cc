@@ -28,6 +28,7 @@ class PostgresDatabase : public Database {
         receivers_(NewPostgresReceiverStore(pool_)),
         study_routes_(NewPostgresStudyRouteStore(pool_)),
         audit_(NewPostgresAuditStore(pool_)),
+        holds_(NewPostgresHoldStore(pool_)),
         sessions_(NewPostgresSessionStore(pool_, site_id)),
         session_reader_(NewPostgresSessionReader(pool_)) {}
 
@@ -45,6 +46,7 @@ class PostgresDatabase : public Database {
   ReceiverStore& receivers() override { return *receivers_; }
   StudyRouteStore& study_routes() override { return *study_routes_; }
   AuditStore& audit() override { return *audit_; }
+  HoldStore& holds() override { return *holds_; }
   SessionStore& sessions() override { return *sessions_; }
   SessionReader& session_reader() override { return *session_reader_; }
   absl::Status Ping() override { return pool_.Read(Statement("SELECT 1")).status(); }
@@ -62,6 +64,7 @@ class PostgresDatabase : public Database {
   const std::unique_ptr<ReceiverStore> receivers_;
   const std::unique_ptr<StudyRouteStore> study_routes_;
   const std::unique_ptr<AuditStore> audit_;
+  const std::unique_ptr<HoldStore> holds_;
   const std::unique_ptr<SessionStore> sessions_;
   const std::unique_ptr<SessionReader> session_reader_;
 };

@@ -12,6 +12,7 @@
 #include "absl/time/time.h"
 
 #include "storage/metadata/audit_store.h"
+#include "storage/metadata/hold_store.h"
 #include "storage/metadata/project_store.h"
 #include "storage/metadata/session_store.h"
 #include "storage/metadata/settings_store.h"
@@ -33,6 +34,7 @@ class AdminStores {
   virtual ReceiverStore& receivers() = 0;
   virtual StudyRouteStore& study_routes() = 0;
   virtual AuditStore& audit() = 0;
+  virtual HoldStore& holds() = 0;
 };
 
 // The twin for tests of the server: forgets everything with the object.

@@ -302,6 +302,7 @@ class InMemoryAdminStores : public AdminStores {
   ReceiverStore& receivers() override { return *receivers_; }
   StudyRouteStore& study_routes() override { return *study_routes_; }
   AuditStore& audit() override { return *audit_; }
+  HoldStore& holds() override { return *holds_; }
 
  private:
   InMemoryTables tables_;
@@ -314,6 +315,7 @@ class InMemoryAdminStores : public AdminStores {
   const std::unique_ptr<ReceiverStore> receivers_ = NewInMemoryReceivers(tables_);
   const std::unique_ptr<StudyRouteStore> study_routes_ = NewInMemoryStudyRoutes(tables_);
   const std::unique_ptr<AuditStore> audit_ = NewInMemoryAudit(tables_);
+  const std::unique_ptr<HoldStore> holds_ = NewInMemoryHolds(tables_);
 };
 
 }  // namespace

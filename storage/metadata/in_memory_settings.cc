@@ -215,6 +215,43 @@ class InMemoryAudit : public AuditStore {
   InMemoryTables& t_;
 };
 
+class InMemoryHolds : public HoldStore {
+ public:
+  explicit InMemoryHolds(InMemoryTables& tables) : t_(tables) {}
+
+  absl::Status Hold(absl::string_view accession_id, absl::string_view holder,
+                    absl::string_view purpose) override {
+    absl::MutexLock lock(&t_.mutex);
+    const std::string session(accession_id);
+    const SessionHold& held = t_.holds
+                                  .try_emplace(session, SessionHold{session, std::string(holder),
+                                                                    std::string(purpose), absl::Now()})
+                                  .first->second;
+    return held.holder == holder ? absl::OkStatus() : SessionHeld(held);
+  }
+
+  absl::Status Release(absl::string_view holder) override {
+    absl::MutexLock lock(&t_.mutex);
+    for (auto it = t_.holds.begin(); it != t_.holds.end();) {
+      it = it->second.holder == holder ? t_.holds.erase(it) : std::next(it);
+    }
+    return absl::OkStatus();
+  }
+
+  absl::StatusOr<std::vector<SessionHold>> ListHolds() override {
+    absl::MutexLock lock(&t_.mutex);
+    std::vector<SessionHold> holds;
+    for (const auto& [session, hold] : t_.holds) holds.push_back(hold);
+    std::stable_sort(holds.begin(), holds.end(), [](const SessionHold& a, const SessionHold& b) {
+      return a.create_time < b.create_time;
+    });
+    return holds;
+  }
+
+ private:
+  InMemoryTables& t_;
+};
+
 }  // namespace
 
 std::unique_ptr<SettingsStore> NewInMemorySettings(InMemoryTables& tables) {
@@ -231,6 +268,10 @@ std::unique_ptr<StudyRouteStore> NewInMemoryStudyRoutes(InMemoryTables& tables) 
 }
 std::unique_ptr<AuditStore> NewInMemoryAudit(InMemoryTables& tables) {
   return std::make_unique<InMemoryAudit>(tables);
+}
+
+std::unique_ptr<HoldStore> NewInMemoryHolds(InMemoryTables& tables) {
+  return std::make_unique<InMemoryHolds>(tables);
 }
 
 }  // namespace narthex::metadata

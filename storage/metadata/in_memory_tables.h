@@ -15,6 +15,7 @@
 
 #include "base/error.h"
 #include "storage/metadata/audit_store.h"
+#include "storage/metadata/hold_store.h"
 #include "storage/metadata/records.h"
 #include "storage/metadata/settings_store.h"
 
@@ -34,6 +35,7 @@ struct InMemoryTables {
   std::map<std::string, Receiver> receivers ABSL_GUARDED_BY(mutex);
   std::map<std::string, StudyRoute> routes ABSL_GUARDED_BY(mutex);
   std::map<std::string, std::vector<AuditEvent>> audit ABSL_GUARDED_BY(mutex);
+  std::map<std::string, SessionHold> holds ABSL_GUARDED_BY(mutex);  // by session
   std::map<std::string, std::pair<std::string, std::string>> requests
       ABSL_GUARDED_BY(mutex);  // id -> method, answer
 
@@ -81,5 +83,6 @@ std::unique_ptr<ScriptStore> NewInMemoryScripts(InMemoryTables& tables);
 std::unique_ptr<ReceiverStore> NewInMemoryReceivers(InMemoryTables& tables);
 std::unique_ptr<StudyRouteStore> NewInMemoryStudyRoutes(InMemoryTables& tables);
 std::unique_ptr<AuditStore> NewInMemoryAudit(InMemoryTables& tables);
+std::unique_ptr<HoldStore> NewInMemoryHolds(InMemoryTables& tables);
 
 }  // namespace narthex::metadata

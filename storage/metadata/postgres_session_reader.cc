@@ -149,6 +149,25 @@ class PostgresSessionReader : public SessionReader {
     return resources;
   }
 
+  absl::StatusOr<std::vector<ChosenScanType>> ListChosenScanTypes(absl::string_view project) override {
+    Statement select(
+        "SELECT k, modality, frames, type FROM (SELECT DISTINCT ON (scan_type_key(c.series_description), "
+        "c.modality, "
+        "c.frames) scan_type_key(c.series_description) AS k, c.modality, c.frames, c.type, s.update_time "
+        "FROM scans c "
+        "JOIN sessions s USING (project_id, session_id) WHERE c.project_id = $1 AND c.type <> "
+        "c.series_description AND "
+        "c.type <> 'unknown' AND s.status <> 'DELETED' ORDER BY scan_type_key(c.series_description), "
+        "c.modality, "
+        "c.frames, s.update_time DESC, c.scan_id) t ORDER BY update_time DESC, k LIMIT 10000");
+    NX_ASSIGN_OR_RETURN(const Rows rows, pool_.Read(select.Text(project)));
+    std::vector<ChosenScanType> types;
+    for (int i = 0; i < rows.size(); ++i) {
+      types.push_back({rows.Text(i, 0), rows.Text(i, 1), rows.Int(i, 2), rows.Text(i, 3)});
+    }
+    return types;
+  }
+
   absl::StatusOr<FileList> ListFiles(absl::string_view accession_id, const FileQuery& query) override {
     const int size = PageSize(query.page, kFilePageMax);
     const std::string list_name = absl::StrCat("files/", accession_id, "/", query.scan_id.value_or("*"), "/",

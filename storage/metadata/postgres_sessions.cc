@@ -33,10 +33,24 @@ std::string Counts(const Session& session, size_t scans, size_t files) {
       {{"label", session.label}, {"scans", absl::StrCat(scans)}, {"files", absl::StrCat(files)}});
 }
 
+// Answers have the three ids; those of merges the counts, too.
 CommittedSession ToCommitted(const MutationResult& result) {
   const std::vector<std::string>& a = result.answer;
-  if (a.size() != 3) return {};
-  return {a[0], a[1], a[2], result.outcome == CommitOutcome::kRepeated};
+  if (a.size() != 3 && a.size() != 6) return {};
+  CommittedSession committed{a[0], a[1], a[2], result.outcome == CommitOutcome::kRepeated};
+  if (a.size() == 3) return committed;
+  committed.merged = absl::SimpleAtoi(a[3], &committed.counts.added) &&
+                     absl::SimpleAtoi(a[4], &committed.counts.replaced) &&
+                     absl::SimpleAtoi(a[5], &committed.counts.kept);
+  return committed;
+}
+
+std::string MergeDetails(const Session& session, const SessionAddition& addition) {
+  return JsonObject({{"label", session.label},
+                     {"scans", absl::StrCat(addition.scans.size())},
+                     {"added", absl::StrCat(addition.counts.added)},
+                     {"replaced", absl::StrCat(addition.counts.replaced)},
+                     {"kept", absl::StrCat(addition.counts.kept)}});
 }
 
 class PostgresSessionStore : public SessionStore {
@@ -95,8 +109,13 @@ class PostgresSessionStore : public SessionStore {
       self.project = session.project;
       self.action = "SESSION_MERGE";
       self.object = session.accession_id;
-      self.details_json = Counts(session, addition.scans.size(), addition.files.size());
-      self.answer = {session.accession_id, session.uid, session.subject_id};
+      self.details_json = MergeDetails(session, addition);
+      self.answer = {session.accession_id,
+                     session.uid,
+                     session.subject_id,
+                     absl::StrCat(addition.counts.added),
+                     absl::StrCat(addition.counts.replaced),
+                     absl::StrCat(addition.counts.kept)};
       return MergeStatements(session, rows[0].Text(0, kSessionColumnCount), rows[1].Int(0, 0), addition,
                              change);
     };
@@ -243,18 +262,35 @@ class PostgresSessionStore : public SessionStore {
       Statement remove("DELETE FROM files WHERE project_id = $1 AND session_id = $2 AND path = ANY($3)");
       all.push_back(std::move(remove.Text(project).Text(id).TextArray(addition.removed_paths)));
     }
+    for (const char* table : {"resources", "scans"}) {
+      if (addition.removed_scans.empty()) break;
+      Statement remove(absl::StrCat("DELETE FROM ", table,
+                                    " WHERE project_id = $1 AND session_id = $2 AND scan_id = ANY($3)"));
+      all.push_back(std::move(remove.Text(project).Text(id).TextArray(addition.removed_scans)));
+    }
     if (!addition.scans.empty()) all.push_back(UpsertScans(project, id, addition.scans));
     if (!addition.resources.empty()) all.push_back(UpsertResources(project, id, addition.resources));
     Append(all, InsertFiles(project, id, first_number, addition.files));
     Append(all, CountFiles(project, id));
-    Statement bump(
-        "UPDATE sessions SET version = version + 1, update_time = now() WHERE project_id = $1 AND session_id "
-        "= $2");
-    all.push_back(std::move(bump.Text(project).Text(id)));
+    all.push_back(ChangeMerged(project, id, addition));
     if (!addition.document.Reveal().empty())
       all.push_back(InsertDocument(project, id, version + 1, addition.document));
     all.push_back(InsertHistory(project, id, "MERGE", old_row, change));
     return all;
+  }
+
+  // Nobody has looked at what came in: where sessions are quarantined, this one is again.
+  static Statement ChangeMerged(const std::string& project, const std::string& id,
+                                const SessionAddition& addition) {
+    Statement change(
+        "UPDATE sessions SET version = version + 1, update_time = now(), modality = coalesce($3, modality), "
+        "session_type = coalesce($4, session_type), status = CASE WHEN status = 'ACTIVE' AND $5 AND ($6 OR "
+        "(SELECT "
+        "p.quarantine FROM projects p WHERE p.project_id = $1)) THEN 'QUARANTINE' ELSE status END WHERE "
+        "project_id "
+        "= $1 AND session_id = $2");
+    change.Text(project).Text(id).TextOrNull(addition.modality).TextOrNull(addition.session_type);
+    return std::move(change.Bool(!addition.files.empty()).Bool(addition.quarantine));
   }
 
   std::vector<Statement> UpdateStatements(const Session& old, const Session& now, const std::string& old_row,

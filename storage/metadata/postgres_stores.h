@@ -5,6 +5,7 @@
 #include <string>
 
 #include "storage/metadata/audit_store.h"
+#include "storage/metadata/hold_store.h"
 #include "storage/metadata/pool.h"
 #include "storage/metadata/project_store.h"
 #include "storage/metadata/session_store.h"
@@ -23,6 +24,7 @@ std::unique_ptr<ScriptStore> NewPostgresScriptStore(Pool& pool);
 std::unique_ptr<ReceiverStore> NewPostgresReceiverStore(Pool& pool);
 std::unique_ptr<StudyRouteStore> NewPostgresStudyRouteStore(Pool& pool);
 std::unique_ptr<AuditStore> NewPostgresAuditStore(Pool& pool);
+std::unique_ptr<HoldStore> NewPostgresHoldStore(Pool& pool);
 std::unique_ptr<SessionStore> NewPostgresSessionStore(Pool& pool, const std::string& site_id);
 std::unique_ptr<SessionReader> NewPostgresSessionReader(Pool& pool);
 

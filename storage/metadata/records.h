@@ -153,6 +153,15 @@ struct NewSession {
   Phi<std::string> document;  // the session XML; "" for none
 };
 
+// What a merge did with the objects that it was given.
+struct MergeCounts {
+  int64_t added = 0;     // new files
+  int64_t replaced = 0;  // files that took the place of an archived one
+  int64_t kept = 0;      // not filed, because the archive keeps what it has
+
+  friend bool operator==(const MergeCounts&, const MergeCounts&) = default;
+};
+
 // What is added to (or replaced in) an archived session.
 struct SessionAddition {
   std::string accession_id;
@@ -161,8 +170,13 @@ struct SessionAddition {
   std::vector<Resource> resources;  // likewise
   std::vector<File> files;          // new ones
   std::vector<std::string>
-      removed_paths;          // existing files that are superseded; taken out before `files` go in
-  Phi<std::string> document;  // the whole new session XML; "" keeps the old one
+      removed_paths;  // existing files that are superseded; taken out before `files` go in
+  std::vector<std::string> removed_scans;  // scans that lost all their files: they and their resources go
+  std::string modality;                    // of the session from now on; "" keeps it
+  std::string session_type;                // likewise
+  Phi<std::string> document;               // the whole new session XML; "" keeps the old one
+  bool quarantine = false;  // an ACTIVE session goes to QUARANTINE, as it does if its project says so
+  MergeCounts counts;       // for the answer and the audit event
 };
 
 // What Reserve promised to one request: known before anything is visible, so that documents can name it.
@@ -177,6 +191,16 @@ struct CommittedSession {
   std::string uid;
   std::string subject_id;
   bool repeated = false;  // the request id was answered before; nothing was done now
+  bool merged = false;    // by Merge, not Commit
+  MergeCounts counts;     // of the merge
+};
+
+// A scan type that somebody chose in a project.
+struct ChosenScanType {
+  std::string key;  // of the series description: session::ScanTypeKey
+  std::string modality;
+  int64_t frames = 0;
+  std::string type;
 };
 
 struct SessionUpdate {

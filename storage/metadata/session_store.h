@@ -96,6 +96,10 @@ class SessionReader {
   virtual absl::StatusOr<std::vector<Scan>> ListScans(absl::string_view accession_id) = 0;
   virtual absl::StatusOr<std::vector<Resource>> ListResources(absl::string_view accession_id) = 0;
 
+  // The scan types that were chosen in `project` (that differ from the series description), the newest choice
+  // for each key, modality and number of frames first; at most 10,000. Of sessions that are not deleted.
+  virtual absl::StatusOr<std::vector<ChosenScanType>> ListChosenScanTypes(absl::string_view project) = 0;
+
   struct FileQuery {
     std::optional<std::string> scan_id;   // "" = only files of the session itself
     std::optional<std::string> resource;  // label

@@ -221,6 +221,71 @@ TEST_F(SessionStoreTest, MergeAddsReplacesAndCounts) {
   EXPECT_EQ(ErrorReason(store().Merge(addition, {.request_id = "m4"}).status()), "SESSION_NOT_FOUND");
 }
 
+TEST_F(SessionStoreTest, AMergeTellsItsCountsAgainAndQuarantinesWhatCameIn) {
+  const std::string id = Commit(MakeSession("A"));
+  SessionAddition addition;
+  addition.accession_id = id;
+  addition.removed_scans = {"2"};
+  for (int i = 1; i <= 3; ++i) addition.removed_paths.push_back(MakeFile("2", i).path);
+  addition.files = {MakeFile("10", 7)};
+  addition.modality = "PT";
+  addition.session_type = "xnat:petmrSessionData";
+  addition.quarantine = true;
+  addition.counts = {.added = 1, .replaced = 0, .kept = 5};
+
+  ASSERT_TRUE(store().Merge(addition, {.user = "bob", .note = "merged", .request_id = "m"}).ok());
+
+  const auto answer = store().FindRequest("m");
+  ASSERT_TRUE(answer.ok() && answer->has_value());
+  EXPECT_TRUE((*answer)->merged);
+  EXPECT_EQ((*answer)->counts, addition.counts);
+  const auto session = reader().Get(id, Visibility::All());
+  EXPECT_EQ(session->status, SessionStatus::kQuarantine);
+  EXPECT_EQ(session->modality, "PT");
+  EXPECT_EQ(session->session_type, "xnat:petmrSessionData");
+  EXPECT_EQ(session->scan_count, 1);
+  EXPECT_EQ(session->file_count, 4);
+  EXPECT_EQ(reader().ListScans(id)->at(0).id, "10");
+  EXPECT_EQ(reader().ListResources(id)->size(), 1u);
+  EXPECT_FALSE((*store().FindRequest("commit-1"))->merged);
+}
+
+TEST_F(SessionStoreTest, AMergeThatAddsNothingReleasesNothingIntoQuarantine) {
+  const std::string id = Commit(MakeSession("A"));
+  SessionAddition addition;
+  addition.accession_id = id;
+  addition.quarantine = true;
+
+  ASSERT_TRUE(store().Merge(addition, {.user = "bob", .request_id = "m"}).ok());
+
+  EXPECT_EQ(reader().Get(id, Visibility::All())->status, SessionStatus::kActive);
+}
+
+TEST_F(SessionStoreTest, ChosenScanTypesAreRememberedByProject) {
+  NewSession first = MakeSession("A"), second = MakeSession("B");
+  first.scans[0].series_description = "INVALID: t1_mpr-1 *mm";
+  first.scans[0].type = "MPRAGE";
+  first.scans[1].type = first.scans[1].series_description;  // nobody chose it
+  second.scans[0].series_description = "T1 MPR 1MM";
+  second.scans[0].type = "T1w";
+  second.scans[1].type = "unknown";
+  Commit(first);
+
+  const auto one = reader().ListChosenScanTypes("P1");
+  Commit(second);
+  const auto two = reader().ListChosenScanTypes("P1");
+
+  ASSERT_TRUE(one.ok()) << one.status();
+  ASSERT_EQ(one->size(), 1u);
+  EXPECT_EQ(one->at(0).key, "T1MPR1MM");
+  EXPECT_EQ(one->at(0).modality, "MR");
+  EXPECT_EQ(one->at(0).frames, 3);
+  EXPECT_EQ(one->at(0).type, "MPRAGE");
+  ASSERT_EQ(two->size(), 1u);  // the newest choice counts
+  EXPECT_EQ(two->at(0).type, "T1w");
+  EXPECT_TRUE(reader().ListChosenScanTypes("P2")->empty());
+}
+
 TEST_F(SessionStoreTest, UpdateKeepsTheFormerStateInHistory) {
   const std::string id = Commit(MakeSession("A"));
   Commit(MakeSession("B"));
