@@ -25,6 +25,7 @@
 #include "server/app/postgres_keeper.h"
 #include "server/app/workflow.h"
 #include "server/archive/archiver.h"
+#include "server/archive/checker.h"
 #include "server/auth/authenticator.h"
 #include "server/auth/project_cache.h"
 #include "server/gateway/gateway.h"
@@ -95,6 +96,7 @@ struct Application::Parts {
   std::unique_ptr<auth::ProjectCache> projects;
   std::unique_ptr<auth::Authenticator> authenticator;
   std::unique_ptr<rpc::Gate> gate;
+  std::unique_ptr<archiving::Checker> checker;
   std::unique_ptr<archiving::Archiver> archiver;
   std::unique_ptr<operations::Operations> operations;
   std::unique_ptr<Workflow> workflow;
@@ -196,8 +198,10 @@ std::vector<rpc::SettingSpec> Application::Parts::Settings() {
 void Application::Parts::MakeServices() {
   fs::FileSystem& files = fs::Posix();
   gate = std::make_unique<rpc::Gate>(*authenticator, *projects);
+  checker = std::make_unique<archiving::Checker>(
+      archiving::Checker::Dependencies{*prearchive, *database, *types, nullptr});
   archiver = std::make_unique<archiving::Archiver>(archiving::Archiver::Dependencies{
-      *prearchive, *database, *types, files, Clock::Real(), config.archive_dir});
+      *prearchive, *database, *types, files, Clock::Real(), config.archive_dir, *checker});
   operations = std::make_unique<operations::Operations>(*index, Clock::Real(), kOperationWorkers);
   workflow = std::make_unique<Workflow>(
       Workflow::Dependencies{*prearchive, *operations, *archiver, *types, *projects});
@@ -213,7 +217,7 @@ void Application::Parts::MakeServices() {
   upload_service = std::make_unique<rpc::UploadServiceImpl>(rpc::UploadServiceImpl::Dependencies{
       *gate, {*prearchive, *uploads, *policy}, *operations, *database, build, config.inbox_dir});
   prearchive_service = std::make_unique<rpc::PrearchiveServiceImpl>(
-      rpc::PrearchiveServiceImpl::Dependencies{*gate, *prearchive, *operations, *archiver, build, archive});
+      rpc::PrearchiveServiceImpl::Dependencies{*gate, *prearchive, *operations, *checker, build, archive});
   archive_service = std::make_unique<rpc::ArchiveServiceImpl>(*gate, *database, files, config.archive_dir);
   project_service = std::make_unique<rpc::ProjectServiceImpl>(*gate, *database, *authenticator, *projects);
   operations_service = std::make_unique<rpc::OperationsServiceImpl>(

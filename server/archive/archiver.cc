@@ -4,7 +4,6 @@
 #include <memory>
 #include <utility>
 
-#include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
@@ -27,70 +26,7 @@ using prearchive::SessionRow;
 constexpr absl::Duration kFirstWait = absl::Milliseconds(200);
 constexpr absl::Duration kLongestWait = absl::Seconds(5);
 
-ConflictRow Found(int code, ConflictType type, absl::string_view message, absl::string_view remedy) {
-  ConflictRow conflict;
-  conflict.set_code(code);
-  conflict.set_type(static_cast<int>(type));
-  conflict.set_message(std::string(message));
-  conflict.set_remedy(std::string(remedy));
-  return conflict;
-}
-
 }  // namespace
-
-absl::StatusOr<std::vector<ConflictRow>> Archiver::Check(const SessionRow& row) {
-  std::vector<ConflictRow> found;
-  const prearchive::SessionKeyRow& key = row.key();
-  if (key.project().empty()) {
-    found.push_back(Found(6, ConflictType::kFail, "the session belongs to no project",
-                          "assign one: narthex prearchive update ID --project P"));
-  }
-  if (key.label().empty()) {
-    found.push_back(Found(8, ConflictType::kFail, "the session has no label",
-                          "give one: narthex prearchive update ID --label L"));
-  }
-  if (key.subject().empty()) {
-    found.push_back(Found(11, ConflictType::kFail, "the session has no subject",
-                          "give one: narthex prearchive update ID --subject S"));
-  }
-  if (key.project().empty()) return found;
-  if (const auto project = with_.database.projects().Get(key.project()); !project.ok()) {
-    if (!absl::IsNotFound(project.status())) return project.status();
-    found.push_back(Found(6, ConflictType::kFail, absl::StrCat("there is no project ", key.project()),
-                          "create it, or assign another one"));
-    return found;
-  }
-  const auto existing = with_.database.session_reader().Get(absl::StrCat(key.project(), "/", key.label()),
-                                                            metadata::Visibility::All());
-  if (!existing.ok() && !absl::IsNotFound(existing.status())) return existing.status();
-  if (existing.ok()) {
-    found.push_back(
-        Found(1, ConflictType::kConflict,
-              absl::StrCat("session ", key.label(), " exists in the archive as ", existing->accession_id),
-              "give this one another label: narthex prearchive update ID --label L"));
-    if (existing->study_instance_uid != key.study_instance_uid()) {
-      found.push_back(Found(5, ConflictType::kConflict, "the existing session has another Study Instance UID",
-                            "give this one another label: narthex prearchive update ID --label L"));
-    }
-    if (!absl::EqualsIgnoreCase(existing->subject, key.subject())) {
-      found.push_back(Found(4, ConflictType::kFail, "the existing session belongs to another subject",
-                            "correct the subject, or give this one another label"));
-    }
-  } else if (!key.subject().empty()) {
-    const auto subject = with_.database.subjects().Get(key.project(), key.subject());
-    if (absl::IsNotFound(subject.status())) {
-      found.push_back(
-          Found(12, ConflictType::kWarn, absl::StrCat("subject ", key.subject(), " will be created"), ""));
-    }
-  }
-  return found;
-}
-
-bool Archiver::Refuses(const std::vector<ConflictRow>& conflicts, ConflictPolicy policy) {
-  return std::any_of(conflicts.begin(), conflicts.end(), [](const ConflictRow& conflict) {
-    return conflict.type() != static_cast<int>(ConflictType::kWarn);
-  });
-}
 
 absl::StatusOr<std::string> Archiver::Archive(const operations::Operation& operation,
                                               operations::Progress& progress) {
@@ -130,15 +66,17 @@ absl::StatusOr<std::string> Archiver::TryArchive(const operations::Operation& op
                            .status());
   }
   if (!committed) {
-    NX_ASSIGN_OR_RETURN(const std::vector<ConflictRow> conflicts, Check(*row));
+    NX_ASSIGN_OR_RETURN(const std::vector<ConflictRow> conflicts, with_.checker.Check(*row, operation.id));
     int policy = 0;
     if (const auto it = operation.arguments.find("policy"); it != operation.arguments.end()) {
       if (!absl::SimpleAtoi(it->second, &policy)) policy = 0;
     }
-    if (Refuses(conflicts, static_cast<ConflictPolicy>(policy))) {
+    if (Checker::Refuses(conflicts, static_cast<ConflictPolicy>(policy))) {
       std::vector<std::string> texts;
-      for (const ConflictRow& conflict : conflicts)
+      for (const ConflictRow& conflict : conflicts) {
+        if (conflict.type() == static_cast<int>(ConflictType::kWarn)) continue;
         texts.push_back(absl::StrCat(conflict.code(), ": ", conflict.message()));
+      }
       NX_RETURN_IF_ERROR(with_.prearchive
                              .Apply(id, prearchive::Event::kArchiveConflict,
                                     [&](SessionRow& changed) {

@@ -13,6 +13,7 @@
 
 #include "base/clock.h"
 #include "imaging/session/types.h"
+#include "server/archive/checker.h"
 #include "server/operations/operations.h"
 #include "server/prearchive/build.h"
 #include "server/prearchive/prearchive.h"
@@ -21,12 +22,6 @@
 #include "storage/metadata/database.h"
 
 namespace narthex::archiving {
-
-// As ConflictPolicy in the API.
-enum class ConflictPolicy { kNone = 1, kAppend, kOverwrite };
-
-// Numbers as in narthex.v1.Conflict.Type.
-enum class ConflictType { kFail = 1, kConflict, kWarn };
 
 class Archiver {
  public:
@@ -37,15 +32,10 @@ class Archiver {
     fs::FileSystem& file_system;
     const Clock& clock;
     std::string archive_root;
+    const Checker& checker;
   };
 
   explicit Archiver(const Dependencies& dependencies) : with_(dependencies) {}
-
-  // What archiving `row` would run into, by XNAT's codes. Changes nothing.
-  absl::StatusOr<std::vector<prearchive::ConflictRow>> Check(const prearchive::SessionRow& row);
-
-  // Whether these conflicts stop archiving under `policy`.
-  static bool Refuses(const std::vector<prearchive::ConflictRow>& conflicts, ConflictPolicy policy);
 
   // The archive operation on the session `operation.target`, which is ARCHIVING. Returns the accession id.
   // Arguments: "policy" (number of ConflictPolicy), "quarantine" ("1"). FAILED_PRECONDITION

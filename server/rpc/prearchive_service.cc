@@ -152,10 +152,10 @@ grpc::Status PrearchiveServiceImpl::CheckPrearchiveSession(grpc::ServerContext* 
       context, response,
       [&](const auth::Caller& caller) -> absl::StatusOr<v1::CheckPrearchiveSessionResponse> {
         NX_ASSIGN_OR_RETURN(const SessionRow row, Find(caller, request->name(), Right::kRead));
-        NX_ASSIGN_OR_RETURN(const auto conflicts, with_.archiver.Check(row));
+        NX_ASSIGN_OR_RETURN(const auto conflicts, with_.checker.Check(row));
         v1::CheckPrearchiveSessionResponse answer;
         for (const auto& conflict : conflicts) *answer.add_conflicts() = ToProto(conflict);
-        answer.set_archivable(!archiving::Archiver::Refuses(conflicts, archiving::ConflictPolicy::kNone));
+        answer.set_archivable(!archiving::Checker::Refuses(conflicts, archiving::ConflictPolicy::kNone));
         return answer;
       });
 }

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "narthex/v1/prearchive_service.grpc.pb.h"
-#include "server/archive/archiver.h"
+#include "server/archive/checker.h"
 #include "server/operations/operations.h"
 #include "server/prearchive/prearchive.h"
 #include "server/rpc/status.h"
@@ -21,7 +21,7 @@ class PrearchiveServiceImpl final : public v1::PrearchiveService::Service {
     const Gate& gate;
     prearchive::Prearchive& prearchive;
     operations::Operations& operations;
-    archiving::Archiver& archiver;
+    const archiving::Checker& checker;
     BuildStarter build;
     ArchiveStarter archive;
   };
