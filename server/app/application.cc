@@ -23,6 +23,7 @@
 #include "server/app/metrics_server.h"
 #include "server/app/policy.h"
 #include "server/app/postgres_keeper.h"
+#include "server/app/transport.h"
 #include "server/app/workflow.h"
 #include "server/archive/archiver.h"
 #include "server/archive/checker.h"
@@ -114,6 +115,9 @@ struct Application::Parts {
   std::string token_file;
   bool stopped = false;
 
+  TransportOptions transport() const { return {config.tls_cert, config.tls_key, config.tls_client_ca}; }
+  // Before anything is opened: what is wrong is said at once.
+  absl::Status CheckTransport() const;
   absl::Status OpenStorage();
   absl::Status OpenRules();
   void MakeServices();
@@ -122,6 +126,17 @@ struct Application::Parts {
   absl::Status WriteReadyFile() const;
   std::vector<rpc::SettingSpec> Settings();
 };
+
+absl::Status Application::Parts::CheckTransport() const {
+  if (config.tls_cert.empty()) {
+    NX_RETURN_IF_ERROR(CheckPlaintext(config.grpc_listen, "grpc-listen", config.allow_plaintext));
+  } else {
+    NX_ASSIGN_OR_RETURN(const absl::Time end, CheckTlsFiles(transport(), Clock::Real().Now()));
+    Log(LogLevel::kInfo, "tls is on", {{"certificate_ends", absl::FormatTime(end, absl::UTCTimeZone())}});
+  }
+  if (config.metrics_listen == "off") return absl::OkStatus();
+  return CheckPlaintext(config.metrics_listen, "metrics-listen", config.allow_plaintext);
+}
 
 absl::Status Application::Parts::OpenStorage() {
   fs::FileSystem& files = fs::Posix();
@@ -198,6 +213,8 @@ std::vector<rpc::SettingSpec> Application::Parts::Settings() {
 void Application::Parts::MakeServices() {
   fs::FileSystem& files = fs::Posix();
   gate = std::make_unique<rpc::Gate>(*authenticator, *projects);
+  gate->BindCertificates(config.tls_client_user == "cn" ? rpc::CertificateUser::kCommonName
+                                                        : rpc::CertificateUser::kAny);
   checker = std::make_unique<archiving::Checker>(
       archiving::Checker::Dependencies{*prearchive, *database, *types, nullptr});
   archiver = std::make_unique<archiving::Archiver>(archiving::Archiver::Dependencies{
@@ -243,7 +260,7 @@ absl::Status Application::Parts::Serve() {
   grpc::reflection::InitProtoReflectionServerBuilderPlugin();
   grpc::ServerBuilder builder;
   int port = -1;
-  builder.AddListeningPort(config.grpc_listen, grpc::InsecureServerCredentials(), &port);
+  builder.AddListeningPort(config.grpc_listen, MakeServerCredentials(transport()), &port);
   builder.SetMaxReceiveMessageSize(static_cast<int>(limits::kMessageMaxBytes));
   builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
   // Clients keep watches alive with pings; gRPC's default of five minutes would take them for an attack.
@@ -309,6 +326,7 @@ absl::StatusOr<std::unique_ptr<Application>> Application::Start(const Config& co
   std::unique_ptr<Application> application(new Application(std::make_unique<Parts>()));
   Parts& parts = *application->parts_;
   parts.config = config;
+  NX_RETURN_IF_ERROR(parts.CheckTransport());
   NX_RETURN_IF_ERROR(parts.OpenStorage());
   NX_RETURN_IF_ERROR(parts.OpenRules());
   parts.MakeServices();

@@ -25,6 +25,17 @@ struct Key {
   const char* help;
 };
 
+struct Switch {
+  const char* name;
+  bool Config::*field;
+  const char* help;
+};
+
+constexpr Switch kSwitches[] = {
+    {"allow-plaintext", &Config::allow_plaintext,
+     "serve other machines without TLS; tokens and images can then be read on the network"},
+};
+
 constexpr Key kKeys[] = {
     {"data-dir", &Config::data_dir, "where everything is kept; created if missing"},
     {"grpc-listen", &Config::grpc_listen, "ADDR:PORT or unix:PATH; port 0 picks a free one"},
@@ -36,6 +47,13 @@ constexpr Key kKeys[] = {
     {"types-dir", &Config::types_dir, "more session types (*.toml); default: types below the data directory"},
     {"site-id", &Config::site_id, "prefix of accession ids"},
     {"ready-file", &Config::ready_file, "written (by rename) once the server serves"},
+    {"tls-cert", &Config::tls_cert,
+     "PEM file of the server's certificate; it may be replaced while the server runs"},
+    {"tls-key", &Config::tls_key, "PEM file of the certificate's private key"},
+    {"tls-client-ca", &Config::tls_client_ca,
+     "PEM file of the authorities of which every client must have a certificate"},
+    {"tls-client-user", &Config::tls_client_user,
+     "cn: a token is good only with the certificate whose common name is its user; any: with each"},
     {"log-level", &Config::log_level, "debug, info, warning or error"},
 };
 
@@ -59,6 +77,12 @@ std::map<std::string, std::string> Check(const Config& config) {
       !config.site_id.empty() && config.site_id.size() <= 32 &&
       config.site_id.find_first_not_of("ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_") == std::string::npos;
   if (!word) wrong["site-id"] = "expected 1 to 32 capital letters, digits and '_'";
+  if (config.tls_cert.empty() != config.tls_key.empty())
+    wrong["tls-key"] = "--tls-cert and --tls-key belong together";
+  if (!config.tls_client_ca.empty() && config.tls_cert.empty())
+    wrong["tls-client-ca"] = "it needs --tls-cert";
+  if (config.tls_client_user != "cn" && config.tls_client_user != "any")
+    wrong["tls-client-user"] = "expected cn or any";
   static const std::set<std::string> kLevels = {"debug", "info", "warning", "error"};
   if (kLevels.count(config.log_level) == 0) wrong["log-level"] = "expected debug, info, warning or error";
   return wrong;
@@ -83,6 +107,14 @@ bool ReadFile(const std::string& path, const std::set<std::string>& given, Confi
     const std::string name =
         absl::StrReplaceAll(absl::string_view(key.str().data(), key.str().size()), {{"_", "-"}});
     const int line = static_cast<int>(node.source().begin.line);
+    const Switch* toggle = nullptr;
+    for (const Switch& candidate : kSwitches) {
+      if (name == candidate.name) toggle = &candidate;
+    }
+    if (const auto on = node.value<bool>(); toggle != nullptr && on) {
+      if (given.count(name) == 0) config.*toggle->field = *on;
+      continue;
+    }
     const Key* known = nullptr;
     for (const Key& candidate : kKeys) {
       if (name == candidate.name) known = &candidate;
@@ -90,7 +122,8 @@ bool ReadFile(const std::string& path, const std::set<std::string>& given, Confi
     const auto value = node.value<std::string>();
     if (known == nullptr || !value) {
       std::fprintf(stderr, "narthexd: %s:%d: %s\n", path.c_str(), line,
-                   known == nullptr
+                   toggle != nullptr ? absl::StrCat("\"", name, "\" must be true or false").c_str()
+                   : known == nullptr
                        ? absl::StrCat("there is no key \"", name, "\"; see narthexd --help").c_str()
                        : absl::StrCat("\"", name, "\" must be a text in quotes").c_str());
       good = false;
@@ -116,6 +149,9 @@ ParsedConfig ParseConfig(int argc, char** argv) {
   for (const Key& key : kKeys) {
     options[key.name] = app.add_option(absl::StrCat("--", key.name), config.*key.field, key.help);
     if (!(config.*key.field).empty()) options[key.name]->capture_default_str();
+  }
+  for (const Switch& toggle : kSwitches) {
+    options[toggle.name] = app.add_flag(absl::StrCat("--", toggle.name), config.*toggle.field, toggle.help);
   }
   app.add_flag("--check-config", config.check_config, "say what is wrong with the configuration, and stop");
   app.set_version_flag("--version", "narthexd 0.1.0");

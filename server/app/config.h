@@ -19,6 +19,11 @@ struct Config {
   std::string site_id = "NARTHEX";
   std::string ready_file;
   std::string log_level = "info";
+  std::string tls_cert;  // "": plain text
+  std::string tls_key;
+  std::string tls_client_ca;  // "": clients need no certificate
+  std::string tls_client_user = "cn";
+  bool allow_plaintext = false;
   bool check_config = false;
 };
 

@@ -32,6 +32,8 @@ struct Flags {
   std::string server = "127.0.0.1:8443";
   std::string token_file;
   std::string tls_ca;
+  std::string tls_cert;
+  std::string tls_key;
   std::string dicom_listen = "127.0.0.1:8104";
   std::string ready_file;
   ReceiverConfig receiver;
@@ -45,6 +47,9 @@ void Declare(Flags& flags, CLI::App& app) {
   app.add_option("--token-file", flags.token_file, "file that holds the bearer token (else NARTHEX_TOKEN)");
   app.add_option("--tls-ca", flags.tls_ca,
                  "speak TLS to narthexd; PEM file of the roots that sign its certificate");
+  app.add_option("--tls-cert", flags.tls_cert,
+                 "PEM file of the certificate that is shown to narthexd; needs --tls-ca");
+  app.add_option("--tls-key", flags.tls_key, "PEM file of its private key");
   app.add_option("--dicom-listen", flags.dicom_listen, "ADDRESS:PORT; port 0 picks a free one")
       ->capture_default_str();
   app.add_option("--ae-title", flags.receiver.ae_title, "the AE title that callers must call")
@@ -90,7 +95,8 @@ absl::Status Serve(const Flags& flags, const sigset_t& signals) {
   client::ConnectionOptions connecting;
   connecting.address = flags.server;
   NX_ASSIGN_OR_RETURN(connecting.token, ReadToken(flags));
-  if (!flags.tls_ca.empty()) connecting.tls = client::TlsOptions{.root_certificates_path = flags.tls_ca};
+  if (!flags.tls_ca.empty())
+    connecting.tls = client::TlsOptions{flags.tls_ca, flags.tls_cert, flags.tls_key, ""};
   NX_ASSIGN_OR_RETURN(auto connection, client::Connection::Open(std::move(connecting)));
   NX_ASSIGN_OR_RETURN(auto gateway, Gateway::Start(std::move(options), connection));
   NX_RETURN_IF_ERROR(WriteReadyFile(flags.ready_file, *gateway));

@@ -10,6 +10,7 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "base/status.h"
 
 namespace narthex::rpc {
 namespace {
@@ -68,6 +69,7 @@ absl::StatusOr<auth::Caller> Gate::Admit(const grpc::ServerContext& context) con
   }
   auto identity = authenticator_.Authenticate(value.substr(kBearer.size()));
   if (!identity.ok()) return identity.status();
+  NX_RETURN_IF_ERROR(CheckCertificate(context.auth_context().get(), certificate_user_, identity->user.name));
   return auth::Caller(*std::move(identity), projects_);
 }
 

@@ -11,6 +11,7 @@
 #include "server/auth/authenticator.h"
 #include "server/auth/caller.h"
 #include "server/auth/project_cache.h"
+#include "server/rpc/certificate.h"
 
 namespace narthex::rpc {
 
@@ -30,7 +31,11 @@ class Gate {
   Gate(auth::Authenticator& authenticator, const auth::ProjectCache& projects)
       : authenticator_(authenticator), projects_(projects) {}
 
-  // UNAUTHENTICATED: no bearer token in the metadata `authorization`, or none that is valid.
+  // Before the first call.
+  void BindCertificates(CertificateUser binding) { certificate_user_ = binding; }
+
+  // UNAUTHENTICATED: no bearer token in the metadata `authorization`, or none that is valid, or the peer's
+  // certificate is of somebody else (CERTIFICATE_USER).
   absl::StatusOr<auth::Caller> Admit(const grpc::ServerContext& context) const;
 
   // A unary call: `body` is absl::Status(const auth::Caller&), or absl::StatusOr<Response>(const
@@ -48,6 +53,7 @@ class Gate {
  private:
   auth::Authenticator& authenticator_;
   const auth::ProjectCache& projects_;
+  CertificateUser certificate_user_ = CertificateUser::kAny;
 };
 
 }  // namespace narthex::rpc
