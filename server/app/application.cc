@@ -107,6 +107,7 @@ struct Application::Parts {
   std::unique_ptr<rpc::ProjectServiceImpl> project_service;
   std::unique_ptr<rpc::SettingsServiceImpl> settings_service;
   std::unique_ptr<rpc::OperationsServiceImpl> operations_service;
+  std::unique_ptr<TlsFiles> tls;
   std::unique_ptr<grpc::Server> server;
   std::unique_ptr<gateway::Gateway> gateway;
   std::unique_ptr<MetricsServer> metrics;
@@ -117,7 +118,7 @@ struct Application::Parts {
 
   TransportOptions transport() const { return {config.tls_cert, config.tls_key, config.tls_client_ca}; }
   // Before anything is opened: what is wrong is said at once.
-  absl::Status CheckTransport() const;
+  absl::Status CheckTransport();
   absl::Status OpenStorage();
   absl::Status OpenRules();
   void MakeServices();
@@ -127,12 +128,11 @@ struct Application::Parts {
   std::vector<rpc::SettingSpec> Settings();
 };
 
-absl::Status Application::Parts::CheckTransport() const {
+absl::Status Application::Parts::CheckTransport() {
   if (config.tls_cert.empty()) {
     NX_RETURN_IF_ERROR(CheckPlaintext(config.grpc_listen, "grpc-listen", config.allow_plaintext));
   } else {
-    NX_ASSIGN_OR_RETURN(const absl::Time end, CheckTlsFiles(transport(), Clock::Real().Now()));
-    Log(LogLevel::kInfo, "tls is on", {{"certificate_ends", absl::FormatTime(end, absl::UTCTimeZone())}});
+    NX_ASSIGN_OR_RETURN(tls, TlsFiles::Open(transport()));
   }
   if (config.metrics_listen == "off") return absl::OkStatus();
   return CheckPlaintext(config.metrics_listen, "metrics-listen", config.allow_plaintext);
@@ -260,7 +260,8 @@ absl::Status Application::Parts::Serve() {
   grpc::reflection::InitProtoReflectionServerBuilderPlugin();
   grpc::ServerBuilder builder;
   int port = -1;
-  builder.AddListeningPort(config.grpc_listen, MakeServerCredentials(transport()), &port);
+  builder.AddListeningPort(config.grpc_listen, tls ? tls->Credentials() : grpc::InsecureServerCredentials(),
+                           &port);
   builder.SetMaxReceiveMessageSize(static_cast<int>(limits::kMessageMaxBytes));
   builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
   // Clients keep watches alive with pings; gRPC's default of five minutes would take them for an attack.

@@ -32,11 +32,24 @@ absl::Status CheckPlaintext(const std::string& address, const std::string& flag,
 // is over or has not begun. Returns when the certificate ends.
 absl::StatusOr<absl::Time> CheckTlsFiles(const TransportOptions& options, absl::Time now);
 
-// TLS 1.2 or later. The files are looked at every `refresh` seconds: a new certificate is shown to the
-// clients that connect from then on, connections that exist go on. While the files do not fit together the
-// last ones that did remain. With client authorities a client without a certificate of theirs gets no
-// connection.
-std::shared_ptr<grpc::ServerCredentials> MakeServerCredentials(const TransportOptions& options,
-                                                               unsigned refresh_seconds = 1);
+// What gRPC needs to know of them. Looks at the files every second: a new certificate is shown to the clients
+// that connect some seconds later, connections that exist go on. While the files do not fit together (half of
+// a replacement) those that did go on, which is logged. The metric narthex_tls_certificate_end_seconds is the
+// Unix time at which the certificate in use ends. Thread-safe; one thread.
+class TlsFiles {
+ public:
+  // Errors as CheckTlsFiles.
+  static absl::StatusOr<std::unique_ptr<TlsFiles>> Open(const TransportOptions& options);
+  // The credentials must be gone: end the server first.
+  ~TlsFiles();
+
+  // TLS 1.2 or later. With client authorities a client without a certificate of theirs gets no connection.
+  std::shared_ptr<grpc::ServerCredentials> Credentials() const;
+
+ private:
+  struct Rep;
+  explicit TlsFiles(std::unique_ptr<Rep> rep);
+  const std::unique_ptr<Rep> rep_;
+};
 
 }  // namespace narthex::app

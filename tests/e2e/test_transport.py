@@ -7,7 +7,6 @@ import shutil
 import socket
 import subprocess
 import tempfile
-import time
 import unittest
 
 from harness import BIN, Server, phantom, sha256
@@ -103,7 +102,7 @@ class Transport(unittest.TestCase):
 
         # Half of a replacement is no reason to stop: the last pair that fits goes on.
         shutil.copy(self.second[1], pair[1])
-        time.sleep(1.5)
+        server.wait_for(lambda: "do not fit" in server.log_text(), "the look at the files", timeout=20)
         self.assertEqual(self.serial(server), self.serial_of(self.first[0]))
         shutil.copy(self.second[0], pair[0])
         server.wait_for(lambda: self.serial(server) == self.serial_of(self.second[0]), "the new certificate", timeout=20)
