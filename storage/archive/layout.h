@@ -12,7 +12,8 @@
 namespace narthex::archive {
 
 inline constexpr char kArcFolder[] = "arc001";
-inline constexpr char kIncomingPrefix[] = ".incoming-";  // of folders that are being written
+inline constexpr char kIncomingPrefix[] = ".incoming-";    // of folders that are being written
+inline constexpr char kReplacingPrefix[] = ".replacing-";  // of a file that is about to take another's place
 inline constexpr char kJournalName[] =
     ".narthex-files";  // what was written, in a folder that is not finished
 

@@ -24,8 +24,8 @@ namespace {
 
 constexpr char kHeader[] = "narthex-files 1 ";
 constexpr char kPublished[] = "published";
+constexpr char kMergeInto[] = "merge-into ";  // <version> <folder>
 constexpr char kReplacements[] = ".replacements";
-constexpr char kReplacingPrefix[] = ".replacing-";
 constexpr uint64_t kJournalMaxBytes = 4ull << 30;
 constexpr size_t kPathMaxParts = 16;
 
@@ -68,6 +68,11 @@ bool ParseFileLine(absl::string_view text, char* kind, WrittenFile* file) {
   file->xxh3 = absl::HexStringToBytes(words[3]);
   file->path = std::string(words[5]);
   return IsSafePath(file->path);
+}
+
+// "D <path>" -> path; "" for other lines.
+std::string ParseSuperseded(absl::string_view line) {
+  return absl::ConsumePrefix(&line, "D ") && IsSafePath(line) ? std::string(line) : "";
 }
 
 // The next whole line of `rest` without its checksum; nullopt at the end or at the first torn line.
@@ -116,7 +121,15 @@ absl::Status SessionWriter::Recover() {
                     {{"folder", options_.folder}});
   }
   NX_ASSIGN_OR_RETURN(const bool resumed, LoadJournal(incoming_));
-  return resumed ? absl::OkStatus() : StartWriting();
+  if (!resumed) return StartWriting();
+  if (!options_.into_existing || options_.base_version.empty() ||
+      (merge_version_ == options_.base_version && merge_folder_ == options_.folder)) {
+    return absl::OkStatus();
+  }
+  if (!merge_folder_.empty())
+    NX_RETURN_IF_ERROR(RemoveLinks(fs::JoinPath(options_.archive_root, merge_folder_)));
+  NX_RETURN_IF_ERROR(Abandon());
+  return StartWriting();
 }
 
 // False: there is no journal of this operation in `folder`.
@@ -127,20 +140,30 @@ absl::StatusOr<bool> SessionWriter::LoadJournal(const std::string& folder) {
   absl::string_view rest = *text;
   std::optional<absl::string_view> line = TakeLine(rest);
   if (!line || *line != absl::StrCat(kHeader, options_.operation_id)) return false;
-  while ((line = TakeLine(rest))) {
-    char kind;
-    WrittenFile file;
-    if (*line == kPublished) {
-      state_ = State::kPublished;
-    } else if (ParseFileLine(*line, &kind, &file)) {
-      files_[file.path] = {static_cast<Kind>(kind), file};
-    } else {
-      return DataLoss("JOURNAL_CORRUPT", "a line of the archive journal fits its checksum but says nothing",
-                      {});
-    }
-  }
+  while ((line = TakeLine(rest))) NX_RETURN_IF_ERROR(ReadJournalLine(*line));
   journal_size_ = text->size() - rest.size();  // what is torn is written over
   return true;
+}
+
+absl::Status SessionWriter::ReadJournalLine(absl::string_view line) {
+  char kind;
+  WrittenFile file;
+  if (line == kPublished) {
+    state_ = State::kPublished;
+  } else if (ParseFileLine(line, &kind, &file)) {
+    files_[file.path] = {static_cast<Kind>(kind), file};
+  } else if (const std::string path = ParseSuperseded(line); !path.empty()) {
+    files_[path].first = Kind::kSuperseded;
+  } else if (absl::ConsumePrefix(&line, kMergeInto)) {
+    const std::pair<absl::string_view, absl::string_view> words =
+        absl::StrSplit(line, absl::MaxSplits(' ', 1));
+    merge_version_ = std::string(words.first);
+    merge_folder_ = std::string(words.second);
+  } else {
+    return DataLoss("JOURNAL_CORRUPT", "a line of the archive journal fits its checksum but says nothing",
+                    {});
+  }
+  return absl::OkStatus();
 }
 
 absl::Status SessionWriter::StartWriting() {
@@ -148,7 +171,10 @@ absl::Status SessionWriter::StartWriting() {
   NX_RETURN_IF_ERROR(fs::MakeDirectoriesDurably(fs_, parent));
   NX_RETURN_IF_ERROR(fs_.RemoveTree(incoming_));  // of a run that ended before it wrote a journal
   NX_RETURN_IF_ERROR(fs_.MakeDirectories(incoming_));
-  NX_RETURN_IF_ERROR(AppendJournal(Line(absl::StrCat(kHeader, options_.operation_id))));
+  std::string head = Line(absl::StrCat(kHeader, options_.operation_id));
+  if (options_.into_existing)
+    absl::StrAppend(&head, Line(absl::StrCat(kMergeInto, options_.base_version, " ", options_.folder)));
+  NX_RETURN_IF_ERROR(AppendJournal(head));
   NX_RETURN_IF_ERROR(fs_.SyncDirectory(incoming_));
   return fs_.SyncDirectory(parent);
 }
@@ -234,10 +260,34 @@ absl::Status SessionWriter::WriteFile(absl::string_view path, absl::string_view 
   return Write(absl::MakeConstSpan(&source, 1), kind);
 }
 
+absl::Status SessionWriter::Supersede(absl::Span<const std::string> paths) {
+  if (state_ == State::kPublished)
+    return FailedPrecondition("WRITER_PUBLISHED", "what is to be removed is noted before publishing", {});
+  std::string lines;
+  for (const std::string& path : paths) {
+    const auto known = files_.find(path);
+    if (known != files_.end() && known->second.first == Kind::kSuperseded) continue;
+    if (!options_.into_existing || !IsSafePath(path) || known != files_.end()) return PathInvalid();
+    absl::StrAppend(&lines, Line(absl::StrCat("D ", path)));
+  }
+  if (lines.empty()) return absl::OkStatus();
+  NX_RETURN_IF_ERROR(AppendJournal(lines));
+  for (const std::string& path : paths) files_[path].first = Kind::kSuperseded;
+  return absl::OkStatus();
+}
+
 std::vector<WrittenFile> SessionWriter::files() const {
   std::vector<WrittenFile> all;
-  for (const auto& [path, entry] : files_) all.push_back(entry.second);
+  for (const auto& [path, entry] : files_) {
+    if (entry.first != Kind::kSuperseded) all.push_back(entry.second);
+  }
   return all;
+}
+
+std::string SessionWriter::PlaceOf(absl::string_view path) const {
+  if (!options_.into_existing && state_ == State::kPublished) return fs::JoinPath(target_, path);
+  const auto file = files_.find(std::string(path));
+  return InIncoming(path, file == files_.end() ? Kind::kFile : file->second.first);
 }
 
 absl::Status SessionWriter::Publish() {
@@ -301,7 +351,7 @@ absl::Status SessionWriter::Replace(const std::string& from, const std::string& 
   return absl::IsNotFound(removed) ? absl::OkStatus() : removed;
 }
 
-absl::Status SessionWriter::Finish(absl::Span<const std::string> superseded_paths) {
+absl::Status SessionWriter::Finish() {
   if (state_ != State::kPublished)
     return FailedPrecondition("WRITER_NOT_PUBLISHED", "publish before finishing", {});
   std::vector<std::string> places;
@@ -310,8 +360,8 @@ absl::Status SessionWriter::Finish(absl::Span<const std::string> superseded_path
     places.push_back(fs::JoinPath(target_, path));
     NX_RETURN_IF_ERROR(Replace(InIncoming(path, Kind::kReplacement), places.back()));
   }
-  for (const std::string& path : superseded_paths) {
-    if (!IsSafePath(path) || files_.count(path) > 0) return PathInvalid();
+  for (const auto& [path, entry] : files_) {
+    if (entry.first != Kind::kSuperseded) continue;
     const std::string place = fs::JoinPath(target_, path);
     const absl::Status removed = fs_.Remove(place);
     if (absl::IsNotFound(removed)) continue;
@@ -328,22 +378,37 @@ absl::Status SessionWriter::Finish(absl::Span<const std::string> superseded_path
   return fs_.SyncDirectory(target_);
 }
 
+// Takes back what PublishIntoExisting put into `folder`.
+absl::Status SessionWriter::RemoveLinks(const std::string& folder) {
+  std::vector<std::string> folders;
+  for (const auto& [path, entry] : files_) {
+    if (entry.first != Kind::kFile) continue;
+    const std::string place = fs::JoinPath(folder, path);
+    NX_ASSIGN_OR_RETURN(const bool there, fs::Exists(fs_, place));
+    if (!there) continue;
+    const absl::StatusOr<bool> ours = SameFile(InIncoming(path, Kind::kFile), place);
+    // Ours is gone when an earlier attempt was cut off behind this point.
+    if (absl::IsNotFound(ours.status()) || (ours.ok() && !*ours)) continue;
+    NX_RETURN_IF_ERROR(ours.status());
+    NX_RETURN_IF_ERROR(fs_.Remove(place));
+    folders.push_back(place);
+  }
+  // The names must be gone for good before the other links are.
+  return folders.empty() ? absl::OkStatus() : SyncFolders(folder, folders);
+}
+
 absl::Status SessionWriter::Abandon() {
   if (options_.into_existing) {
-    for (const auto& [path, entry] : files_) {
-      if (entry.first != Kind::kFile) continue;
-      const std::string place = fs::JoinPath(target_, path);
-      NX_ASSIGN_OR_RETURN(const bool there, fs::Exists(fs_, place));
-      if (!there) continue;
-      NX_ASSIGN_OR_RETURN(const bool ours, SameFile(InIncoming(path, Kind::kFile), place));
-      if (ours) NX_RETURN_IF_ERROR(fs_.Remove(place));
-    }
+    NX_RETURN_IF_ERROR(RemoveLinks(target_));
   } else if (state_ == State::kPublished) {
     NX_RETURN_IF_ERROR(fs_.Rename(target_, incoming_));  // out of sight at once
   }
   NX_RETURN_IF_ERROR(fs_.RemoveTree(incoming_));
   files_.clear();
   journal_size_ = 0;
+  state_ = State::kWriting;
+  merge_folder_.clear();
+  merge_version_.clear();
   return fs_.SyncDirectory(fs::ParentPath(incoming_));
 }
 
@@ -378,6 +443,33 @@ absl::StatusOr<std::vector<std::string>> ListUnfinished(absl::string_view archiv
     return absl::OkStatus();
   }));
   return ids;
+}
+
+absl::StatusOr<std::vector<UnfinishedMerge>> ListUnfinishedMerges(absl::string_view archive_root,
+                                                                  fs::FileSystem& file_system) {
+  std::vector<UnfinishedMerge> merges;
+  NX_RETURN_IF_ERROR(VisitIncoming(
+      archive_root, file_system, [&](const std::string& path, const std::string& id) -> absl::Status {
+        const auto text = fs::ReadFile(file_system, fs::JoinPath(path, kJournalName), kJournalMaxBytes);
+        if (absl::IsNotFound(text.status())) return absl::OkStatus();
+        NX_RETURN_IF_ERROR(text.status());
+        UnfinishedMerge merge{id, "", {}};
+        absl::string_view rest = *text;
+        while (std::optional<absl::string_view> line = TakeLine(rest)) {
+          char kind;
+          WrittenFile file;
+          if (ParseFileLine(*line, &kind, &file)) {
+            merge.paths.push_back(std::move(file.path));
+          } else if (std::string gone = ParseSuperseded(*line); !gone.empty()) {
+            merge.paths.push_back(std::move(gone));
+          } else if (absl::ConsumePrefix(&*line, kMergeInto)) {
+            merge.folder = std::string(line->substr(std::min(line->size(), line->find(' ') + 1)));
+          }
+        }
+        if (!merge.folder.empty()) merges.push_back(std::move(merge));
+        return absl::OkStatus();
+      }));
+  return merges;
 }
 
 absl::Status RemoveIncoming(absl::string_view archive_root, absl::string_view operation_id,

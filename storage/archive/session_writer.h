@@ -60,7 +60,10 @@ class SessionWriter {
     std::string folder;          // of the session, below the root: layout.h's SessionFolder
     std::string operation_id;    // [A-Za-z0-9_-]{1,64}
     bool into_existing = false;  // merge: `folder` exists already and belongs to a session
-    int threads = 2;             // that read, hash and write
+    // Merge: the version of the session that the operation was planned on. A run that was planned on another
+    // one, or on another folder, is taken back before this one begins. "": whatever it was (to finish it).
+    std::string base_version;
+    int threads = 2;  // that read, hash and write
   };
 
   enum class State {
@@ -88,29 +91,38 @@ class SessionWriter {
   // existing file: it then gets its place only in Finish, when the database says so too.
   absl::Status WriteFile(absl::string_view path, absl::string_view bytes);
 
+  // Notes files of the session (into_existing) that Finish is to remove, because the database will no longer
+  // name them. Durable when it returns; safe to repeat. INVALID_ARGUMENT (ARCHIVE_PATH_INVALID): also for a
+  // path that this operation writes. FAILED_PRECONDITION (WRITER_PUBLISHED).
+  absl::Status Supersede(absl::Span<const std::string> paths);
+
   // All files that are written and durable, in the order of their paths; after a repetition also those of
   // before.
   std::vector<WrittenFile> files() const;
+
+  // Where the bytes of files()'s `path` are, until Finish.
+  std::string PlaceOf(absl::string_view path) const;
 
   // Moves everything to its place: one rename of the folder, or (into_existing) one per new scan folder or
   // file. Durable when it returns. Safe to repeat.
   absl::Status Publish();
 
-  // After the database knows the session: puts replaced files in their place, removes `superseded_paths` of
-  // the session, the journal and the incoming folder. Safe to repeat, also by a writer that is opened for it.
-  absl::Status Finish(absl::Span<const std::string> superseded_paths = {});
+  // After the database knows the session: puts replaced files in their place, removes superseded ones, the
+  // journal and the incoming folder. Safe to repeat, also by a writer that is opened for it.
+  absl::Status Finish();
 
   // Gives the operation up: removes the incoming folder, and what Publish put into place. Only if the
   // database does not know it. Safe to repeat.
   absl::Status Abandon();
 
  private:
-  // How a file gets to its place: with Publish, or (a replacement) with Finish.
-  enum class Kind : char { kFile = 'F', kReplacement = 'R' };
+  // How a file gets to its place: with Publish, or (a replacement) with Finish. Or it goes with Finish.
+  enum class Kind : char { kFile = 'F', kReplacement = 'R', kSuperseded = 'D' };
 
   SessionWriter(Options options, fs::FileSystem& file_system);
   absl::Status Recover();
   absl::StatusOr<bool> LoadJournal(const std::string& folder);
+  absl::Status ReadJournalLine(absl::string_view line);
   absl::Status StartWriting();
   absl::Status Write(absl::Span<const FileSource> sources, Kind kind);
   absl::Status AppendJournal(const std::string& lines);
@@ -118,6 +130,7 @@ class SessionWriter {
   absl::Status PublishIntoExisting();
   absl::StatusOr<bool> SameFile(const std::string& a, const std::string& b);
   absl::Status Replace(const std::string& from, const std::string& to);
+  absl::Status RemoveLinks(const std::string& folder);
   absl::Status SyncFolders(const std::string& top, absl::Span<const std::string> paths);
   std::string InIncoming(absl::string_view path, Kind kind) const;
 
@@ -127,8 +140,18 @@ class SessionWriter {
   const std::string incoming_;  // beside it
   State state_ = State::kWriting;
   std::map<std::string, std::pair<Kind, WrittenFile>> files_;  // by path
+  std::string merge_folder_, merge_version_;                   // as the journal has them
   uint64_t journal_size_ = 0;
 };
+
+// A merge that was neither finished nor abandoned, as its journal tells it.
+struct UnfinishedMerge {
+  std::string operation_id;
+  std::string folder;              // of the session, below the root
+  std::vector<std::string> paths;  // below `folder`: what it adds, replaces or removes
+};
+absl::StatusOr<std::vector<UnfinishedMerge>> ListUnfinishedMerges(absl::string_view archive_root,
+                                                                  fs::FileSystem& file_system);
 
 // Operation ids of incoming folders below `archive_root` (those that were neither finished nor abandoned).
 absl::StatusOr<std::vector<std::string>> ListUnfinished(absl::string_view archive_root,

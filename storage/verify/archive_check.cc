@@ -1,6 +1,7 @@
 #include "storage/verify/archive_check.h"
 
 #include <algorithm>
+#include <cstring>
 #include <map>
 #include <memory>
 #include <set>
@@ -16,6 +17,7 @@
 #include "base/status.h"
 #include "storage/archive/catalog.h"
 #include "storage/archive/layout.h"
+#include "storage/archive/session_writer.h"
 
 namespace narthex::verify {
 namespace {
@@ -54,10 +56,17 @@ class ArchiveCheck {
   const std::string root_;
   const ArchiveCheckOptions options_;
   Report& report_;
-  std::set<std::string> folders_;  // of sessions, below the root
+  // Whether an interrupted merge adds, replaces or removes this file.
+  bool IsPending(const std::string& folder, const std::string& path) const;
+
+  std::set<std::string> folders_;                         // of sessions, below the root
+  std::map<std::string, std::set<std::string>> pending_;  // of interrupted merges: folder -> paths in it
 };
 
 absl::Status ArchiveCheck::Run() {
+  NX_ASSIGN_OR_RETURN(const auto merges, archive::ListUnfinishedMerges(root_, files_));
+  for (const archive::UnfinishedMerge& merge : merges)
+    pending_[merge.folder].insert(merge.paths.begin(), merge.paths.end());
   metadata::SearchRequest request;
   request.page.size = 1000;
   while (true) {
@@ -199,8 +208,21 @@ absl::Status ArchiveCheck::CheckCatalog(const std::string& folder, const metadat
     report_.Find("CATALOG_INVALID", place, catalog.status().message());
     return absl::OkStatus();
   }
+  if (IsPending(folder, resource.catalog_path)) {
+    report_.FindUnfinished("MERGE_CATALOG", place, "a merge that was interrupted replaces it");
+    return absl::OkStatus();
+  }
   CompareCatalog(place, *catalog, resource, rows);
   return absl::OkStatus();
+}
+
+bool ArchiveCheck::IsPending(const std::string& folder, const std::string& path) const {
+  const auto found = pending_.find(folder);
+  if (found == pending_.end()) return false;
+  std::string name = fs::BaseName(path);
+  // On its way to its place (archive::SessionWriter).
+  if (absl::StartsWith(name, archive::kReplacingPrefix)) name.erase(0, strlen(archive::kReplacingPrefix));
+  return found->second.count(fs::JoinPath(fs::ParentPath(path), name)) > 0;
 }
 
 void ArchiveCheck::CompareCatalog(const std::string& place, const archive::Catalog& catalog,
@@ -241,6 +263,8 @@ absl::Status ArchiveCheck::CheckUnreferenced(const std::string& folder, const st
         const std::string place = fs::JoinPath(folder, path);
         if (path == archive::kJournalName) {
           report_.FindUnfinished("JOURNAL", place, "of an archive operation whose end was interrupted");
+        } else if (IsPending(folder, path)) {
+          report_.FindUnfinished("MERGE_FILE", place, "of a merge that was interrupted");
         } else {
           report_.Find("UNREFERENCED_FILE", place, "no session names this file");
         }

@@ -26,8 +26,8 @@ struct ArchiveCheckOptions {
 //   SESSION_COUNT, SCAN_COUNT, RESOURCE_COUNT              counters of the database differ from its files
 //   CATALOG_MISSING, CATALOG_INVALID, CATALOG_DIFFERS      a resource's catalog and the database disagree
 //   UNREFERENCED_FILE, UNREFERENCED_FOLDER                 the disk has it, the database does not
-// Unfinished: INCOMING_FOLDER, PUBLISHED_FOLDER, JOURNAL (of an archive operation that goes on at the next
-// start).
+// Unfinished: INCOMING_FOLDER, PUBLISHED_FOLDER, JOURNAL, MERGE_FILE, MERGE_CATALOG (of an archive operation
+// that goes on at the next start).
 absl::Status CheckArchive(metadata::Database& database, fs::FileSystem& files,
                           const std::string& archive_root, const ArchiveCheckOptions& options,
                           Report& report);

@@ -115,6 +115,28 @@ class ArchiveCheckTest : public testing::Test {
   std::unique_ptr<fs::InMemoryFileSystem> files_ = fs::NewInMemory();
 };
 
+TEST_F(ArchiveCheckTest, AnInterruptedMergeIsUnfinishedNotDamage) {
+  archive::SessionWriter::Options options;
+  options.archive_root = "/archive";
+  options.operation_id = "merge1";
+  options.folder = kFolder;
+  options.into_existing = true;
+  options.base_version = "1";
+  auto writer = archive::SessionWriter::Open(options, *files_);
+  ASSERT_TRUE(writer.ok()) << writer.status();
+  ASSERT_TRUE((*writer)->WriteFile("SCANS/1/DICOM/new.dcm", "new").ok());
+  ASSERT_TRUE((*writer)->WriteFile(kCatalog, "<a/>").ok());
+  ASSERT_TRUE((*writer)->Publish().ok());
+
+  const Report report = Check();
+
+  EXPECT_THAT(Kinds(report.findings), IsEmpty());
+  EXPECT_EQ(Kinds(report.unfinished),
+            (std::vector<std::string>{absl::StrCat("MERGE_CATALOG ", kFolder, "/", kCatalog),
+                                      absl::StrCat("MERGE_FILE ", kFolder, "/SCANS/1/DICOM/new.dcm"),
+                                      "INCOMING_FOLDER P1/arc001/.incoming-merge1"}));
+}
+
 TEST_F(ArchiveCheckTest, WhatTheServerFilesIsClean) {
   const Report report = Check();
 
