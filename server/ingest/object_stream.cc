@@ -137,6 +137,7 @@ absl::Status ObjectStream::Add(const Chunk& chunk) {
 }
 
 absl::Status ObjectStream::AddToCurrent(absl::string_view data) {
+  if (!current_->filtered.ok()) return absl::OkStatus();
   if (current_->streaming) {
     current_->data_set.Update(data);
     return current_->reception->Append(data);

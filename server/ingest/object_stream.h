@@ -23,24 +23,11 @@
 #include "imaging/dicom/attribute_set.h"
 #include "imaging/dicom/header_scanner.h"
 #include "imaging/identify/router.h"
+#include "server/ingest/policy.h"
 #include "server/ingest/uploads.h"
 #include "server/prearchive/prearchive.h"
 
 namespace narthex::ingest {
-
-// What holds for all objects at the moment; replaced as a whole when a setting changes. Immutable.
-struct Policy {
-  std::shared_ptr<const dicom::AttributeSet> attributes;
-  std::shared_ptr<const identify::Router> router;
-  uint64_t object_max_bytes = 0;
-};
-
-class PolicySource {
- public:
-  virtual ~PolicySource() = default;
-  // Never null. Thread-safe; does not block.
-  virtual std::shared_ptr<const Policy> Current() const = 0;
-};
 
 // What the streams of a server share. Borrowed; outlives the streams.
 struct StreamDependencies {
@@ -99,6 +86,7 @@ class ObjectStream {
   absl::StatusOr<std::unique_ptr<prearchive::Reception>> Receive(const dicom::HeaderFacts& facts,
                                                                  int64_t sequence,
                                                                  prearchive::OutcomeRow& outcome);
+  absl::Status Route(const dicom::HeaderFacts& facts, prearchive::ArrivingObject& object);
   absl::Status Conclude(prearchive::Arrived& arrived, prearchive::ObjectRow row, absl::string_view bytes);
   absl::Status BeginLarge();
   absl::Status FinishChunked(const Chunk& chunk);
@@ -113,6 +101,9 @@ class ObjectStream {
   const bool resumed_;
   const OutcomeSink sink_;
   std::shared_ptr<const Policy> policy_;
+  std::shared_ptr<const identify::Router> router_;  // the receiver's, as long as it can be had
+  // What a filter refused last, until Reject tells of it.
+  std::optional<prearchive::Arrived> filtered_;
   std::unique_ptr<Current> current_;
   int64_t skipping_ = -1;  // sequence of an object whose remaining chunks are ignored
 

@@ -21,9 +21,11 @@ void ObjectStream::Reject(int64_t sequence, const absl::Status& why, uint64_t si
                           absl::string_view digest) {
   const std::string reason = ErrorReason(why);
   Arrived arrived;
+  if (IsFiltered(why) && filtered_) arrived = *std::move(filtered_);
+  filtered_.reset();
   arrived.outcome.set_upload(upload_.id());
   arrived.outcome.set_sequence(sequence);
-  arrived.outcome.set_outcome(static_cast<int>(Outcome::kRejected));
+  arrived.outcome.set_outcome(static_cast<int>(IsFiltered(why) ? Outcome::kFiltered : Outcome::kRejected));
   arrived.outcome.set_reason(reason.empty() ? "INTERNAL" : reason);
   arrived.outcome.set_detail(std::string(why.message()));
   arrived.outcome.set_digest(std::string(digest));

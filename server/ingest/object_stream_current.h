@@ -21,6 +21,9 @@ inline absl::Status Mismatch(absl::string_view what) {
   return DataLoss("DIGEST_MISMATCH", absl::StrCat(what, "; send the object again"));
 }
 
+// Whether an object was refused by a series import filter, which is no rejection.
+inline bool IsFiltered(const absl::Status& why) { return ErrorReason(why) == "SERIES_FILTER"; }
+
 // An object that arrives in chunks.
 struct ObjectStream::Current {
   int64_t sequence = 0;
@@ -34,6 +37,7 @@ struct ObjectStream::Current {
   std::unique_ptr<prearchive::Reception> reception;
   prearchive::OutcomeRow outcome;
   std::string facts;
+  absl::Status filtered;  // a large object that no filter lets in: why
 };
 
 }  // namespace narthex::ingest

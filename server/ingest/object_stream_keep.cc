@@ -97,43 +97,6 @@ absl::Status ObjectStream::Conclude(Arrived& arrived, prearchive::ObjectRow row,
   return arrived.reception->Finish(std::move(row));
 }
 
-// Routes the object and joins it to its session. Fills in what the outcome tells of the object.
-absl::StatusOr<std::unique_ptr<Reception>> ObjectStream::Receive(const dicom::HeaderFacts& facts,
-                                                                 int64_t sequence, OutcomeRow& outcome) {
-  outcome.set_upload(upload_.id());
-  outcome.set_sequence(sequence);
-  outcome.set_sop_instance_uid(std::string(facts.sop_instance_uid()));
-  outcome.set_series_instance_uid(std::string(facts.series_instance_uid()));
-  if (facts.study_instance_uid().empty()) {
-    return InvalidArgument("MISSING_STUDY_INSTANCE_UID",
-                           "the object has no Study Instance UID (0020,000D), so it belongs to no session");
-  }
-  identify::ArrivalContext arrival;
-  arrival.called_ae = upload_.called_ae_title();
-  arrival.calling_ae = upload_.calling_ae_title();
-  arrival.project = upload_.destination().project();
-  arrival.subject = upload_.destination().subject();
-  arrival.label = upload_.destination().label();
-  NX_ASSIGN_OR_RETURN(const identify::Destination to, policy_->router->Route(facts, arrival, projects_));
-  prearchive::ArrivingObject object;
-  object.key.set_project(to.project);
-  object.key.set_study_instance_uid(std::string(facts.study_instance_uid()));
-  object.key.set_label(to.label);
-  // Nobody is named: the session's label serves, so that the session can be archived.
-  object.key.set_subject(to.subject.empty() ? to.label : to.subject);
-  object.key.set_source(upload_.kind());
-  object.key.set_auto_archive(upload_.destination().auto_archive());
-  if (object.key.auto_archive() == 0 && to.auto_archive) {
-    // Numbers of narthex.v1.AutoArchive.Mode: AA:true is AUTO, AA:false MANUAL.
-    object.key.set_auto_archive(*to.auto_archive == identify::AutoArchive::kYes ? 2 : 1);
-  }
-  object.sop_instance_uid = std::string(facts.sop_instance_uid());
-  object.series_instance_uid = std::string(facts.series_instance_uid());
-  object.upload = upload_.id();
-  object.sequence = sequence;
-  return dependencies_.prearchive.Begin(std::move(object));
-}
-
 // Stops holding an object that is large: its header is read, and its bytes go to its session from now on.
 absl::Status ObjectStream::BeginLarge() {
   policy_ = dependencies_.policies.Current();
@@ -149,7 +112,14 @@ absl::Status ObjectStream::BeginLarge() {
   }
   NX_ASSIGN_OR_RETURN(const dicom::HeaderFacts facts, scanner.Finish());
   current_->facts = facts.Encode();
-  NX_ASSIGN_OR_RETURN(current_->reception, Receive(facts, current_->sequence, current_->outcome));
+  auto reception = Receive(facts, current_->sequence, current_->outcome);
+  if (IsFiltered(reception.status())) {
+    // The rest is looked at for its digest only.
+    current_->filtered = reception.status();
+    std::string().swap(current_->held);
+    return absl::OkStatus();
+  }
+  NX_ASSIGN_OR_RETURN(current_->reception, std::move(reception));
   current_->streaming = true;
   current_->data_set.Update(absl::string_view(current_->held).substr(DataSetOffset(current_->held)));
   NX_RETURN_IF_ERROR(current_->reception->Append(current_->held));
@@ -163,6 +133,10 @@ absl::Status ObjectStream::FinishChunked(const Chunk& chunk) {
   const std::string digest = current->sha256 ? current->sha256->Finish() : xxh3;
   if (digest != chunk.digest) {
     Reject(current->sequence, Mismatch("the digest does not match the bytes"), current->received, digest);
+    return absl::OkStatus();
+  }
+  if (!current->filtered.ok()) {
+    Reject(current->sequence, current->filtered, current->received, digest);
     return absl::OkStatus();
   }
   if (!current->streaming) {

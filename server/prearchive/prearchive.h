@@ -101,6 +101,8 @@ struct Arrived {
   std::unique_ptr<Reception> reception;  // null if it belongs to no session
   OutcomeRow outcome;                    // upload and sequence included
   bool durable_already = false;          // only to be told again
+  // Without reception: the session that counts the outcome, if it exists (a filtered object makes none).
+  std::optional<SessionKeyRow> counted_in;
 };
 
 struct ListQuery {
@@ -208,6 +210,7 @@ class Prearchive {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::StatusOr<std::shared_ptr<LiveSession>> OpenForKey(const SessionKeyRow& key);
   std::shared_ptr<LiveSession> Create(const SessionKeyRow& key) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::StatusOr<bool> CountInSession(Arrived& object);
   absl::Status CommitSession(const std::shared_ptr<LiveSession>& session,
                              const std::vector<Arrived*>& objects);
   // Writes the session's row (and `batch`), with an event unless one was sent just now and nothing but counts

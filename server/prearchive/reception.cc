@@ -181,7 +181,7 @@ absl::StatusOr<std::vector<OutcomeRow>> Prearchive::Commit(std::vector<Arrived> 
     if (object.reception) {
       object.outcome.set_session(object.reception->session_->id);
       by_session[object.reception->session_.get()].push_back(&object);
-    } else {
+    } else if (!object.counted_in) {
       loose.Put(staging::Table::kUploadObjects,
                 keys::UploadObject(object.outcome.upload(), object.outcome.sequence()),
                 object.outcome.SerializeAsString());
@@ -190,11 +190,56 @@ absl::StatusOr<std::vector<OutcomeRow>> Prearchive::Commit(std::vector<Arrived> 
   for (auto& [live, objects] : by_session) {
     NX_RETURN_IF_ERROR(CommitSession(objects.front()->reception->session_, objects));
   }
+  // After the sessions: what came with a session's first object is counted there, too.
+  for (Arrived& object : arrived) {
+    if (object.durable_already || object.reception || !object.counted_in) continue;
+    NX_ASSIGN_OR_RETURN(const bool counted, CountInSession(object));
+    if (counted) continue;
+    loose.Put(staging::Table::kUploadObjects,
+              keys::UploadObject(object.outcome.upload(), object.outcome.sequence()),
+              object.outcome.SerializeAsString());
+  }
   if (!loose.empty()) NX_RETURN_IF_ERROR(index_.Write(loose, staging::Durability::kPowerLoss));
   std::vector<OutcomeRow> outcomes;
   outcomes.reserve(arrived.size());
   for (Arrived& object : arrived) outcomes.push_back(std::move(object.outcome));
   return outcomes;
+}
+
+// Adds the outcome of an object that is not kept to the session it would have gone to. False: there is none
+// (or none that takes objects), and nothing was written.
+absl::StatusOr<bool> Prearchive::CountInSession(Arrived& object) {
+  std::shared_ptr<LiveSession> session;
+  {
+    const std::string key = keys::OfSession(*object.counted_in);
+    absl::MutexLock lock(&mutex_);
+    if (const auto it = live_by_key_.find(key); it != live_by_key_.end()) session = it->second.lock();
+    if (!session) {
+      NX_ASSIGN_OR_RETURN(const auto indexed, index_.Get(staging::Table::kSessionKeys, key));
+      if (!indexed) return false;
+      auto loaded = LoadLocked(*indexed);
+      if (absl::IsNotFound(loaded.status())) return false;
+      NX_ASSIGN_OR_RETURN(session, std::move(loaded));
+    }
+  }
+  absl::MutexLock lock(&session->mutex);
+  if (session->gone || !session->persisted || !Next(session->state(), Event::kObject) ||
+      keys::OfSession(session->row.key()) != keys::OfSession(*object.counted_in)) {
+    return false;
+  }
+  SessionRow row = session->row;
+  const uint64_t number = row.next_number();
+  row.set_next_number(number + 1);
+  ++(*row.mutable_outcome_counts())[object.outcome.outcome()];
+  object.outcome.set_session(session->id);
+  staging::IndexBatch batch;
+  batch.Put(staging::Table::kOutcomes, keys::Object(session->id, number), object.outcome.SerializeAsString());
+  batch.Put(staging::Table::kUploadObjects,
+            keys::UploadObject(object.outcome.upload(), object.outcome.sequence()),
+            object.outcome.SerializeAsString());
+  NX_RETURN_IF_ERROR(WriteRow(*session, std::move(row), std::move(batch), staging::Durability::kPowerLoss,
+                              clock_.Now() - session->last_event > kEventInterval));
+  return true;
 }
 
 absl::Status Prearchive::CommitSession(const std::shared_ptr<LiveSession>& session,
