@@ -26,6 +26,11 @@ inline constexpr uint64_t kBulkValueMinBytes = 4 << 20;  // an unwanted value th
 inline constexpr size_t kUidMaxBytes = 64;               // PS3.5 9.1
 inline constexpr uint64_t kInflateMaxRatio = 1024;       // deflated data sets and archives: output over input
 
+// Pixels that are decoded to be altered.
+inline constexpr uint64_t kFrameMaxBytes = 512 << 20;  // one frame, compressed or not; mammograms have 50 MB
+inline constexpr uint64_t kPixelDecoderMemoryBytes = 4ull << 30;  // address space; JPEG 2000 needs 5 frames
+inline constexpr int kPixelDecodersMax = 4;                       // decoder processes at once
+
 // Names.
 inline constexpr size_t kLabelMaxBytes = 64;      // XNAT's project, subject and session labels
 inline constexpr size_t kFileNameMaxBytes = 200;  // below every file system's 255

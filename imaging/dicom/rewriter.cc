@@ -76,7 +76,7 @@ class HeaderRewriter::Impl {
   absl::Status TrailingDone(std::string bytes);
   absl::Status PassBulk(absl::string_view* piece);
   absl::Status PassFragmentHead(absl::string_view* piece);
-  void BulkEnded();
+  absl::Status BulkEnded();
   absl::Status Put(absl::string_view bytes) {
     if (bytes.empty()) return absl::OkStatus();
     return deflate_ == nullptr ? output_(bytes) : deflate_->Add(bytes, output_);
@@ -99,6 +99,7 @@ class HeaderRewriter::Impl {
   Encoding encoding_;
   Part part_ = Part::kHeader;
   uint64_t bulk_left_ = 0;
+  std::unique_ptr<BulkFilter> filter_;  // of the bulk element that is passing; may be null
   std::unique_ptr<InflateStream> inflate_;
   std::unique_ptr<DeflateStream> deflate_;
 };
@@ -227,11 +228,11 @@ absl::Status HeaderRewriter::Impl::CollectedUntilBulk(std::string* beyond) {
   *beyond = buffer_.substr(scanner_->position() + head.bytes);
   NX_RETURN_IF_ERROR(editor_.AllowBulk(head.tag));
   NX_RETURN_IF_ERROR(PartDone(scanner_->position()));
-  NX_RETURN_IF_ERROR(Put(head_bytes));
+  NX_ASSIGN_OR_RETURN(filter_, editor_.FilterBulk({head.tag, head.vr, head.length, head_bytes}, header_));
+  if (filter_ == nullptr) NX_RETURN_IF_ERROR(Put(head_bytes));
   part_ = head.length == kUndefinedLength ? Part::kFragmentHead : Part::kBulk;
   bulk_left_ = head.length == kUndefinedLength ? 0 : head.length;
-  if (part_ == Part::kBulk && bulk_left_ == 0) BulkEnded();
-  return absl::OkStatus();
+  return part_ == Part::kBulk && bulk_left_ == 0 ? BulkEnded() : absl::OkStatus();
 }
 
 // The first `end` bytes of the buffer are a complete header or trailing part.
@@ -281,22 +282,24 @@ absl::Status HeaderRewriter::Impl::TrailingDone(std::string bytes) {
   return Put(trailing->Write());
 }
 
-void HeaderRewriter::Impl::BulkEnded() {
+absl::Status HeaderRewriter::Impl::BulkEnded() {
   part_ = Part::kTrailing;
   scanner_.reset();
+  const std::unique_ptr<BulkFilter> filter = std::move(filter_);
+  if (filter == nullptr) return absl::OkStatus();
+  return filter->Finish([this](absl::string_view bytes) { return Put(bytes); });
 }
 
 absl::Status HeaderRewriter::Impl::PassBulk(absl::string_view* piece) {
   const size_t take = static_cast<size_t>(std::min<uint64_t>(piece->size(), bulk_left_));
-  NX_RETURN_IF_ERROR(Put(piece->substr(0, take)));
+  const absl::string_view bytes = piece->substr(0, take);
+  const auto put = [this](absl::string_view changed) { return Put(changed); };
+  NX_RETURN_IF_ERROR(filter_ == nullptr ? Put(bytes) : filter_->Add(bytes, put));
   piece->remove_prefix(take);
   bulk_left_ -= take;
   if (bulk_left_ > 0) return absl::OkStatus();
-  if (part_ == Part::kFragmentBody) {
-    part_ = Part::kFragmentHead;
-  } else {
-    BulkEnded();
-  }
+  if (part_ != Part::kFragmentBody) return BulkEnded();
+  part_ = Part::kFragmentHead;
   return absl::OkStatus();
 }
 
@@ -307,19 +310,18 @@ absl::Status HeaderRewriter::Impl::PassFragmentHead(absl::string_view* piece) {
   if (buffer_.size() < 8) return absl::OkStatus();
   const Tag tag(ReadUint16(buffer_.data(), false), ReadUint16(buffer_.data() + 2, false));
   const uint32_t length = ReadUint32(buffer_.data() + 4, false);
-  NX_RETURN_IF_ERROR(Put(buffer_));
+  if (filter_ == nullptr) NX_RETURN_IF_ERROR(Put(buffer_));
   buffer_.clear();
-  if (tag == tags::kSequenceDelimitationItem) {
-    BulkEnded();
-  } else if (tag == tags::kItem && length != kUndefinedLength) {
-    bulk_left_ = length;
-    part_ = length == 0 ? Part::kFragmentHead : Part::kFragmentBody;
-  } else {
+  if (tag == tags::kSequenceDelimitationItem) return BulkEnded();
+  if (tag != tags::kItem || length == kUndefinedLength) {
     return InvalidArgument(
         "MALFORMED_HEADER",
         "the encapsulated pixel data hold something that is no fragment; the object is damaged");
   }
-  return absl::OkStatus();
+  bulk_left_ = length;
+  part_ = length == 0 ? Part::kFragmentHead : Part::kFragmentBody;
+  if (filter_ == nullptr) return absl::OkStatus();
+  return filter_->BeginFragment(length, [this](absl::string_view bytes) { return Put(bytes); });
 }
 
 absl::Status HeaderRewriter::Impl::Finish() {
@@ -346,6 +348,9 @@ absl::Status HeaderRewriter::Impl::Finish() {
   }
   if (part_ == Part::kHeader || part_ == Part::kTrailing) {
     NX_RETURN_IF_ERROR(PartDone(buffer_.size()));
+  } else if (filter_ != nullptr) {
+    return InvalidArgument("TRUNCATED_PIXEL_DATA",
+                           "the object ends inside the pixel data that are to be changed; send it again");
   } else {
     truncated_ = true;
     NX_RETURN_IF_ERROR(Put(buffer_));

@@ -16,7 +16,9 @@
 #include <memory>
 #include <string>
 
+#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 
 #include "imaging/dicom/dataset.h"
@@ -31,8 +33,29 @@ struct ObjectHeader {
   TransferSyntax syntax;  // as declared; uid is "" if nothing declared one
 };
 
-// Changes headers. Called in this order: EditHeader once, then EditTrailing for each run of elements behind
-// bulk data.
+// Changes bulk data while they pass. Single-threaded; used for one element.
+class BulkFilter {
+ public:
+  using Put = absl::FunctionRef<absl::Status(absl::string_view)>;
+  virtual ~BulkFilter() = default;
+  // The next bytes of the value; of encapsulated data, of the fragment that BeginFragment announced.
+  virtual absl::Status Add(absl::string_view bytes, Put put) = 0;
+  // A fragment of `length` bytes begins (the first is the basic offset table).
+  virtual absl::Status BeginFragment(uint32_t length, Put put) { return absl::OkStatus(); }
+  // The value is complete.
+  virtual absl::Status Finish(Put put) = 0;
+};
+
+// The beginning of a bulk element. Its views live as long as the call that gets it.
+struct BulkHead {
+  Tag tag;
+  Vr vr = Vr::kUN;               // kUN in implicit VR
+  uint32_t length = 0;           // 0xffffffff: encapsulated fragments
+  absl::string_view head_bytes;  // tag, VR and length as they came
+};
+
+// Changes headers. Called in this order: EditHeader once, then FilterBulk for each bulk element and
+// EditTrailing for each run of elements behind one.
 class HeaderEditor {
  public:
   virtual ~HeaderEditor() = default;
@@ -40,6 +63,13 @@ class HeaderEditor {
   virtual absl::Status EditHeader(ObjectHeader& header) = 0;
   // Asked before bulk data under `tag` pass; for the first, before EditHeader. An error ends the rewriting.
   virtual absl::Status AllowBulk(Tag tag) { return absl::OkStatus(); }
+  // Asked for each bulk element after EditHeader. Null: it passes as it is. Else the filter puts out the
+  // whole element, its head included, in the encoding of the header; an object that ends inside such an
+  // element is refused (TRUNCATED_PIXEL_DATA). An error ends the rewriting.
+  virtual absl::StatusOr<std::unique_ptr<BulkFilter>> FilterBulk(const BulkHead& bulk,
+                                                                 const ObjectHeader& header) {
+    return nullptr;
+  }
   // `trailing` holds what stands behind the bulk data. `header` is as EditHeader left it. An error ends the
   // rewriting.
   virtual absl::Status EditTrailing(DataSet& trailing, const ObjectHeader& header) {

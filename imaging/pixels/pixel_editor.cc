@@ -1,0 +1,193 @@
+#include "imaging/pixels/pixel_editor.h"
+
+#include <algorithm>
+#include <string>
+#include <utility>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+
+#include "base/limits.h"
+#include "base/status.h"
+#include "imaging/dicom/element_head.h"
+#include "imaging/pixels/fragment_filter.h"
+#include "imaging/pixels/rectangle_filler.h"
+
+namespace narthex::pixels {
+namespace {
+
+namespace tags = dicom::tags;
+
+constexpr dicom::Tag kIconImageSequence(0x0088, 0x0200);
+constexpr dicom::Tag kExtendedOffsetTable(0x7fe0, 0x0001);
+constexpr dicom::Tag kExtendedOffsetTableLengths(0x7fe0, 0x0002);
+
+bool IsPixels(dicom::Tag tag) {
+  return tag == tags::kPixelData || tag == tags::kFloatPixelData || tag == tags::kDoubleFloatPixelData;
+}
+
+// Uncompressed pixels, blanked while they pass.
+class NativeFilter : public dicom::BulkFilter {
+ public:
+  NativeFilter(std::string head, const PixelGeometry& geometry,
+               const std::vector<anonymize::PixelEdit>& edits)
+      : head_(std::move(head)), filler_(geometry, edits) {}
+
+  absl::Status Add(absl::string_view bytes, Put put) override {
+    constexpr size_t kPieceBytes = 64 << 10;
+    NX_RETURN_IF_ERROR(PutHead(put));
+    while (!bytes.empty()) {
+      piece_.assign(bytes.data(), std::min(bytes.size(), kPieceBytes));
+      bytes.remove_prefix(piece_.size());
+      filler_.Fill(offset_, piece_.data(), piece_.size());
+      offset_ += piece_.size();
+      NX_RETURN_IF_ERROR(put(piece_));
+    }
+    return absl::OkStatus();
+  }
+  absl::Status Finish(Put put) override { return PutHead(put); }
+
+ private:
+  absl::Status PutHead(Put put) {
+    const std::string head = std::exchange(head_, "");
+    return head.empty() ? absl::OkStatus() : put(head);
+  }
+
+  std::string head_;
+  const RectangleFiller filler_;
+  std::string piece_;
+  uint64_t offset_ = 0;
+};
+
+bool IsJpeg2000(absl::string_view uid) {
+  for (const absl::string_view end : {"90", "91", "201", "202", "203"}) {
+    if (uid == absl::StrCat("1.2.840.10008.1.2.4.", end)) return true;
+  }
+  return false;
+}
+
+bool IsJpegLs(absl::string_view uid) {
+  return uid == "1.2.840.10008.1.2.4.80" || uid == "1.2.840.10008.1.2.4.81";
+}
+
+bool IsJpegLossless(absl::string_view uid) {
+  return uid == "1.2.840.10008.1.2.4.57" || uid == "1.2.840.10008.1.2.4.70";
+}
+
+bool IsJpegLossy(absl::string_view uid) {
+  return uid == "1.2.840.10008.1.2.4.50" || uid == "1.2.840.10008.1.2.4.51" ||
+         uid == "1.2.840.10008.1.2.4.53" || uid == "1.2.840.10008.1.2.4.55";
+}
+
+bool CanBeDecoded(absl::string_view uid) {
+  return IsJpegLossy(uid) || IsJpegLossless(uid) || IsJpegLs(uid) || IsJpeg2000(uid) ||
+         uid == "1.2.840.10008.1.2.5" || uid == "1.2.840.10008.1.2.1.98";
+}
+
+// What colours the decoded pixels have, and how the decoder gets there.
+absl::Status PlanColours(absl::string_view uid, PixelGeometry* geometry, FrameJob* job) {
+  if (geometry->samples == 1) return absl::OkStatus();
+  if (geometry->samples != 3) return NotEditable("compressed pixels of four samples are not supported");
+  const std::string& photometric = geometry->photometric;
+  if (photometric == "RGB") return absl::OkStatus();
+  if (IsJpegLossy(uid) && absl::StartsWith(photometric, "YBR_FULL")) {
+    job->colours = Colours::kYbrToRgb;
+    geometry->photometric = "RGB";
+    return absl::OkStatus();
+  }
+  // JPEG 2000 decoders undo these by themselves.
+  if (IsJpeg2000(uid) && (photometric == "YBR_ICT" || photometric == "YBR_RCT")) {
+    geometry->photometric = "RGB";
+    return absl::OkStatus();
+  }
+  if (photometric == "YBR_FULL" || (IsJpeg2000(uid) && photometric == "YBR_FULL_422")) {
+    geometry->photometric = "YBR_FULL";
+    return absl::OkStatus();
+  }
+  return NotEditable("the photometric interpretation does not fit the transfer syntax");
+}
+
+absl::Status SetUnlessSame(dicom::DataSet& data, dicom::Tag tag, absl::string_view text) {
+  const dicom::Element* present = data.Find(tag);
+  if (present != nullptr && data.TextOf(*present) == text) return absl::OkStatus();
+  return data.SetText(tag, text);
+}
+
+}  // namespace
+
+absl::Status PixelEditor::AllowBulk(dicom::Tag tag) {
+  NX_RETURN_IF_ERROR(next_.AllowBulk(tag));
+  if (IsPixels(tag) && !pixel_tag_.has_value()) pixel_tag_ = tag;
+  return absl::OkStatus();
+}
+
+absl::Status PixelEditor::EditHeader(dicom::ObjectHeader& header) {
+  NX_RETURN_IF_ERROR(next_.EditHeader(header));
+  wanted_ = edits_();
+  if (wanted_.empty() || !pixel_tag_.has_value()) return absl::OkStatus();
+  NX_ASSIGN_OR_RETURN(geometry_, ReadGeometry(header, *pixel_tag_));
+  header.data->Remove(kIconImageSequence);
+  return header.syntax.encapsulated ? PrepareDecoding(header) : absl::OkStatus();
+}
+
+absl::Status PixelEditor::PrepareDecoding(dicom::ObjectHeader& header) {
+  const absl::string_view uid = header.syntax.uid;
+  if (!CanBeDecoded(uid)) {
+    return NotEditable(
+        absl::StrCat("pixels of the transfer syntax ", header.syntax.name, " cannot be decoded"));
+  }
+  PixelGeometry& geometry = *geometry_;
+  FrameJob job;
+  job.transfer_syntax_uid = std::string(uid);
+  NX_RETURN_IF_ERROR(PlanColours(uid, &geometry, &job));
+  if (geometry.bits_allocated != 8 && geometry.bits_allocated != 16)
+    return NotEditable(absl::StrCat(geometry.bits_allocated, " bits allocated and compressed"));
+  job.rows = geometry.rows;
+  job.columns = geometry.columns;
+  job.samples = static_cast<uint16_t>(geometry.samples);
+  job.bits_allocated = static_cast<uint16_t>(geometry.bits_allocated);
+  job.bits_stored = static_cast<uint16_t>(geometry.bits_stored);
+  job.is_signed = geometry.is_signed;
+  geometry.planar = false;
+  constexpr uint64_t kValueMaxBytes = 0xfffffffe;
+  if (geometry.TotalBytes() > kValueMaxBytes || job.FrameBytes() > limits::kFrameMaxBytes)
+    return NotEditable("decoded, they are larger than DICOM or this program can hold");
+
+  dicom::DataSet& data = *header.data;
+  data.Remove(kExtendedOffsetTable);
+  data.Remove(kExtendedOffsetTableLengths);
+  if (geometry.samples > 1) {
+    NX_RETURN_IF_ERROR(SetUnlessSame(data, tags::kPhotometricInterpretation, geometry.photometric));
+    NX_RETURN_IF_ERROR(SetUnlessSame(data, tags::kPlanarConfiguration, "0"));
+  }
+  if (header.syntax.lossy && data.TextOrEmpty(tags::kLossyImageCompression) != "01" &&
+      uid != "1.2.840.10008.1.2.4.91" && uid != "1.2.840.10008.1.2.4.203") {
+    NX_RETURN_IF_ERROR(data.SetText(tags::kLossyImageCompression, "01"));
+  }
+  header.syntax = dicom::FindTransferSyntax(dicom::kExplicitVrLittleEndian);
+  if (header.meta != nullptr) {
+    header.meta->SetBytes(tags::kTransferSyntaxUID, dicom::Vr::kUI, dicom::kExplicitVrLittleEndian);
+  }
+  job_ = std::move(job);
+  outcome_.decoded = true;
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::unique_ptr<dicom::BulkFilter>> PixelEditor::FilterBulk(
+    const dicom::BulkHead& bulk, const dicom::ObjectHeader& header) {
+  if (!geometry_.has_value() || bulk.length == 0) return next_.FilterBulk(bulk, header);
+  if (!IsPixels(bulk.tag)) return next_.FilterBulk(bulk, header);
+  if (bulk.tag != *pixel_tag_ || outcome_.frames > 0) return NotEditable("there are two kinds of pixel data");
+  outcome_.frames = geometry_->frames;
+  const bool encapsulated = bulk.length == dicom::kUndefinedLength;
+  if (encapsulated != job_.has_value()) {
+    return NotEditable(encapsulated ? "they are compressed, but the transfer syntax is not"
+                                    : "they are not compressed, but the transfer syntax is");
+  }
+  if (!encapsulated) NX_RETURN_IF_ERROR(SettleNativeLayout(header, bulk, &*geometry_));
+  outcome_.edited = !RectangleFiller(*geometry_, wanted_).empty();
+  if (encapsulated) return std::make_unique<FragmentFilter>(*geometry_, *job_, wanted_, options_);
+  return std::make_unique<NativeFilter>(std::string(bulk.head_bytes), *geometry_, wanted_);
+}
+
+}  // namespace narthex::pixels
