@@ -136,14 +136,16 @@ absl::Status SettleNativeLayout(const dicom::ObjectHeader& header, const dicom::
     geometry->chroma_pairs = true;
     if (fits()) return absl::OkStatus();
     geometry->chroma_pairs = false;
-  }
-  if (absl::EndsWith(geometry->photometric, "_420"))
+  } else if (absl::EndsWith(geometry->photometric, "_420")) {
     return NotEditable("uncompressed pixels with a colour for four pixels are not defined");
-  if (!fits()) {
-    return NotEditable(absl::StrCat("there are ", bulk.length, " bytes of pixel data where the header says ",
-                                    geometry->TotalBytes()));
   }
-  return absl::OkStatus();
+  if (fits()) return absl::OkStatus();
+  // Filled up to some block size: viewers show the frames that the header promises.
+  const bool filled_up = bulk.length > geometry->TotalBytes() &&
+                         (bulk.length - geometry->TotalBytes()) * 8 < geometry->FrameBits();
+  if (filled_up && !absl::EndsWith(geometry->photometric, "_422")) return absl::OkStatus();
+  return NotEditable(absl::StrCat("there are ", bulk.length, " bytes of pixel data where the header says ",
+                                  geometry->TotalBytes()));
 }
 
 }  // namespace narthex::pixels

@@ -54,6 +54,7 @@ void Silent(const char*, void*) {}
 
 // Whether the header of the stream promises what the job wants; asked before memory is taken.
 bool Fits(const FrameJob& job, const opj_image_t& image) {
+  if (job.bits_allocated > 16) return false;
   const uint64_t width = uint64_t{image.x1} - image.x0, height = uint64_t{image.y1} - image.y0;
   if (image.x1 <= image.x0 || image.y1 <= image.y0 || width != job.columns || height != job.rows)
     return false;

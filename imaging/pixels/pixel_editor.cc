@@ -59,6 +59,8 @@ class NativeFilter : public dicom::BulkFilter {
   uint64_t offset_ = 0;
 };
 
+constexpr absl::string_view kRleLossless = "1.2.840.10008.1.2.5";
+
 bool IsJpeg2000(absl::string_view uid) {
   for (const absl::string_view end : {"90", "91", "201", "202", "203"}) {
     if (uid == absl::StrCat("1.2.840.10008.1.2.4.", end)) return true;
@@ -80,8 +82,8 @@ bool IsJpegLossy(absl::string_view uid) {
 }
 
 bool CanBeDecoded(absl::string_view uid) {
-  return IsJpegLossy(uid) || IsJpegLossless(uid) || IsJpegLs(uid) || IsJpeg2000(uid) ||
-         uid == "1.2.840.10008.1.2.5" || uid == "1.2.840.10008.1.2.1.98";
+  return IsJpegLossy(uid) || IsJpegLossless(uid) || IsJpegLs(uid) || IsJpeg2000(uid) || uid == kRleLossless ||
+         uid == "1.2.840.10008.1.2.1.98";
 }
 
 // What colours the decoded pixels have, and how the decoder gets there.
@@ -126,6 +128,10 @@ absl::Status PixelEditor::EditHeader(dicom::ObjectHeader& header) {
   wanted_ = edits_();
   if (wanted_.empty() || !pixel_tag_.has_value()) return absl::OkStatus();
   NX_ASSIGN_OR_RETURN(geometry_, ReadGeometry(header, *pixel_tag_));
+  if (RectangleFiller(*geometry_, wanted_).empty()) {
+    geometry_.reset();
+    return absl::OkStatus();
+  }
   header.data->Remove(kIconImageSequence);
   return header.syntax.encapsulated ? PrepareDecoding(header) : absl::OkStatus();
 }
@@ -140,7 +146,8 @@ absl::Status PixelEditor::PrepareDecoding(dicom::ObjectHeader& header) {
   FrameJob job;
   job.transfer_syntax_uid = std::string(uid);
   NX_RETURN_IF_ERROR(PlanColours(uid, &geometry, &job));
-  if (geometry.bits_allocated != 8 && geometry.bits_allocated != 16)
+  const bool wide = geometry.bits_allocated == 32 && uid == kRleLossless;
+  if (geometry.bits_allocated != 8 && geometry.bits_allocated != 16 && !wide)
     return NotEditable(absl::StrCat(geometry.bits_allocated, " bits allocated and compressed"));
   job.rows = geometry.rows;
   job.columns = geometry.columns;
@@ -185,7 +192,7 @@ absl::StatusOr<std::unique_ptr<dicom::BulkFilter>> PixelEditor::FilterBulk(
                                     : "they are not compressed, but the transfer syntax is");
   }
   if (!encapsulated) NX_RETURN_IF_ERROR(SettleNativeLayout(header, bulk, &*geometry_));
-  outcome_.edited = !RectangleFiller(*geometry_, wanted_).empty();
+  outcome_.edited = true;
   if (encapsulated) return std::make_unique<FragmentFilter>(*geometry_, *job_, wanted_, options_);
   return std::make_unique<NativeFilter>(std::string(bulk.head_bytes), *geometry_, wanted_);
 }

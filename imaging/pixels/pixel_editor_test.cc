@@ -142,6 +142,22 @@ TEST(PixelEditorTest, LeavesObjectsWithoutPixelsAlone) {
   EXPECT_EQ(*Edited(bytes, Corner()), bytes);
 }
 
+TEST(PixelEditorTest, LeavesObjectsAloneThatNoRectangleTouches) {
+  Picture picture;
+  picture.syntax = "1.2.840.10008.1.2.4.70";
+  const std::string bytes = EncapsulatedObject(picture, {"not even looked at"});
+
+  EXPECT_EQ(*Edited(bytes, {{6, 4, 100, 100, 0, 1}}), bytes);
+}
+
+TEST(PixelEditorTest, EmptiesWhatFillsUpThePixels) {
+  std::string expected(24, 'x');
+  expected.replace(0, 2, 2, '\0');
+
+  EXPECT_THAT(*Edited(NativeObject({}, std::string(24, 'x') + "filler"), Corner(), 5),
+              testing::EndsWith(expected + std::string(6, '\0')));
+}
+
 TEST(PixelEditorTest, RefusesWhatContradictsItself) {
   const auto refusal = [](const Picture& picture, size_t pixels) {
     const auto out = Edited(NativeObject(picture, std::string(pixels, 'x')), Corner());

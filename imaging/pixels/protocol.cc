@@ -50,8 +50,8 @@ bool DecodeRequestHead(absl::string_view head, FrameJob* job, size_t* uid_bytes,
   *compressed_bytes = TakeNumber(&head, 8);
   const uint64_t frame_bytes = TakeNumber(&head, 8);
   *uid_bytes = static_cast<size_t>(TakeNumber(&head, 1));
-  const bool bits = (job->bits_allocated == 8 || job->bits_allocated == 16) && job->bits_stored >= 1 &&
-                    job->bits_stored <= job->bits_allocated;
+  const bool bits = (job->bits_allocated == 8 || job->bits_allocated == 16 || job->bits_allocated == 32) &&
+                    job->bits_stored >= 1 && job->bits_stored <= job->bits_allocated;
   return bits && job->rows >= 1 && job->rows <= 65'535 && job->columns >= 1 && job->columns <= 65'535 &&
          (job->samples == 1 || job->samples == 3) && frame_bytes == job->FrameBytes() &&
          frame_bytes <= limits::kFrameMaxBytes && *compressed_bytes <= limits::kFrameMaxBytes &&

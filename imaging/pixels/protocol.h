@@ -29,7 +29,7 @@ struct FrameJob {
   uint32_t rows = 0;
   uint32_t columns = 0;
   uint16_t samples = 1;
-  uint16_t bits_allocated = 8;  // 8 or 16
+  uint16_t bits_allocated = 8;  // 8, 16, or 32 (RLE only)
   uint16_t bits_stored = 8;
   bool is_signed = false;
   Colours colours = Colours::kAsStored;

@@ -93,7 +93,13 @@ std::string RectangleFiller::Line(int64_t fill, uint32_t plane) const {
 void RectangleFiller::Fill(uint64_t offset, char* bytes, size_t size) const {
   // Swapped words can reach into the padding.
   const uint64_t end = geometry_.swapped_words ? total_bytes_ + (total_bytes_ & 1) : total_bytes_;
-  if (boxes_.empty() || offset >= end) return;
+  if (boxes_.empty()) return;
+  const uint64_t padded = total_bytes_ + (total_bytes_ & 1);
+  if (offset + size > padded) {
+    const uint64_t from = std::max(offset, padded) - offset;
+    std::memset(bytes + from, 0, size - static_cast<size_t>(from));
+  }
+  if (offset >= end) return;
   size = static_cast<size_t>(std::min<uint64_t>(size, end - offset));
   if (geometry_.bits_allocated == 1 || geometry_.swapped_words) {
     FillSingly(offset, bytes, size);

@@ -21,7 +21,7 @@ class RectangleFiller {
   RectangleFiller(const PixelGeometry& geometry, const std::vector<anonymize::PixelEdit>& edits);
 
   // Blanks what of the rectangles lies in `size` bytes that begin `offset` bytes into the value. What is
-  // beyond the last frame stays.
+  // beyond the last frame and its padding becomes zeros: nobody shows it, and it may be another picture.
   void Fill(uint64_t offset, char* bytes, size_t size) const;
 
   // No rectangle touches the image.

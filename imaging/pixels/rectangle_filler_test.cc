@@ -35,9 +35,9 @@ TEST(RectangleFillerTest, FillsEveryFrameAndNothingElse) {
   geometry.frames = 2;
   const RectangleFiller filler(geometry, {PixelEdit{1, 1, 3, 3, 7, 1}});
 
-  const std::string filled = FilledInPieces(filler, "xxxxxxxxxxxxxxxxxxxxxxxxpad", 100);
+  const std::string filled = FilledInPieces(filler, "xxxxxxxxxxxxxxxxxxxxxxxxrest", 100);
 
-  EXPECT_EQ(filled, "xxxxx\7\7xx\7\7xxxxxx\7\7xx\7\7xpad");
+  EXPECT_EQ(filled, std::string("xxxxx\7\7xx\7\7xxxxxx\7\7xx\7\7x\0\0\0\0", 28));
 }
 
 TEST(RectangleFillerTest, WritesValuesAsTheStoredBitsDemand) {
