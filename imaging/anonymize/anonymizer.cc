@@ -50,14 +50,18 @@ absl::Status Anonymizer::AllowBulk(dicom::Tag tag) {
                    " bytes cannot be de-identified; the object is refused"));
 }
 
+std::string Anonymizer::Variable(const char* name) const {
+  const auto found = variables_.find(name);
+  return found == variables_.end() ? std::string() : found->second;
+}
+
 absl::Status Anonymizer::Edit(dicom::DataSet& data) {
   std::vector<MethodCode> codes;
   if (plan_.profile != nullptr) {
-    const auto variable = [this](const char* name) {
-      const auto found = variables_.find(name);
-      return found == variables_.end() ? std::string() : found->second;
-    };
-    NX_RETURN_IF_ERROR(plan_.profile->Apply(data, {plan_.secret, variable("subject"), variable("subject")}));
+    // Behind the pixels, where the patient's ID does not stand, dates must move by the same days.
+    dates_of_ = plan_.dates_by_subject ? Variable("subject") : data.TextOrEmpty(tags::kPatientID);
+    NX_RETURN_IF_ERROR(
+        plan_.profile->Apply(data, {plan_.secret, Variable("subject"), Variable("subject"), dates_of_}));
   }
   if (plan_.script == nullptr) return absl::OkStatus();
   if (context_.key.empty()) context_.key = plan_.secret;
@@ -102,7 +106,8 @@ absl::Status Anonymizer::EditHeader(dicom::ObjectHeader& header) {
 absl::Status Anonymizer::EditTrailing(dicom::DataSet& trailing, const dicom::ObjectHeader& header) {
   if (outcome_.skipped) return absl::OkStatus();
   if (plan_.profile != nullptr) {
-    NX_RETURN_IF_ERROR(plan_.profile->ApplyTrailing(trailing, *header.data, {plan_.secret, "", ""}));
+    NX_RETURN_IF_ERROR(
+        plan_.profile->ApplyTrailing(trailing, *header.data, {plan_.secret, "", "", dates_of_}));
   }
   if (plan_.script != nullptr) {
     NX_RETURN_IF_ERROR(plan_.script->ApplyTrailing(trailing, *header.data, variables_, context_));

@@ -234,8 +234,10 @@ Return False(Evaluator&, const Expression&) { return Value::Bool(false); }
 Return Lookup(Evaluator& evaluator, const Expression& call) {
   NX_ASSIGN_OR_RETURN(const std::string type, evaluator.RequiredText(call, 0));
   NX_ASSIGN_OR_RETURN(const std::string key, evaluator.RequiredText(call, 1));
-  const auto found = evaluator.context().lookup.find(absl::StrCat(type, "/", key));
-  if (found != evaluator.context().lookup.end()) return Value(found->second);
+  if (const auto& table = evaluator.context().lookup; table != nullptr) {
+    if (const auto found = table->find(absl::StrCat(type, "/", key)); found != table->end())
+      return Value(found->second);
+  }
   return evaluator.Fail(call.position,
                         "lookup: the table has no entry for this value; add it, or leave the object out");
 }

@@ -70,6 +70,10 @@ Return MapReferencedUids(Evaluator& evaluator, const Expression& call) {
 }
 
 // XNAT ignores the prefix.
-Return NewUid(Evaluator&, const Expression&) { return Value(RandomUid()); }
+Return NewUid(Evaluator& evaluator, const Expression&) {
+  ApplyContext& context = evaluator.context();
+  if (context.seed.empty()) return Value(RandomUid());
+  return Value(SeededUid(evaluator.Key(), absl::StrCat(context.seed, "/", context.new_uid_count++)));
+}
 
 }  // namespace narthex::anonymize::functions

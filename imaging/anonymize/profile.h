@@ -44,6 +44,7 @@ struct ProfileKey {
   std::string secret;      // of the project; at least 16 bytes
   std::string patient_id;  // pseudonyms instead of empty values: "" leaves PatientID and PatientName empty
   std::string patient_name;
+  std::string dates_of;  // whose dates move alike; "": those of one PatientID
 };
 
 class Profile {

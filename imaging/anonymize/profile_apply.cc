@@ -76,7 +76,8 @@ class ProfilePass {
         options_.retain_device_identity || options_.retain_patient_characteristics) {
       identifiers_ = Identifiers::Collect(data);
     }
-    shift_days_ = DateShiftDays(key_.secret, data.TextOrEmpty(tags::kPatientID));
+    shift_days_ = DateShiftDays(key_.secret,
+                                key_.dates_of.empty() ? data.TextOrEmpty(tags::kPatientID) : key_.dates_of);
     return Treat(data, Mode::kPlain);
   }
 

@@ -109,8 +109,8 @@ const std::string& Script::version() const { return program_->version; }
 bool Script::alters_pixels() const { return program_->alters_pixels; }
 const Diagnostics& Script::warnings() const { return program_->warnings; }
 
-absl::StatusOr<std::map<std::string, std::string>> ParseLookupTable(absl::string_view text) {
-  std::map<std::string, std::string> table;
+absl::StatusOr<LookupTable> ParseLookupTable(absl::string_view text) {
+  LookupTable table;
   int number = 0;
   for (absl::string_view line : absl::StrSplit(text, '\n')) {
     ++number;

@@ -76,13 +76,19 @@ struct Result {
   int64_t steps = 0;                                // work done, against ApplyContext::max_steps
 };
 
+// "keytype/value" -> result, for lookup[]; see ParseLookupTable.
+using LookupTable = std::map<std::string, std::string>;
+
 // What Apply needs beside the object, and what lasts from one object to the next.
 struct ApplyContext {
   // Secret of the project: mapUID and newUID results, and so the mapping of a study, depend on it. Empty: a
   // random key is made at the first use, so UIDs map alike only as long as this context lives.
   std::string key;
-  // "keytype/value" -> result, for lookup[]; see ParseLookupTable.
-  std::map<std::string, std::string> lookup;
+  std::shared_ptr<const LookupTable> lookup;  // may be null
+  // Makes newUID[] give the same UIDs each time the same object is treated: they then follow from `key` and this
+  // text. "": random ones.
+  std::string seed;
+  uint64_t new_uid_count = 0;  // how many newUID[] gave
   // Fetches what getURL asks for; only called for hosts of CompileOptions::url_hosts.
   std::function<absl::StatusOr<std::string>(absl::string_view url)> fetch_url;
   // Bounds of one Apply. Beyond them: RESOURCE_EXHAUSTED (ANONYMIZATION_FAILED).
@@ -92,7 +98,7 @@ struct ApplyContext {
 
 // Reads lines "keytype/value = result"; "//" and "#" begin comments. INVALID_ARGUMENT (INVALID_SCRIPT): a
 // line that is neither; the message has its number only.
-absl::StatusOr<std::map<std::string, std::string>> ParseLookupTable(absl::string_view text);
+absl::StatusOr<LookupTable> ParseLookupTable(absl::string_view text);
 
 class Script {
  public:

@@ -39,6 +39,10 @@ std::string HashUid(absl::string_view uid) { return UuidUid(Sha1(uid).substr(0, 
 
 std::string RandomUid() { return UuidUid(RandomBytes(16), 4); }
 
+std::string SeededUid(absl::string_view key, absl::string_view seed) {
+  return UuidUid(Hmac(key, absl::StrCat("new:", seed)).substr(0, 16), 4);
+}
+
 std::string Hmac(absl::string_view key, absl::string_view message) {
   unsigned char out[EVP_MAX_MD_SIZE];
   unsigned int size = 0;

@@ -13,6 +13,9 @@ std::string HashUid(absl::string_view uid);
 // "2.25." and the decimal of a random version 4 UUID.
 std::string RandomUid();
 
+// The same form, following from `key` and `seed`.
+std::string SeededUid(absl::string_view key, absl::string_view seed);
+
 // HMAC-SHA-256: 32 bytes.
 std::string Hmac(absl::string_view key, absl::string_view message);
 
