@@ -265,9 +265,17 @@ TEST_P(AdminStoresTest, ScriptsKeepAllVersions) {
   script.project = "P1";
   script.text = "version \"6.1\"\n(0010,0010) := subject";
   script.enabled = true;
+  script.profile = "basic,retain-uids";
+  script.lookup_table = Phi<std::string>("pid/1 = S1");
+  script.leftovers = "hold";
 
   EXPECT_FALSE(stores().scripts().Get("anonymize", "P1")->has_value());
   ASSERT_TRUE(stores().scripts().Set(script, kBy).ok());
+  const auto first = stores().scripts().Get("anonymize", "P1");
+  ASSERT_TRUE(first.ok() && first->has_value());
+  EXPECT_EQ((*first)->profile, "basic,retain-uids");
+  EXPECT_EQ((*first)->lookup_table.Reveal(), "pid/1 = S1");
+  EXPECT_EQ((*first)->leftovers, "hold");
   script.text = "version \"6.1\"";
   script.enabled = false;
   auto second = stores().scripts().Set(script, kBy);
@@ -280,6 +288,19 @@ TEST_P(AdminStoresTest, ScriptsKeepAllVersions) {
   EXPECT_EQ(stores().scripts().ListVersions("anonymize", "P1")->front().version, 2);
   EXPECT_EQ(ErrorReason(stores().scripts().GetVersion("anonymize", "P1", 3).status()), "SCRIPT_NOT_FOUND");
   EXPECT_FALSE(stores().scripts().Get("anonymize", "")->has_value());
+}
+
+TEST_P(AdminStoresTest, ASecretIsMadeOnce) {
+  MakeProject("P1");
+
+  const auto of_project = stores().scripts().Secret("P1");
+  const auto of_site = stores().scripts().Secret("");
+
+  ASSERT_TRUE(of_project.ok() && of_site.ok());
+  EXPECT_EQ(of_project->size(), 32u);
+  EXPECT_NE(*of_project, *of_site);
+  EXPECT_EQ(*stores().scripts().Secret("P1"), *of_project);
+  EXPECT_EQ(ErrorReason(stores().scripts().Secret("P2").status()), "PROJECT_NOT_FOUND");
 }
 
 TEST_P(AdminStoresTest, ReceiversAndRoutes) {

@@ -108,8 +108,19 @@ class InMemoryScripts : public ScriptStore {
     absl::MutexLock lock(&t_.mutex);
     std::vector<Script> versions = t_.scripts[{std::string(kind), std::string(project)}];
     std::reverse(versions.begin(), versions.end());
-    for (Script& script : versions) script.text.clear();
+    for (Script& script : versions) {
+      script.text.clear();
+      script.lookup_table = {};
+    }
     return versions;
+  }
+
+  absl::StatusOr<std::string> Secret(absl::string_view project) override {
+    absl::MutexLock lock(&t_.mutex);
+    if (!t_.KnowsProject(project)) return ProjectNotFound(project);
+    std::string& secret = t_.secrets[std::string(project)];
+    if (secret.empty()) secret = RandomBytes(32);
+    return secret;
   }
 
  private:

@@ -32,6 +32,7 @@ struct InMemoryTables {
   std::map<std::string, std::string> hashes ABSL_GUARDED_BY(mutex);  // hash -> token id
   std::map<Key, Setting> settings ABSL_GUARDED_BY(mutex);
   std::map<Key, std::vector<Script>> scripts ABSL_GUARDED_BY(mutex);  // kind, project
+  std::map<std::string, std::string> secrets ABSL_GUARDED_BY(mutex);  // of projects
   std::map<std::string, Receiver> receivers ABSL_GUARDED_BY(mutex);
   std::map<std::string, StudyRoute> routes ABSL_GUARDED_BY(mutex);
   std::map<std::string, std::vector<AuditEvent>> audit ABSL_GUARDED_BY(mutex);

@@ -4,6 +4,7 @@
 #include "absl/strings/str_cat.h"
 
 #include "base/error.h"
+#include "base/ids.h"
 #include "base/status.h"
 #include "storage/metadata/json.h"
 #include "storage/metadata/mutation.h"
@@ -14,6 +15,8 @@ namespace narthex::metadata {
 namespace {
 
 using More = absl::StatusOr<std::vector<Statement>>;
+
+constexpr int kSecretBytes = 32;
 
 // "" is the site; anything else must be a project.
 Statement FindProject(absl::string_view project) {
@@ -95,7 +98,8 @@ class PostgresScriptStore : public ScriptStore {
   explicit PostgresScriptStore(Pool& pool) : pool_(pool) {}
 
   absl::StatusOr<std::optional<Script>> Get(absl::string_view kind, absl::string_view project) override {
-    Statement select(absl::StrCat("SELECT script, ", kColumns, " ORDER BY version DESC LIMIT 1"));
+    Statement select(
+        absl::StrCat("SELECT script, lookup_table, ", kColumns, " ORDER BY version DESC LIMIT 1"));
     NX_ASSIGN_OR_RETURN(Rows rows, pool_.Read(select.Text(kind).Text(project)));
     if (rows.size() == 0) return std::nullopt;
     return ToScript(rows, 0);
@@ -103,7 +107,7 @@ class PostgresScriptStore : public ScriptStore {
 
   absl::StatusOr<Script> GetVersion(absl::string_view kind, absl::string_view project,
                                     int64_t version) override {
-    Statement select(absl::StrCat("SELECT script, ", kColumns, " AND version = $3"));
+    Statement select(absl::StrCat("SELECT script, lookup_table, ", kColumns, " AND version = $3"));
     NX_ASSIGN_OR_RETURN(Rows rows, pool_.Read(select.Text(kind).Text(project).Int(version)));
     if (rows.size() == 0) {
       return NotFound("SCRIPT_NOT_FOUND", absl::StrCat("there is no version ", version, " of this script"),
@@ -131,17 +135,22 @@ class PostgresScriptStore : public ScriptStore {
       if (rows[0].size() == 0) return ProjectNotFound(script.project);
       version = rows[2].Text(0, 0);
       Statement insert(
-          "INSERT INTO scripts (project_id, kind, version, script, enabled, user_name) VALUES ($1, $2, $3, "
-          "$4, $5, $6)");
+          "INSERT INTO scripts (project_id, kind, version, script, enabled, user_name, profile, "
+          "lookup_table, "
+          "leftovers) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)");
       insert.Text(script.project)
           .Text(script.kind)
           .Text(version)
           .Text(script.text)
           .Bool(script.enabled)
-          .Text(change.user);
+          .Text(change.user)
+          .Text(script.profile)
+          .Text(script.lookup_table.Reveal())
+          .Text(script.leftovers);
       return std::vector<Statement>{std::move(insert)};
     };
-    mutation.details_json = JsonObject({{"enabled", script.enabled ? "true" : "false"}});
+    mutation.details_json =
+        JsonObject({{"enabled", script.enabled ? "true" : "false"}, {"profile", script.profile}});
     NX_RETURN_IF_ERROR(Apply(pool_, std::move(mutation)).status());
     if (!version.empty()) return GetVersion(script.kind, script.project, std::stoll(version));
     NX_ASSIGN_OR_RETURN(std::optional<Script> current, Get(script.kind, script.project));
@@ -151,27 +160,49 @@ class PostgresScriptStore : public ScriptStore {
 
   absl::StatusOr<std::vector<Script>> ListVersions(absl::string_view kind,
                                                    absl::string_view project) override {
-    Statement select(absl::StrCat("SELECT '', ", kColumns, " ORDER BY version DESC"));
+    Statement select(absl::StrCat("SELECT '', '', ", kColumns, " ORDER BY version DESC"));
     NX_ASSIGN_OR_RETURN(Rows rows, pool_.Read(select.Text(kind).Text(project)));
     std::vector<Script> scripts;
     for (int i = 0; i < rows.size(); ++i) scripts.push_back(ToScript(rows, i));
     return scripts;
   }
 
+  absl::StatusOr<std::string> Secret(absl::string_view project) override {
+    static constexpr char kSelectSecret[] = "SELECT secret FROM project_secrets WHERE project_id = $1";
+    Statement select{std::string(kSelectSecret)};
+    NX_ASSIGN_OR_RETURN(Rows rows, pool_.Read(select.Text(project)));
+    if (rows.size() > 0) return rows.Bytes(0, 0);
+    // Whoever comes second inserts nothing, and reads what the first one made.
+    Statement insert(
+        "INSERT INTO project_secrets SELECT $1, $2 WHERE $1 = '' OR EXISTS (SELECT 1 FROM projects WHERE "
+        "project_id = $1) ON CONFLICT DO NOTHING");
+    insert.Text(project).Bytes(RandomBytes(kSecretBytes));
+    Mutation mutation{.method = "MakeSecret", .project = std::string(project)};
+    mutation.first = {std::move(insert)};
+    NX_RETURN_IF_ERROR(Apply(pool_, std::move(mutation)).status());
+    Statement again{std::string(kSelectSecret)};
+    NX_ASSIGN_OR_RETURN(rows, pool_.Read(again.Text(project)));
+    if (rows.size() == 0) return ProjectNotFound(project);
+    return rows.Bytes(0, 0);
+  }
+
  private:
   static constexpr char kColumns[] =
-      "kind, project_id, enabled, version, user_name, unix_us(create_time) FROM scripts WHERE kind = $1 AND "
-      "project_id = $2";
+      "kind, project_id, enabled, version, user_name, unix_us(create_time), profile, leftovers FROM scripts "
+      "WHERE kind = $1 AND project_id = $2";
 
   static Script ToScript(const Rows& rows, int row) {
     Script script;
     script.text = rows.Text(row, 0);
-    script.kind = rows.Text(row, 1);
-    script.project = rows.Text(row, 2);
-    script.enabled = rows.Bool(row, 3);
-    script.version = rows.Int(row, 4);
-    script.user = rows.Text(row, 5);
-    script.create_time = rows.Time(row, 6);
+    script.lookup_table = Phi<std::string>(rows.Text(row, 1));
+    script.kind = rows.Text(row, 2);
+    script.project = rows.Text(row, 3);
+    script.enabled = rows.Bool(row, 4);
+    script.version = rows.Int(row, 5);
+    script.user = rows.Text(row, 6);
+    script.create_time = rows.Time(row, 7);
+    script.profile = rows.Text(row, 8);
+    script.leftovers = rows.Text(row, 9);
     return script;
   }
 

@@ -286,6 +286,9 @@ struct Script {
   int64_t version = 0;  // from 1
   std::string user;
   absl::Time create_time;
+  std::string profile;            // of kind "anonymize": as anonymize::ProfileOptions::Parse, or ""
+  Phi<std::string> lookup_table;  // likewise: may name patients
+  std::string leftovers;          // likewise: "off" (or ""), "report", "hold"
 };
 
 struct Receiver {

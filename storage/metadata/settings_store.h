@@ -39,11 +39,15 @@ class ScriptStore {
   // NOT_FOUND (SCRIPT_NOT_FOUND).
   virtual absl::StatusOr<Script> GetVersion(absl::string_view kind, absl::string_view project,
                                             int64_t version) = 0;
-  // Adds a version (input: kind, project, text, enabled). Old versions stay readable for ever.
+  // Adds a version (input: all but version, user and time). Old versions stay readable for ever.
   virtual absl::StatusOr<Script> Set(const Script& script, const Change& change) = 0;
   // Newest first, without their texts.
   virtual absl::StatusOr<std::vector<Script>> ListVersions(absl::string_view kind,
                                                            absl::string_view project) = 0;
+
+  // The secret of a project ("": of the site), made of 32 random bytes at the first call. Safe to repeat; several
+  // callers at once get the same one. NOT_FOUND (PROJECT_NOT_FOUND).
+  virtual absl::StatusOr<std::string> Secret(absl::string_view project) = 0;
 };
 
 class ReceiverStore {
