@@ -140,7 +140,7 @@ absl::Status ObjectStream::AddToCurrent(absl::string_view data) {
   if (!current_->filtered.ok()) return absl::OkStatus();
   if (current_->streaming) {
     current_->data_set.Update(data);
-    return current_->reception->Append(data);
+    return Stream(data);
   }
   current_->held.append(data.data(), data.size());
   if (current_->held.size() <= kHeldMaxBytes) return absl::OkStatus();

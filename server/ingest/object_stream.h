@@ -23,6 +23,7 @@
 #include "imaging/dicom/attribute_set.h"
 #include "imaging/dicom/header_scanner.h"
 #include "imaging/identify/router.h"
+#include "server/deidentify/plans.h"
 #include "server/ingest/policy.h"
 #include "server/ingest/uploads.h"
 #include "server/prearchive/prearchive.h"
@@ -34,7 +35,11 @@ struct StreamDependencies {
   prearchive::Prearchive& prearchive;
   Uploads& uploads;
   const PolicySource& policies;
+  // What the site's script and profile do to everything that comes; null: nothing.
+  const deidentify::PlanSource* plans = nullptr;
 };
+
+class SiteStage;
 
 class ObjectStream {
  public:
@@ -83,10 +88,17 @@ class ObjectStream {
   void Reject(int64_t sequence, const absl::Status& why, uint64_t size_bytes, absl::string_view digest);
   absl::Status WholeChecked(int64_t sequence, absl::string_view data, absl::string_view digest,
                             absl::string_view xxh3, absl::string_view transfer_syntax_uid);
-  absl::StatusOr<std::unique_ptr<prearchive::Reception>> Receive(const dicom::HeaderFacts& facts,
-                                                                 int64_t sequence,
-                                                                 prearchive::OutcomeRow& outcome);
+  absl::StatusOr<prearchive::ArrivingObject> Receive(const dicom::HeaderFacts& facts, int64_t sequence,
+                                                     prearchive::OutcomeRow& outcome);
+  bool Anonymizes() const;
   absl::Status Route(const dicom::HeaderFacts& facts, prearchive::ArrivingObject& object);
+  absl::StatusOr<std::unique_ptr<SiteStage>> NewStage(const prearchive::ArrivingObject& object,
+                                                      absl::string_view transfer_syntax_uid) const;
+  absl::StatusOr<std::unique_ptr<prearchive::Reception>> Join(prearchive::ArrivingObject object,
+                                                              const dicom::HeaderFacts& stored,
+                                                              prearchive::OutcomeRow& outcome);
+  absl::Status Stream(absl::string_view data);
+  absl::Status JoinStaged();
   absl::Status Conclude(prearchive::Arrived& arrived, prearchive::ObjectRow row, absl::string_view bytes);
   absl::Status BeginLarge();
   absl::Status FinishChunked(const Chunk& chunk);

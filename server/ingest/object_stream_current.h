@@ -14,6 +14,7 @@
 #include "base/digest.h"
 #include "base/error.h"
 #include "server/ingest/object_stream.h"
+#include "server/ingest/site_stage.h"
 
 namespace narthex::ingest {
 
@@ -33,8 +34,10 @@ struct ObjectStream::Current {
   Xxh3Hasher xxh3;
   Xxh3Hasher data_set;  // of a large object: what stands behind its meta group
   std::optional<CryptoHasher> sha256;
-  bool streaming = false;  // bytes go straight to `reception`
-  std::unique_ptr<prearchive::Reception> reception;
+  bool streaming = false;  // bytes go through `stage`, if there is one, to `reception`
+  prearchive::ArrivingObject object;
+  std::unique_ptr<SiteStage> stage;
+  std::unique_ptr<prearchive::Reception> reception;  // with a stage: once it has done the header
   prearchive::OutcomeRow outcome;
   std::string facts;
   absl::Status filtered;  // a large object that no filter lets in: why

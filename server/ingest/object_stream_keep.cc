@@ -28,6 +28,28 @@ size_t DataSetOffset(absl::string_view bytes) {
   return length <= bytes.size() - kGroupLengthEnd ? kGroupLengthEnd + length : 0;
 }
 
+// What is stored of an object: `row` tells what was received, and its facts.
+void DescribeStored(const SiteStage* stage, prearchive::ObjectRow& row) {
+  if (stage == nullptr) {
+    row.set_stored_xxh3(row.received_xxh3());
+    row.set_size_bytes(row.received_size_bytes());
+    return;
+  }
+  row.set_facts(stage->facts().Encode());
+  row.set_stored_xxh3(stage->xxh3());
+  row.set_size_bytes(stage->size_bytes());
+  row.set_anonymized(true);
+  for (const std::string& step : stage->plan().summary) row.add_applied(step);
+  row.set_locally_anonymized(stage->verify_only());
+  for (const anonymize::Leftover& leftover : stage->outcome().leftovers.found) {
+    prearchive::LeftoverRow& to = *row.add_leftovers();
+    to.set_path(leftover.path);
+    to.set_keyword(leftover.name);
+    to.set_source(leftover.source);
+    to.set_count(leftover.count);
+  }
+}
+
 }  // namespace
 
 absl::Status ObjectStream::WholeChecked(int64_t sequence, absl::string_view data, absl::string_view digest,
@@ -45,19 +67,25 @@ absl::Status ObjectStream::WholeChecked(int64_t sequence, absl::string_view data
   Arrived arrived;
   arrived.outcome.set_digest(std::string(digest));
   arrived.outcome.set_size_bytes(data.size());
-  auto reception = Receive(*facts, sequence, arrived.outcome);
-  if (!reception.ok()) {
-    Reject(sequence, reception.status(), data.size(), digest);
-    return absl::OkStatus();
-  }
-  arrived.reception = *std::move(reception);
-  prearchive::ObjectRow row;
-  row.set_facts(facts->Encode());
-  row.set_received_digest(std::string(digest));
-  row.set_received_xxh3(std::string(xxh3));
-  row.set_data_set_xxh3(Xxh3(data.substr(DataSetOffset(data))));
-  row.set_received_size_bytes(data.size());
-  if (absl::Status kept = Conclude(arrived, std::move(row), data); !kept.ok()) {
+  const absl::Status kept = [&]() -> absl::Status {
+    NX_ASSIGN_OR_RETURN(prearchive::ArrivingObject object, Receive(*facts, sequence, arrived.outcome));
+    NX_ASSIGN_OR_RETURN(const std::unique_ptr<SiteStage> stage, NewStage(object, transfer_syntax_uid));
+    if (stage != nullptr) {
+      NX_RETURN_IF_ERROR(stage->Add(data));
+      NX_RETURN_IF_ERROR(stage->Finish());
+    }
+    NX_ASSIGN_OR_RETURN(arrived.reception,
+                        Join(std::move(object), stage ? stage->facts() : *facts, arrived.outcome));
+    prearchive::ObjectRow row;
+    row.set_facts(facts->Encode());
+    row.set_received_digest(std::string(digest));
+    row.set_received_xxh3(std::string(xxh3));
+    row.set_data_set_xxh3(Xxh3(data.substr(DataSetOffset(data))));
+    row.set_received_size_bytes(data.size());
+    DescribeStored(stage.get(), row);
+    return Conclude(arrived, std::move(row), stage ? stage->held() : data);
+  }();
+  if (!kept.ok()) {
     arrived.reception.reset();
     Reject(sequence, kept, data.size(), digest);
     return absl::OkStatus();
@@ -91,8 +119,6 @@ absl::Status ObjectStream::Conclude(Arrived& arrived, prearchive::ObjectRow row,
       break;
   }
   outcome.set_outcome(static_cast<int>(Outcome::kStored));
-  row.set_stored_xxh3(row.received_xxh3());
-  row.set_size_bytes(row.received_size_bytes());
   if (!bytes.empty()) NX_RETURN_IF_ERROR(arrived.reception->Append(bytes));
   return arrived.reception->Finish(std::move(row));
 }
@@ -112,37 +138,69 @@ absl::Status ObjectStream::BeginLarge() {
   }
   NX_ASSIGN_OR_RETURN(const dicom::HeaderFacts facts, scanner.Finish());
   current_->facts = facts.Encode();
-  auto reception = Receive(facts, current_->sequence, current_->outcome);
-  if (IsFiltered(reception.status())) {
+  auto object = Receive(facts, current_->sequence, current_->outcome);
+  if (IsFiltered(object.status())) {
     // The rest is looked at for its digest only.
-    current_->filtered = reception.status();
+    current_->filtered = object.status();
     std::string().swap(current_->held);
     return absl::OkStatus();
   }
-  NX_ASSIGN_OR_RETURN(current_->reception, std::move(reception));
+  NX_ASSIGN_OR_RETURN(current_->object, std::move(object));
+  NX_ASSIGN_OR_RETURN(current_->stage, NewStage(current_->object, current_->transfer_syntax_uid));
+  if (current_->stage == nullptr) {
+    NX_ASSIGN_OR_RETURN(current_->reception, Join(std::move(current_->object), facts, current_->outcome));
+  }
   current_->streaming = true;
   current_->data_set.Update(absl::string_view(current_->held).substr(DataSetOffset(current_->held)));
-  NX_RETURN_IF_ERROR(current_->reception->Append(current_->held));
+  NX_RETURN_IF_ERROR(Stream(current_->held));
   std::string().swap(current_->held);
   return absl::OkStatus();
 }
 
+// More bytes of a large object.
+absl::Status ObjectStream::Stream(absl::string_view data) {
+  if (current_->stage == nullptr) return current_->reception->Append(data);
+  NX_RETURN_IF_ERROR(current_->stage->Add(data));
+  if (current_->reception != nullptr || !current_->stage->header_done()) return absl::OkStatus();
+  return JoinStaged();
+}
+
+// The stage has done the header of a large object: from now on its output goes to the session.
+absl::Status ObjectStream::JoinStaged() {
+  NX_ASSIGN_OR_RETURN(current_->reception,
+                      Join(std::move(current_->object), current_->stage->facts(), current_->outcome));
+  return current_->stage->PassOn(
+      [reception = current_->reception.get()](absl::string_view piece) { return reception->Append(piece); });
+}
+
 absl::Status ObjectStream::FinishChunked(const Chunk& chunk) {
-  std::unique_ptr<Current> current = std::move(current_);
-  const std::string xxh3 = current->xxh3.Finish();
-  const std::string digest = current->sha256 ? current->sha256->Finish() : xxh3;
+  const std::string xxh3 = current_->xxh3.Finish();
+  const std::string digest = current_->sha256 ? current_->sha256->Finish() : xxh3;
   if (digest != chunk.digest) {
-    Reject(current->sequence, Mismatch("the digest does not match the bytes"), current->received, digest);
+    const std::unique_ptr<Current> refused = std::move(current_);
+    Reject(refused->sequence, Mismatch("the digest does not match the bytes"), refused->received, digest);
     return absl::OkStatus();
   }
-  if (!current->filtered.ok()) {
-    Reject(current->sequence, current->filtered, current->received, digest);
+  if (!current_->filtered.ok()) {
+    const std::unique_ptr<Current> refused = std::move(current_);
+    Reject(refused->sequence, refused->filtered, refused->received, digest);
     return absl::OkStatus();
   }
-  if (!current->streaming) {
+  if (!current_->streaming) {
+    const std::unique_ptr<Current> current = std::move(current_);
     const absl::string_view data = chunk.offset == 0 ? chunk.data : absl::string_view(current->held);
     return WholeChecked(current->sequence, data, digest, xxh3, current->transfer_syntax_uid);
   }
+  if (current_->stage != nullptr) {
+    absl::Status passed = current_->stage->Finish();
+    if (passed.ok() && current_->reception == nullptr) passed = JoinStaged();
+    if (!passed.ok()) {
+      const std::unique_ptr<Current> refused = std::move(current_);
+      Reject(refused->sequence, passed, refused->received, digest);
+      return absl::OkStatus();
+    }
+  }
+  const std::unique_ptr<Current> current = std::move(current_);
   Arrived arrived;
   arrived.outcome = std::move(current->outcome);
   arrived.outcome.set_digest(digest);
@@ -153,6 +211,7 @@ absl::Status ObjectStream::FinishChunked(const Chunk& chunk) {
   row.set_received_xxh3(xxh3);
   row.set_data_set_xxh3(current->data_set.Finish());
   row.set_received_size_bytes(current->received);
+  DescribeStored(current->stage.get(), row);
   arrived.reception = std::move(current->reception);
   if (absl::Status kept = Conclude(arrived, std::move(row), ""); !kept.ok()) {
     arrived.reception.reset();

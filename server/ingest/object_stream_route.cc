@@ -49,14 +49,19 @@ absl::Status ObjectStream::Route(const dicom::HeaderFacts& facts, prearchive::Ar
   return absl::OkStatus();
 }
 
-// Routes the object and joins it to its session. Fills in what the outcome tells of the object.
-// FAILED_PRECONDITION (SERIES_FILTER): a filter excludes it.
-absl::StatusOr<std::unique_ptr<Reception>> ObjectStream::Receive(const dicom::HeaderFacts& facts,
+// Whether the site's script and profile apply to what comes on this stream.
+bool ObjectStream::Anonymizes() const {
+  if (dependencies_.plans == nullptr || upload_.skip_anonymization()) return false;
+  const auto plan = dependencies_.plans->Site();
+  return !plan.ok() || *plan != nullptr;
+}
+
+// Routes the object by its header as it came, and says where it belongs. FAILED_PRECONDITION (SERIES_FILTER):
+// a filter excludes it.
+absl::StatusOr<prearchive::ArrivingObject> ObjectStream::Receive(const dicom::HeaderFacts& facts,
                                                                  int64_t sequence, OutcomeRow& outcome) {
   outcome.set_upload(upload_.id());
   outcome.set_sequence(sequence);
-  outcome.set_sop_instance_uid(std::string(facts.sop_instance_uid()));
-  outcome.set_series_instance_uid(std::string(facts.series_instance_uid()));
   if (facts.study_instance_uid().empty()) {
     return InvalidArgument("MISSING_STUDY_INSTANCE_UID",
                            "the object has no Study Instance UID (0020,000D), so it belongs to no session");
@@ -67,8 +72,16 @@ absl::StatusOr<std::unique_ptr<Reception>> ObjectStream::Receive(const dicom::He
     const identify::FilterVerdict verdict = policy_->filters->Evaluate(object.key.project(), facts);
     if (!verdict.allowed) {
       filtered_.emplace();
-      filtered_->outcome = outcome;
       filtered_->counted_in = object.key;
+      // Outcomes are kept, so nothing may get into them that the site's script takes away.
+      if (Anonymizes()) {
+        filtered_->counted_in->set_study_identity(
+            dependencies_.plans->Fingerprint(facts.study_instance_uid()));
+      } else {
+        outcome.set_sop_instance_uid(std::string(facts.sop_instance_uid()));
+        outcome.set_series_instance_uid(std::string(facts.series_instance_uid()));
+      }
+      filtered_->outcome = outcome;
       return FailedPrecondition("SERIES_FILTER", verdict.reason);
     }
   }
@@ -77,6 +90,40 @@ absl::StatusOr<std::unique_ptr<Reception>> ObjectStream::Receive(const dicom::He
   object.upload = upload_.id();
   object.sequence = sequence;
   object.idle_build = absl::Seconds(upload_.idle_build_seconds());
+  return object;
+}
+
+// What the object goes through on its way to the disk; null: it is kept as it comes.
+absl::StatusOr<std::unique_ptr<SiteStage>> ObjectStream::NewStage(
+    const prearchive::ArrivingObject& object, absl::string_view transfer_syntax_uid) const {
+  if (dependencies_.plans == nullptr || upload_.skip_anonymization()) return nullptr;
+  NX_ASSIGN_OR_RETURN(std::shared_ptr<const deidentify::Plan> plan, dependencies_.plans->Site());
+  if (plan == nullptr) return nullptr;
+  SiteStage::Options options;
+  options.variables = deidentify::VariablesOf(object.key.project(), object.key.subject(), object.key.label());
+  options.transfer_syntax_uid = std::string(transfer_syntax_uid);
+  options.attributes = policy_->attributes;
+  options.verify_only = upload_.locally_anonymized();
+  return std::make_unique<SiteStage>(std::move(plan), std::move(options));
+}
+
+// Joins the object to its session as the object that `stored` says it is now. Fills in what the outcome tells
+// of it.
+absl::StatusOr<std::unique_ptr<Reception>> ObjectStream::Join(prearchive::ArrivingObject object,
+                                                              const dicom::HeaderFacts& stored,
+                                                              OutcomeRow& outcome) {
+  // Originals of replaced UIDs group and recognize objects without being found anywhere.
+  if (stored.study_instance_uid() != object.key.study_instance_uid()) {
+    object.key.set_study_identity(dependencies_.plans->Fingerprint(object.key.study_instance_uid()));
+    object.key.set_study_instance_uid(std::string(stored.study_instance_uid()));
+  }
+  if (stored.sop_instance_uid() != object.sop_instance_uid) {
+    object.instance_identity = dependencies_.plans->Fingerprint(object.sop_instance_uid);
+    object.sop_instance_uid = std::string(stored.sop_instance_uid());
+  }
+  object.series_instance_uid = std::string(stored.series_instance_uid());
+  outcome.set_sop_instance_uid(object.sop_instance_uid);
+  outcome.set_series_instance_uid(object.series_instance_uid);
   return dependencies_.prearchive.Begin(std::move(object));
 }
 

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <string>
 
+#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 
@@ -45,7 +46,18 @@ inline std::string SessionKey(absl::string_view project, absl::string_view study
   return absl::StrCat(Text(project), Text(study), label);
 }
 inline std::string OfSession(const SessionKeyRow& key) {
-  return SessionKey(key.project(), key.study_instance_uid(), key.label());
+  if (key.study_identity().empty()) return SessionKey(key.project(), key.study_instance_uid(), key.label());
+  return SessionKey(key.project(), absl::StrCat("~", absl::BytesToHexString(key.study_identity())),
+                    key.label());
+}
+// How an instance that was received is known again: by its UID, or by the identity that stands for it. No UID
+// begins with "~".
+inline std::string InstanceName(absl::string_view sop_instance_uid, absl::string_view identity) {
+  return identity.empty() ? std::string(sop_instance_uid)
+                          : absl::StrCat("~", absl::BytesToHexString(identity));
+}
+inline std::string ReceivedAs(const ObjectRow& object) {
+  return InstanceName(object.sop_instance_uid(), object.instance_identity());
 }
 // All sessions' digests of one project lie together.
 inline std::string Digest(absl::string_view project, absl::string_view digest, absl::string_view session) {

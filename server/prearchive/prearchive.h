@@ -46,8 +46,9 @@ absl::string_view OutcomeName(Outcome outcome);  // "STORED"
 // What is known of an object when its header was read and routed.
 struct ArrivingObject {
   SessionKeyRow key;
-  std::string sop_instance_uid;
-  std::string series_instance_uid;
+  std::string sop_instance_uid;     // as it will be stored
+  std::string series_instance_uid;  // likewise
+  std::string instance_identity;    // as ObjectRow's
   std::string upload;
   int64_t sequence = 0;
   // RECEIVING sessions are built after so long without an object; zero: the site's setting.
@@ -83,6 +84,7 @@ class Reception {
  private:
   friend class Prearchive;
   Reception(Prearchive& prearchive, std::shared_ptr<LiveSession> session, ArrivingObject object);
+  std::string InstanceName() const;
 
   Prearchive& prearchive_;
   const std::shared_ptr<LiveSession> session_;

@@ -32,6 +32,10 @@ OutcomeRow Rejected(OutcomeRow outcome, const absl::Status& status) {
 Reception::Reception(Prearchive& prearchive, std::shared_ptr<LiveSession> session, ArrivingObject object)
     : prearchive_(prearchive), session_(std::move(session)), object_(std::move(object)) {}
 
+std::string Reception::InstanceName() const {
+  return keys::InstanceName(object_.sop_instance_uid, object_.instance_identity);
+}
+
 Reception::~Reception() {
   writer_.reset();
   prearchive_.GiveUp(*this);
@@ -74,7 +78,7 @@ Reception::Verdict Reception::Decide(absl::string_view received_xxh3, absl::stri
     return data_set_digest == data_set_xxh3 ? Verdict::kSameDataSet : Verdict::kConflict;
   };
   absl::MutexLock lock(&session_->mutex);
-  const std::string& uid = object_.sop_instance_uid;
+  const std::string uid = InstanceName();
   // Two senders with one instance: the second waits until it is known what the first one's bytes are.
   const auto settled = [&]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(session_->mutex) {
     const auto it = session_->pending.find(uid);
@@ -95,6 +99,16 @@ Reception::Verdict Reception::Decide(absl::string_view received_xxh3, absl::stri
     if (bytes.ok() && *bytes && row.ParseFromString(**bytes)) {
       return compare(row.received_xxh3(), row.data_set_xxh3());
     }
+  }
+  if (!object_.instance_identity.empty()) {
+    // Known by its bytes: kept before the site's script replaced UIDs. Or its replacement is another
+    // object's.
+    const auto same = prearchive_.index_.Get(
+        staging::Table::kDigests, keys::Digest(session_->row.key().project(), received_xxh3, session_->id));
+    if (same.ok() && *same) return Verdict::kDuplicate;
+    const auto taken = prearchive_.index_.Get(staging::Table::kInstances,
+                                              keys::Instance(session_->id, object_.sop_instance_uid));
+    if (taken.ok() && *taken) return Verdict::kConflict;
   }
   PendingInstance pending;
   pending.digest = std::string(received_xxh3);
@@ -121,6 +135,7 @@ absl::Status Reception::Finish(ObjectRow row) {
   }
   row.set_number(number_);
   row.set_sop_instance_uid(object_.sop_instance_uid);
+  row.set_instance_identity(object_.instance_identity);
   row.set_series_instance_uid(object_.series_instance_uid);
   row.set_upload(object_.upload);
   row.set_sequence(object_.sequence);
@@ -142,7 +157,7 @@ absl::Status Reception::Finish(ObjectRow row) {
   position_ = stored.position;
   needs_sync_ = true;
   absl::MutexLock lock(&session_->mutex);
-  PendingInstance& pending = session_->pending[object_.sop_instance_uid];
+  PendingInstance& pending = session_->pending[InstanceName()];
   pending.decided = true;
   pending.number = number_;
   pending.position = position_;
@@ -154,7 +169,7 @@ void Prearchive::GiveUp(Reception& reception) {
   bool empty = false;
   {
     absl::MutexLock lock(&session.mutex);
-    if (reception.owns_pending_) session.pending.erase(reception.object_.sop_instance_uid);
+    if (reception.owns_pending_) session.pending.erase(reception.InstanceName());
     --session.in_flight;
     empty = session.in_flight == 0 && !session.persisted;
     // Nobody may join a session that never came to be.
@@ -193,7 +208,12 @@ absl::StatusOr<std::vector<OutcomeRow>> Prearchive::Commit(std::vector<Arrived> 
   // After the sessions: what came with a session's first object is counted there, too.
   for (Arrived& object : arrived) {
     if (object.durable_already || object.reception || !object.counted_in) continue;
-    NX_ASSIGN_OR_RETURN(const bool counted, CountInSession(object));
+    NX_ASSIGN_OR_RETURN(bool counted, CountInSession(object));
+    if (!counted && !object.counted_in->study_identity().empty()) {
+      // The session keeps its study's UID if the site's script leaves that alone.
+      object.counted_in->clear_study_identity();
+      NX_ASSIGN_OR_RETURN(counted, CountInSession(object));
+    }
     if (counted) continue;
     loose.Put(staging::Table::kUploadObjects,
               keys::UploadObject(object.outcome.upload(), object.outcome.sequence()),
@@ -272,8 +292,8 @@ absl::Status Prearchive::CommitSession(const std::shared_ptr<LiveSession>& sessi
     } else if (stored) {
       const ObjectRow& kept = *reception.row_;
       batch.Put(staging::Table::kObjects, keys::Object(session->id, kept.number()), kept.SerializeAsString());
-      batch.Put(staging::Table::kInstances, keys::Instance(session->id, kept.sop_instance_uid()),
-                keys::Number(kept.number()));
+      for (const std::string& name : {kept.sop_instance_uid(), keys::ReceivedAs(kept)})
+        batch.Put(staging::Table::kInstances, keys::Instance(session->id, name), keys::Number(kept.number()));
       batch.Put(staging::Table::kDigests,
                 keys::Digest(row.key().project(), kept.received_xxh3(), session->id),
                 keys::Number(kept.number()));
@@ -308,16 +328,14 @@ absl::Status Prearchive::CommitSession(const std::shared_ptr<LiveSession>& sessi
     }
     const bool first = !session->persisted;
     if (first) {
-      batch.Put(staging::Table::kSessionKeys,
-                keys::SessionKey(row.key().project(), row.key().study_instance_uid(), row.key().label()),
-                session->id);
+      batch.Put(staging::Table::kSessionKeys, keys::OfSession(row.key()), session->id);
     }
     NX_RETURN_IF_ERROR(WriteRow(*session, std::move(row), std::move(batch), durability,
                                 first || clock_.Now() - session->last_event > kEventInterval));
   }
   for (Arrived* object : objects) {
     if (object->reception->owns_pending_) {
-      session->pending.erase(object->reception->object_.sop_instance_uid);
+      session->pending.erase(object->reception->InstanceName());
       object->reception->owns_pending_ = false;
     }
   }

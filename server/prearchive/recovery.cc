@@ -35,7 +35,8 @@ void AddFound(ObjectRow object, SessionRow& row, IndexBatch& batch) {
   outcome.set_upload(object.upload());
   outcome.set_sequence(object.sequence());
   batch.Put(Table::kObjects, keys::Object(id, object.number()), object.SerializeAsString());
-  batch.Put(Table::kInstances, keys::Instance(id, object.sop_instance_uid()), keys::Number(object.number()));
+  for (const std::string& name : {object.sop_instance_uid(), keys::ReceivedAs(object)})
+    batch.Put(Table::kInstances, keys::Instance(id, name), keys::Number(object.number()));
   batch.Put(Table::kDigests, keys::Digest(row.key().project(), object.received_xxh3(), id),
             keys::Number(object.number()));
   batch.Put(Table::kOutcomes, keys::Object(id, object.number()), outcome.SerializeAsString());
@@ -147,7 +148,7 @@ absl::StatusOr<std::vector<ObjectRow>> Prearchive::FindUnindexed(const std::stri
         // An indexed object of that instance is the one that was acknowledged; another record of it was given
         // up.
         NX_ASSIGN_OR_RETURN(const auto known,
-                            index_.Get(Table::kInstances, keys::Instance(id, object.sop_instance_uid())));
+                            index_.Get(Table::kInstances, keys::Instance(id, keys::ReceivedAs(object))));
         if (known) return absl::OkStatus();
         for (const staging::Extent& extent : found.object.extents) {
           ExtentRow& to = *object.add_extents();
@@ -156,7 +157,7 @@ absl::StatusOr<std::vector<ObjectRow>> Prearchive::FindUnindexed(const std::stri
           to.set_length(extent.length);
           to.set_crc32c(extent.crc32c);
         }
-        const auto [it, added] = by_instance.emplace(object.sop_instance_uid(), objects.size());
+        const auto [it, added] = by_instance.emplace(keys::ReceivedAs(object), objects.size());
         if (added) {
           objects.push_back(std::move(object));
         } else {

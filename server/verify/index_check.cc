@@ -49,9 +49,7 @@ class IndexCheck {
   std::set<std::string> running_;  // operations that have not ended
 };
 
-std::string KeyOf(const SessionRow& row) {
-  return keys::SessionKey(row.key().project(), row.key().study_instance_uid(), row.key().label());
-}
+std::string KeyOf(const SessionRow& row) { return keys::OfSession(row.key()); }
 
 absl::Status IndexCheck::Run() {
   NX_RETURN_IF_ERROR(ReadOperations());
@@ -164,6 +162,8 @@ absl::Status IndexCheck::CheckLookups(const SessionRow& row, const ObjectRow& ob
   };
   NX_RETURN_IF_ERROR(
       expect(Table::kInstances, keys::Instance(row.id(), object.sop_instance_uid()), "INSTANCE_ROW"));
+  NX_RETURN_IF_ERROR(
+      expect(Table::kInstances, keys::Instance(row.id(), keys::ReceivedAs(object)), "INSTANCE_ROW"));
   // Two instances may hold the same bytes: then the row leads to either.
   NX_ASSIGN_OR_RETURN(
       const auto digest,
@@ -217,7 +217,7 @@ absl::Status IndexCheck::CheckUnindexed(const std::string& id, const SessionRow*
               }
               NX_ASSIGN_OR_RETURN(
                   const auto known,
-                  index_.Get(Table::kInstances, keys::Instance(id, object.sop_instance_uid())));
+                  index_.Get(Table::kInstances, keys::Instance(id, keys::ReceivedAs(object))));
               unindexed += known ? 0 : 1;
               return absl::OkStatus();
             })
