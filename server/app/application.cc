@@ -41,6 +41,7 @@
 #include "server/rpc/settings_service.h"
 #include "server/rpc/upload_service.h"
 #include "storage/fs/file_system.h"
+#include "storage/metadata/access.h"
 #include "storage/metadata/database.h"
 #include "storage/metadata/managed_postgres.h"
 #include "storage/staging/index.h"
@@ -327,6 +328,7 @@ absl::StatusOr<std::unique_ptr<Application>> Application::Start(const Config& co
   std::unique_ptr<Application> application(new Application(std::make_unique<Parts>()));
   Parts& parts = *application->parts_;
   parts.config = config;
+  const metadata::SystemScope scope;
   NX_RETURN_IF_ERROR(parts.CheckTransport());
   NX_RETURN_IF_ERROR(parts.OpenStorage());
   NX_RETURN_IF_ERROR(parts.OpenRules());

@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "base/status.h"
 #include "server/prearchive/build.h"
+#include "storage/metadata/access.h"
 
 namespace narthex::app {
 namespace {
@@ -161,6 +162,7 @@ absl::Status Workflow::Resume() {
   // Nobody asked for these archives by hand, so nobody would ask again.
   for (const SessionRow& row : not_archived) ArchiveIfWanted(row, "system");
   with_.prearchive.OnIdle([this](const std::string& session) {
+    const metadata::SystemScope scope;
     const auto started = StartBuild(session, "system", "idle", "");
     if (!started.ok())
       Log(LogLevel::kError, "idle session not built", {{"session", session}, {"error", started.status()}});

@@ -16,6 +16,7 @@
 #include "base/error.h"
 #include "base/ids.h"
 #include "base/status.h"
+#include "storage/metadata/access.h"
 
 namespace narthex::auth {
 namespace {
@@ -54,6 +55,7 @@ absl::StatusOr<metadata::Identity> Authenticator::Authenticate(absl::string_view
       return it->second.identity;
     }
   }
+  const metadata::SystemScope scope;  // nobody is known yet
   auto identity = stores_.tokens().Verify(hash, now);
   if (!identity.ok()) {
     if (absl::IsUnavailable(identity.status())) return identity.status();
@@ -71,6 +73,7 @@ std::string Authenticator::IssueInternal(absl::string_view user) {
   metadata::Identity identity;
   identity.user.name = std::string(user);
   identity.user.all_data_admin = true;
+  identity.internal = true;
   absl::MutexLock lock(&mutex_);
   internal_[Hash(token)] = std::move(identity);
   return token;
@@ -82,6 +85,7 @@ void Authenticator::Forget() {
 }
 
 absl::StatusOr<std::string> Authenticator::EnsureAdministrator(const std::string& path) {
+  const metadata::SystemScope scope;
   const metadata::Change change{"system", "first start", ""};
   if (const auto user = stores_.users().Get("admin"); !user.ok()) {
     if (!absl::IsNotFound(user.status())) return user.status();

@@ -11,6 +11,7 @@
 
 #include "imaging/identify/router.h"
 #include "server/auth/project_cache.h"
+#include "storage/metadata/access.h"
 #include "storage/metadata/records.h"
 
 namespace narthex::auth {
@@ -54,6 +55,23 @@ class Caller : public identify::ProjectDirectory {
 
   metadata::Identity identity_;
   const ProjectCache* projects_;
+};
+
+// For the time of a call, the database works for its caller: it decides a second time what they may see and
+// change. For the thread that makes it.
+class CallScope {
+ public:
+  explicit CallScope(const Caller& caller) {
+    if (caller.identity().internal) {
+      system_.emplace();
+    } else {
+      user_.emplace(caller.user());
+    }
+  }
+
+ private:
+  std::optional<metadata::SystemScope> system_;
+  std::optional<metadata::UserScope> user_;
 };
 
 }  // namespace narthex::auth

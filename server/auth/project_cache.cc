@@ -6,6 +6,7 @@
 
 #include "base/limits.h"
 #include "base/status.h"
+#include "storage/metadata/access.h"
 
 namespace narthex::auth {
 namespace {
@@ -15,6 +16,7 @@ constexpr absl::Duration kMissInterval = absl::Seconds(1);
 }  // namespace
 
 absl::Status ProjectCache::Refresh() const {
+  const metadata::SystemScope scope;  // it knows all projects, whoever asks
   auto snapshot = std::make_shared<Snapshot>();
   metadata::Page page{limits::kPageSizeMax, ""};
   do {

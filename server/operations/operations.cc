@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "base/status.h"
 #include "server/operations/operation_row.pb.h"
+#include "storage/metadata/access.h"
 
 namespace narthex::operations {
 namespace {
@@ -91,7 +92,12 @@ class Operations::ProgressOf : public Progress {
 
 Operations::Operations(staging::Index& index, const Clock& clock, int workers)
     : index_(index), clock_(clock) {
-  for (int i = 0; i < workers; ++i) workers_.emplace_back([this] { Work(); });
+  for (int i = 0; i < workers; ++i)
+    workers_.emplace_back([this] {
+      // Who started an operation was allowed to; what it does is the server's work.
+      const metadata::SystemScope scope;
+      Work();
+    });
 }
 
 Operations::~Operations() {

@@ -152,8 +152,7 @@ absl::Status ArchiveServiceImpl::ReadBytes(const metadata::Session& session, con
 
 grpc::Status ArchiveServiceImpl::ReadFile(grpc::ServerContext* context, const v1::ReadFileRequest* request,
                                           grpc::ServerWriter<v1::ReadFileResponse>* writer) {
-  const auto read = [&]() -> absl::Status {
-    NX_ASSIGN_OR_RETURN(const auth::Caller caller, gate_.Admit(*context));
+  const auto read = [&](const auth::Caller& caller) -> absl::Status {
     NX_ASSIGN_OR_RETURN(const auto session, FindReadable(caller, request->session()));
     if (request->offset() < 0) return InvalidField("offset", "negative");
     metadata::SessionReader::FileQuery query;
@@ -171,14 +170,13 @@ grpc::Status ArchiveServiceImpl::ReadFile(grpc::ServerContext* context, const v1
       return writer->Write(answer) ? absl::OkStatus() : absl::CancelledError("the client went away");
     });
   };
-  return ToGrpc(read());
+  return gate_.Stream(context, read);
 }
 
 grpc::Status ArchiveServiceImpl::DownloadSession(grpc::ServerContext* context,
                                                  const v1::DownloadSessionRequest* request,
                                                  grpc::ServerWriter<v1::DownloadSessionResponse>* writer) {
-  const auto download = [&]() -> absl::Status {
-    NX_ASSIGN_OR_RETURN(const auth::Caller caller, gate_.Admit(*context));
+  const auto download = [&](const auth::Caller& caller) -> absl::Status {
     NX_ASSIGN_OR_RETURN(const auto session, FindReadable(caller, request->session()));
     const absl::flat_hash_set<std::string> skip(request->skip_paths().begin(), request->skip_paths().end());
     const absl::flat_hash_set<std::string> scans(request->scans().begin(), request->scans().end());
@@ -202,7 +200,7 @@ grpc::Status ArchiveServiceImpl::DownloadSession(grpc::ServerContext* context,
     } while (!query.page.token.empty());
     return absl::OkStatus();
   };
-  return ToGrpc(download());
+  return gate_.Stream(context, download);
 }
 
 grpc::Status ArchiveServiceImpl::UpdateSession(grpc::ServerContext* context,

@@ -251,7 +251,7 @@ grpc::Status PrearchiveServiceImpl::GetHeader(grpc::ServerContext* context,
 grpc::Status PrearchiveServiceImpl::WatchPrearchiveSessions(grpc::ServerContext* context,
                                                             const v1::WatchPrearchiveSessionsRequest* request,
                                                             grpc::ServerWriter<v1::PrearchiveEvent>* writer) {
-  const auto caller = with_.gate.Admit(*context);
+  auto caller = with_.gate.Admit(*context);
   if (!caller.ok()) return ToGrpc(caller.status());
   std::string only;
   if (!request->name().empty()) {
@@ -267,6 +267,9 @@ grpc::Status PrearchiveServiceImpl::WatchPrearchiveSessions(grpc::ServerContext*
   while (!context->IsCancelled()) {
     const auto entries = events.Read(next, kWatchBatch, absl::Now() + kWatchTick);
     if (!entries.ok()) return ToGrpc(entries.status());
+    // Rights and tokens may have gone since.
+    caller = with_.gate.Admit(*context);
+    if (!caller.ok()) return ToGrpc(caller.status());
     for (const auto& entry : *entries) {
       next = entry.sequence + 1;
       const std::string& project = entry.row.row().key().project();

@@ -7,6 +7,7 @@
 #include "base/status.h"
 #include "imaging/identify/labels.h"
 #include "server/rpc/convert.h"
+#include "storage/metadata/access.h"
 
 namespace narthex::rpc {
 namespace {
@@ -80,6 +81,8 @@ grpc::Status ProjectServiceImpl::CreateProject(grpc::ServerContext* context,
     project.accessibility = FromProto(request->project().accessibility());
     project.auto_archive = FromProto(request->project().auto_archive());
     project.quarantine = request->project().quarantine();
+    // A project has no members yet who could be asked for their rights.
+    const metadata::SystemScope scope;
     NX_ASSIGN_OR_RETURN(const auto created,
                         database_.projects().Create(project, {caller.user(), "", request->request_id()}));
     // Who makes a project owns it; administrators need no role.

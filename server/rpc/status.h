@@ -36,6 +36,7 @@ class Gate {
 
   // UNAUTHENTICATED: no bearer token in the metadata `authorization`, or none that is valid, or the peer's
   // certificate is of somebody else (CERTIFICATE_USER).
+  // Calls go through Unary and Stream, which also tell the database who asks.
   absl::StatusOr<auth::Caller> Admit(const grpc::ServerContext& context) const;
 
   // A unary call: `body` is absl::Status(const auth::Caller&), or absl::StatusOr<Response>(const
@@ -44,10 +45,20 @@ class Gate {
   grpc::Status Unary(grpc::ServerContext* context, Response* response, Body body) const {
     auto caller = Admit(*context);
     if (!caller.ok()) return ToGrpc(caller.status());
+    const auth::CallScope scope(*caller);
     absl::StatusOr<Response> answer = body(*caller);
     if (!answer.ok()) return ToGrpc(answer.status());
     *response = *std::move(answer);
     return grpc::Status::OK;
+  }
+
+  // A call that streams: `body` is absl::Status(const auth::Caller&) and runs on this thread.
+  template <typename Body>
+  grpc::Status Stream(grpc::ServerContext* context, Body body) const {
+    auto caller = Admit(*context);
+    if (!caller.ok()) return ToGrpc(caller.status());
+    const auth::CallScope scope(*caller);
+    return ToGrpc(body(*caller));
   }
 
  private:

@@ -128,6 +128,7 @@ grpc::Status UploadServiceImpl::Upload(
     grpc::ServerContext* context, grpc::ServerReaderWriter<v1::UploadResponse, v1::UploadRequest>* stream) {
   auto caller = with_.gate.Admit(*context);
   if (!caller.ok()) return ToGrpc(caller.status());
+  const auth::CallScope scope(*caller);
   if (streams_.fetch_add(1) >= with_.streams_max) {
     --streams_;
     return ToGrpc(ResourceExhausted("OVERLOADED", "too many upload streams are open; try again later"));

@@ -19,6 +19,7 @@
 #include "base/status.h"
 #include "server/verify/index_check.h"
 #include "storage/fs/file_system.h"
+#include "storage/metadata/access.h"
 #include "storage/metadata/database.h"
 #include "storage/metadata/managed_postgres.h"
 #include "storage/staging/index.h"
@@ -108,6 +109,7 @@ void PrintText(const Report& report) {
 }
 
 int Run(const Flags& flags) {
+  const metadata::SystemScope scope;
   Report report;
   absl::Status status = Lock(flags.data_dir);
   if (status.ok()) status = CheckStaging(flags, report);

@@ -12,6 +12,7 @@
 
 #include "base/error.h"
 #include "base/status.h"
+#include "storage/metadata/access.h"
 
 namespace narthex::metadata {
 namespace {
@@ -156,6 +157,10 @@ absl::Status Translate(absl::string_view state, absl::string_view primary, absl:
     return Error(Code::kAborted, "TRANSACTION_CONFLICT", absl::StrCat("lost a race; try again", suffix),
                  metadata);
   }
+  if (state == "42501") {
+    return Error(Code::kPermissionDenied, "PERMISSION_DENIED",
+                 absl::StrCat("the database does not allow this to this user", suffix), metadata);
+  }
   if (state == "57014") {
     return Error(Code::kDeadlineExceeded, "STATEMENT_TIMEOUT",
                  absl::StrCat("the query took too long", suffix), metadata);
@@ -271,7 +276,8 @@ bool IsConnectionLost(const absl::Status& status) {
 
 absl::StatusOr<std::unique_ptr<Connection>> Connection::Connect(const std::string& conninfo,
                                                                 absl::Duration timeout,
-                                                                absl::Duration statement_timeout) {
+                                                                absl::Duration statement_timeout,
+                                                                const std::string& role) {
   const absl::Time deadline = absl::Now() + timeout;
   absl::Duration pause = absl::Milliseconds(20);
   while (true) {
@@ -286,7 +292,8 @@ absl::StatusOr<std::unique_ptr<Connection>> Connection::Connect(const std::strin
           made->connection_.get(), [](void*, const char*) {}, nullptr);
       NX_RETURN_IF_ERROR(made->RunScript(
           absl::StrCat("SET statement_timeout = ", absl::ToInt64Milliseconds(statement_timeout),
-                       "; SET timezone = 'UTC'; SET datestyle = 'ISO'")));
+                       "; SET timezone = 'UTC'; SET datestyle = 'ISO'",
+                       role.empty() ? "" : absl::StrCat("; SET ROLE ", role))));
       return made;
     }
     if (absl::Now() + pause > deadline) {
@@ -362,12 +369,27 @@ absl::StatusOr<Rows> Connection::Receive() {
 }
 
 absl::StatusOr<std::vector<Rows>> Connection::Run(absl::Span<const Statement> batch) {
+  std::vector<const Statement*> all;
+  all.reserve(batch.size() + 1);
+  for (const Statement& statement : batch) all.push_back(&statement);
+  // Inside a transaction, its first batch has said for whom it works.
+  if (PQtransactionStatus(connection_.get()) == PQTRANS_INTRANS) return RunAll(all);
+  NX_ASSIGN_OR_RETURN(const Statement enter, AccessScope::Enter());
+  const auto at = all.begin() + (!batch.empty() && batch.front().sql() == "BEGIN" ? 1 : 0);
+  const auto position = at - all.begin();
+  all.insert(at, &enter);
+  NX_ASSIGN_OR_RETURN(std::vector<Rows> rows, RunAll(all));
+  rows.erase(rows.begin() + position);
+  return rows;
+}
+
+absl::StatusOr<std::vector<Rows>> Connection::RunAll(absl::Span<const Statement* const> batch) {
   PGconn* c = connection_.get();
   if (!PQenterPipelineMode(c)) return Lost();
   std::vector<std::string> prepared;  // for each statement: the SQL that is prepared right before it, or ""
-  for (const Statement& statement : batch) {
+  for (const Statement* statement : batch) {
     const size_t before = prepared.size();
-    NX_RETURN_IF_ERROR(Send(statement, prepared));
+    NX_RETURN_IF_ERROR(Send(*statement, prepared));
     if (prepared.size() == before) prepared.emplace_back();  // not worth preparing
   }
   if (!PQpipelineSync(c)) return Lost();

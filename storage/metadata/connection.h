@@ -79,18 +79,21 @@ bool IsConnectionLost(const absl::Status& status);
 // Functions of the schema raise reasons of their own (SQLSTATE NX4xx). Single-threaded.
 class Connection {
  public:
-  // Tries until it works or `timeout` is over, with backoff.
+  // Tries until it works or `timeout` is over, with backoff. `role`: what it works as (row_role.h); "":
+  // itself.
   static absl::StatusOr<std::unique_ptr<Connection>> Connect(const std::string& conninfo,
                                                              absl::Duration timeout,
-                                                             absl::Duration statement_timeout);
+                                                             absl::Duration statement_timeout,
+                                                             const std::string& role = "");
 
-  // Runs all statements in one round trip and returns the rows of each. Stops at the first error and returns
-  // it; without BEGIN and COMMIT among them they form one implicit transaction. After an error the connection
-  // is rolled back and can be used again, or is broken.
+  // Runs all statements in one round trip and returns the rows of each, for whom the thread's AccessScope
+  // says (INTERNAL, ACCESS_SCOPE_MISSING: for nobody). Stops at the first error and returns it; without BEGIN
+  // as the first statement they form one implicit transaction. After an error the connection is rolled back
+  // and can be used again, or is broken.
   absl::StatusOr<std::vector<Rows>> Run(absl::Span<const Statement> batch);
   absl::StatusOr<Rows> Run(const Statement& statement);
 
-  // Text without parameters, possibly of several statements: for migrations.
+  // Text without parameters, possibly of several statements: for migrations. Enters no scope.
   absl::Status RunScript(const std::string& sql);
 
   // False: broken, or left inside a transaction. Not worth keeping then.
@@ -99,6 +102,7 @@ class Connection {
 
  private:
   explicit Connection(PGconn* connection) : connection_(connection, PQfinish) {}
+  absl::StatusOr<std::vector<Rows>> RunAll(absl::Span<const Statement* const> batch);
   absl::Status Send(const Statement& statement, std::vector<std::string>& prepared);
   absl::Status Failure(const PGresult* result);
   absl::Status Lost();

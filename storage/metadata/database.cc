@@ -8,8 +8,10 @@
 
 #include "base/error.h"
 #include "base/status.h"
+#include "storage/metadata/access.h"
 #include "storage/metadata/migrate.h"
 #include "storage/metadata/postgres_stores.h"
+#include "storage/metadata/row_role.h"
 
 namespace narthex::metadata {
 namespace {
@@ -32,10 +34,6 @@ class PostgresDatabase : public Database {
         sessions_(NewPostgresSessionStore(pool_, site_id)),
         session_reader_(NewPostgresSessionReader(pool_)) {}
 
-  absl::Status MigrateSchema() {
-    return pool_.Repeat([](Connection& connection) { return Migrate(connection, EmbeddedMigrations()); });
-  }
-
   ProjectStore& projects() override { return *projects_; }
   MemberStore& members() override { return *members_; }
   SubjectStore& subjects() override { return *subjects_; }
@@ -49,7 +47,10 @@ class PostgresDatabase : public Database {
   HoldStore& holds() override { return *holds_; }
   SessionStore& sessions() override { return *sessions_; }
   SessionReader& session_reader() override { return *session_reader_; }
-  absl::Status Ping() override { return pool_.Read(Statement("SELECT 1")).status(); }
+  absl::Status Ping() override {
+    const SystemScope scope;
+    return pool_.Read(Statement("SELECT 1")).status();
+  }
   int64_t round_trips() const override { return pool_.round_trips(); }
 
  private:
@@ -82,12 +83,16 @@ absl::StatusOr<std::unique_ptr<Database>> Database::Open(const Options& options)
     return InvalidArgument("SITE_ID_INVALID", "a site id is 1 to 32 of A-Z, 0-9 and _",
                            {{"site_id", options.site_id}});
   }
-  auto database = std::make_unique<PostgresDatabase>(
-      Pool::Options{options.conninfo, std::max(1, options.max_connections), options.connect_timeout,
-                    options.acquire_timeout, options.statement_timeout},
-      options.site_id);
-  NX_RETURN_IF_ERROR(database->MigrateSchema());
-  return database;
+  Pool::Options pool{options.conninfo, 1, options.connect_timeout, options.acquire_timeout,
+                     options.statement_timeout};
+  // The schema is its owner's; the stores work as a role that row-level security binds.
+  NX_RETURN_IF_ERROR(Pool(pool).Repeat([&](Connection& connection) -> absl::Status {
+    NX_RETURN_IF_ERROR(Migrate(connection, EmbeddedMigrations()));
+    NX_ASSIGN_OR_RETURN(pool.role, EnsureRowRole(connection));
+    return absl::OkStatus();
+  }));
+  pool.max_connections = std::max(1, options.max_connections);
+  return std::make_unique<PostgresDatabase>(std::move(pool), options.site_id);
 }
 
 }  // namespace narthex::metadata

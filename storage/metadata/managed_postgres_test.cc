@@ -49,6 +49,7 @@ TEST(ManagedPostgresTest, SurvivesKillOfItsOwner) {
   ASSERT_EQ(pipe(ready), 0);
   const pid_t owner = fork();
   if (owner == 0) {
+    const SystemScope scope;
     auto postgres = ManagedPostgres::Start({.directory = folder + "/postgres"});
     auto database = postgres.ok() ? Database::Open({.conninfo = (*postgres)->conninfo()}) : postgres.status();
     Project project;
@@ -68,6 +69,7 @@ TEST(ManagedPostgresTest, SurvivesKillOfItsOwner) {
   ASSERT_TRUE(postgres.ok()) << postgres.status();
   auto database = Database::Open({.conninfo = (*postgres)->conninfo()});
   ASSERT_TRUE(database.ok()) << database.status();
+  const SystemScope scope;
   EXPECT_TRUE((*database)->projects().Get("P1").ok());
   database->reset();
   const pid_t server = (*postgres)->pid();
@@ -123,6 +125,7 @@ TEST(ManagedPostgresTest, KilledServerLosesNothingThatWasAcknowledged) {
   std::set<std::string> acknowledged;
   std::vector<std::string> tried;
   std::thread writer([&] {
+    const SystemScope scope;
     for (int i = 0; !stop && i < 2000; ++i) {
       const std::string label = absl::StrCat("L", i);
       tried.push_back(label);

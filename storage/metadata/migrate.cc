@@ -10,12 +10,10 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "base/status.h"
+#include "storage/metadata/access.h"
 
 namespace narthex::metadata {
 namespace {
-
-constexpr char kLock[] = "SELECT pg_advisory_lock(7310579023)";
-constexpr char kUnlock[] = "SELECT pg_advisory_unlock(7310579023)";
 
 absl::StatusOr<std::map<std::string, std::string>> Applied(Connection& connection) {
   NX_RETURN_IF_ERROR(
@@ -30,9 +28,9 @@ absl::StatusOr<std::map<std::string, std::string>> Applied(Connection& connectio
 
 absl::Status Apply(Connection& connection, const Migration& migration, const std::string& digest) {
   const std::string name(migration.name);  // from a file name: [0-9a-z_]+
-  const absl::Status status = connection.RunScript(
-      absl::StrCat("BEGIN;\n", migration.sql, ";\nINSERT INTO schema_migrations (name, sha256) VALUES ('",
-                   name, "', '", digest, "');\nCOMMIT"));
+  const absl::Status status = connection.RunScript(absl::StrCat(
+      "BEGIN;\nSELECT set_config('narthex.system', 'on', true);\n", migration.sql,
+      ";\nINSERT INTO schema_migrations (name, sha256) VALUES ('", name, "', '", digest, "');\nCOMMIT"));
   if (!status.ok()) return Annotate(status, absl::StrCat("migration ", name));
   Log(LogLevel::kInfo, "database migrated", {{"migration", name}});
   return absl::OkStatus();
@@ -75,9 +73,10 @@ absl::Status MigrateLocked(Connection& connection, const std::vector<Migration>&
 }  // namespace
 
 absl::Status Migrate(Connection& connection, const std::vector<Migration>& migrations) {
-  NX_RETURN_IF_ERROR(connection.RunScript(kLock));
+  const SystemScope scope;
+  NX_RETURN_IF_ERROR(connection.RunScript(kSchemaLock));
   const absl::Status status = MigrateLocked(connection, migrations);
-  (void)connection.RunScript(kUnlock);  // a broken connection has released it
+  (void)connection.RunScript(kSchemaUnlock);  // a broken connection has released it
   return status;
 }
 

@@ -19,6 +19,10 @@ struct Migration {
 // Those of this program, in order. Made at build time from the folder migrations.
 const std::vector<Migration>& EmbeddedMigrations();
 
+// What whoever changes the schema or its grants holds meanwhile.
+inline constexpr char kSchemaLock[] = "SELECT pg_advisory_lock(7310579023)";
+inline constexpr char kSchemaUnlock[] = "SELECT pg_advisory_unlock(7310579023)";
+
 // Applies what is missing, each migration in one transaction with its row in schema_migrations. Several
 // processes may do it at once. FAILED_PRECONDITION (DATABASE_TOO_NEW, DATABASE_MIGRATION_CHANGED).
 absl::Status Migrate(Connection& connection, const std::vector<Migration>& migrations);

@@ -28,8 +28,8 @@ absl::StatusOr<Pool::Lease> Pool::Acquire() {
     }
     ++open_;
   }
-  absl::StatusOr<std::unique_ptr<Connection>> connection =
-      Connection::Connect(options_.conninfo, options_.connect_timeout, options_.statement_timeout);
+  absl::StatusOr<std::unique_ptr<Connection>> connection = Connection::Connect(
+      options_.conninfo, options_.connect_timeout, options_.statement_timeout, options_.role);
   if (!connection.ok()) {
     absl::MutexLock lock(&mutex_);
     --open_;

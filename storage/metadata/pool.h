@@ -24,6 +24,7 @@ class Pool {
     absl::Duration connect_timeout = absl::Seconds(10);
     absl::Duration acquire_timeout = absl::Seconds(30);
     absl::Duration statement_timeout = absl::Seconds(60);
+    std::string role = "";  // what the connections work as (row_role.h); "": themselves
   };
 
   // A borrowed connection; goes back when destroyed. The pool must outlive it.

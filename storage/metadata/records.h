@@ -264,6 +264,7 @@ struct Identity {
   User user;
   std::string token_id;
   std::map<std::string, Role> roles;  // project -> role
+  bool internal = false;              // a part of the server itself, which is no user of the database
 };
 
 // ---- settings ----

@@ -118,6 +118,7 @@ TEST_F(SessionStoreTest, ConcurrentCommitsOfOneLabelLeaveOne) {
   std::vector<absl::Status> results(6);
   for (int i = 0; i < 6; ++i) {
     threads.emplace_back([&, i] {
+      const SystemScope scope;
       results[i] =
           store().Commit(MakeSession("A"), {.user = "ann", .request_id = absl::StrCat("c", i)}).status();
     });
@@ -139,6 +140,7 @@ TEST_F(SessionStoreTest, ConcurrentRepetitionsOfOneRequestGiveOneSession) {
   std::vector<std::string> ids(6);
   for (int i = 0; i < 6; ++i) {
     threads.emplace_back([&, i] {
+      const SystemScope scope;
       auto committed = store().Commit(MakeSession("A"), {.user = "ann", .request_id = "same"});
       if (committed.ok()) ids[i] = committed->accession_id;
     });

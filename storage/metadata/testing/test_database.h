@@ -10,6 +10,7 @@
 #include <memory>
 #include <string>
 
+#include "storage/metadata/access.h"
 #include "storage/metadata/database.h"
 #include "storage/metadata/managed_postgres.h"
 
@@ -18,6 +19,7 @@ namespace narthex::metadata {
 // The server of this test binary; started by the first call. Aborts with a clear message if it cannot start.
 ManagedPostgres& TestPostgres();
 
+// The thread that makes one works with a SystemScope; other threads need their own.
 class TestDatabase {
  public:
   explicit TestDatabase(const std::string& site_id = "NARTHEX");
@@ -30,6 +32,7 @@ class TestDatabase {
   std::unique_ptr<Database> Reopen();
 
  private:
+  const SystemScope scope_;
   std::string name_;
   std::string conninfo_;
   std::string site_id_;
