@@ -248,11 +248,14 @@ absl::Status ProfilePass::Unlisted(Item& item, Element& element, Mode mode) {
   const Vr vr = VrOf(element);
   if (vr == Vr::kUI) return absl::OkStatus();  // classes; UIDs of instances have rows
   if (vr == Vr::kCS && IsDefinedTerm(item.TextOf(element).value_or(""))) return absl::OkStatus();
-  if (mode == Mode::kClean)
-    return dicom::UsesCharacterSet(vr) || vr == Vr::kUN ? Clean(item, element) : absl::OkStatus();
   // Codes (value, scheme, meaning), numbers and geometry say nothing about a person.
   const bool code = element.tag().group() == 0x0008 && element.tag().element() >= 0x0100 &&
                     element.tag().element() <= 0x0122;
+  if (mode == Mode::kClean) {
+    // Meanings are texts that people write; a code such as 121071 only looks like a long number.
+    if (code && element.tag() != tags::kCodeMeaning) return absl::OkStatus();
+    return dicom::UsesCharacterSet(vr) || vr == Vr::kUN ? Clean(item, element) : absl::OkStatus();
+  }
   if (code || !dicom::IsText(vr) || vr == Vr::kDS || vr == Vr::kIS || vr == Vr::kUI) return absl::OkStatus();
   return Dummy(item, element.tag());
 }

@@ -269,6 +269,24 @@ TEST(ProfileTest, KeepsTheReferencesOfAStudyTogether) {
   EXPECT_GT(references, 100);
 }
 
+// 121071 looks like a long number to the cleaner of texts; a report without its codes is worth nothing.
+TEST(ProfileTest, KeepsCodesOfReportsThatAreCleaned) {
+  auto data = DataSet::Empty(Encoding::ExplicitLittle());
+  auto& item = data->EnsureSequence(Tag(0x0040, 0xa730)).Append();
+  ASSERT_TRUE(item.SetText(Tag(0x0040, 0xa160), "call 0123 4567890").ok());
+  auto& code = item.EnsureSequence(Tag(0x0040, 0xa043)).Append();
+  ASSERT_TRUE(code.SetText(tags::kCodeValue, "121071123").ok());
+  ASSERT_TRUE(code.SetText(tags::kCodingSchemeDesignator, "DCM").ok());
+  ASSERT_TRUE(code.SetText(tags::kCodeMeaning, "Finding").ok());
+
+  const Profile profile(*ProfileOptions::Parse("basic,clean-structured-content"));
+  ASSERT_TRUE(profile.Apply(*data, {kSecret, "", ""}).ok());
+
+  const auto& kept = data->Find(Tag(0x0040, 0xa730))->sequence()->item(0);
+  EXPECT_EQ(kept.Find(Tag(0x0040, 0xa043))->sequence()->item(0).TextOrEmpty(tags::kCodeValue), "121071123");
+  EXPECT_EQ(kept.TextOrEmpty(Tag(0x0040, 0xa160)).find("4567890"), std::string::npos);
+}
+
 TEST(LeftoverTest, FindsPlantedStringsInAllForms) {
   auto original = DataSet::Empty(Encoding::ExplicitLittle());
   ASSERT_TRUE(original->SetText(tags::kPatientName, "Müller^Jörg").ok());

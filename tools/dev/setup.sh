@@ -50,6 +50,9 @@ install_packages() {
     as_root sed -i 's/^#\?create_main_cluster.*/create_main_cluster = false/' /etc/postgresql-common/createcluster.conf
   fi
   apt_install "${packages[@]}"
+  if [[ " ${packages[*]} " == *" orthanc "* ]] && command -v systemctl >/dev/null; then
+    as_root systemctl disable --now orthanc >/dev/null 2>&1 || true # the tests start their own, on ports of their own
+  fi
 }
 
 install_googleapis() {
