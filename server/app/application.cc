@@ -20,6 +20,7 @@
 #include "base/limits.h"
 #include "base/log.h"
 #include "base/status.h"
+#include "server/app/direct_sink.h"
 #include "server/app/metrics_server.h"
 #include "server/app/policy.h"
 #include "server/app/postgres_keeper.h"
@@ -288,11 +289,13 @@ absl::Status Application::Parts::ServeDicom() {
   if (config.dicom_listen == "off") return absl::OkStatus();
   gateway::GatewayOptions options;
   NX_ASSIGN_OR_RETURN(options.listen, gateway::ParseListenAddress(config.dicom_listen));
-  client::ConnectionOptions connection;
-  connection.token = authenticator->IssueInternal("dicom-receiver");
-  NX_ASSIGN_OR_RETURN(
-      gateway,
-      gateway::Gateway::Start(options, client::Connection::Wrap(server->InProcessChannel({}), connection)));
+  const std::string token = authenticator->IssueInternal("dicom-receiver");
+  NX_ASSIGN_OR_RETURN(gateway,
+                      gateway::Gateway::StartWithSinks(
+                          options, DirectSinks({*upload_service,
+                                                {*prearchive, *uploads, *policy},
+                                                [this, token] { return authenticator->Authenticate(token); },
+                                                *projects})));
   dicom_address = gateway->address();
   return absl::OkStatus();
 }

@@ -1,5 +1,5 @@
-// Where the objects of one association go. The seam between DICOM and the upload: UploadSink for real, others
-// for measuring.
+// Where the objects of one association go. The seam between DICOM and the upload: UploadSinks over the
+// network, the server's own ones in its process, others for measuring.
 #pragma once
 
 #include <cstdint>
@@ -42,6 +42,8 @@ struct SinkRequest {
   v1::Destination destination;
   v1::ArrivalSource source;
   ObjectSink::OutcomeCallback on_outcome;
+  // The sender waits for each answer before it sends the next object.
+  bool one_at_a_time = false;
 };
 
 // Makes the sink of one association; does not block. Thread-safe.

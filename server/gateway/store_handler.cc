@@ -25,7 +25,8 @@ StoreHandler::StoreHandler(StoreOptions options, const SinkFactory& sinks, Respo
     : options_(std::move(options)),
       responder_(responder),
       sink_(sinks({options_.destination, options_.source,
-                   [this](const v1::ObjectOutcome& outcome) { OnOutcome(outcome); }})) {}
+                   [this](const v1::ObjectOutcome& outcome) { OnOutcome(outcome); }, options_.window <= 1})) {
+}
 
 StoreHandler::~StoreHandler() {
   const StoreCounts counts = this->counts();

@@ -24,21 +24,20 @@ absl::Status ProtocolError(int64_t sequence, absl::string_view what) {
 }  // namespace
 
 ObjectStream::ObjectStream(StreamDependencies dependencies, prearchive::UploadRow upload,
-                           const identify::ProjectDirectory& projects, bool resumed, OutcomeSink sink)
+                           const identify::ProjectDirectory& projects, bool resumed, OutcomeSink sink,
+                           Acks acks)
     : dependencies_(dependencies),
       upload_(std::move(upload)),
       projects_(projects),
       resumed_(resumed),
       sink_(std::move(sink)),
-      policy_(dependencies.policies.Current()),
-      acks_([this] { RunAcks(); }) {}
+      policy_(dependencies.policies.Current()) {
+  if (acks == Acks::kOnThread) acks_ = std::thread([this] { RunAcks(); });
+}
 
 ObjectStream::~ObjectStream() {
   current_.reset();
-  if (acks_.joinable()) {
-    const absl::Status ignored = Finish();
-    ignored.IgnoreError();
-  }
+  if (acks_.joinable()) Finish().IgnoreError();
 }
 
 absl::Status ObjectStream::Failed() {
@@ -70,7 +69,8 @@ absl::Status ObjectStream::Whole(int64_t sequence, absl::string_view data, absl:
     Reject(sequence, Mismatch("the digest does not match the bytes"), data.size(), computed);
     return absl::OkStatus();
   }
-  return WholeChecked(sequence, data, computed, xxh3, transfer_syntax_uid);
+  NX_RETURN_IF_ERROR(WholeChecked(sequence, data, computed, xxh3, transfer_syntax_uid));
+  return Failed();
 }
 
 absl::Status ObjectStream::Add(const Chunk& chunk) {
@@ -133,7 +133,8 @@ absl::Status ObjectStream::Add(const Chunk& chunk) {
   if (chunk.size_bytes != 0 && static_cast<uint64_t>(chunk.size_bytes) != current_->received) {
     return refuse(Mismatch("the object's size does not match its bytes"));
   }
-  return FinishChunked(chunk);
+  NX_RETURN_IF_ERROR(FinishChunked(chunk));
+  return Failed();
 }
 
 absl::Status ObjectStream::AddToCurrent(absl::string_view data) {

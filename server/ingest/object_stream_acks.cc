@@ -34,6 +34,12 @@ void ObjectStream::Reject(int64_t sequence, const absl::Status& why, uint64_t si
 }
 
 void ObjectStream::Settle(Arrived arrived, uint64_t size_bytes) {
+  if (!acks_.joinable()) {
+    if (!Failed().ok()) return;
+    std::vector<Arrived> one;
+    one.push_back(std::move(arrived));
+    return Commit(std::move(one));
+  }
   absl::MutexLock lock(&mutex_);
   const auto room = [&]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     return (waiting_bytes_ < limits::kUploadUnackedMaxBytes &&
@@ -58,28 +64,33 @@ void ObjectStream::RunAcks() {
       waiting_bytes_ = 0;
       if (!status_.ok()) continue;  // after an error nothing is acknowledged
     }
-    auto outcomes = dependencies_.prearchive.Commit(std::move(batch));
-    if (!outcomes.ok()) {
-      Log(LogLevel::kError, "objects could not be committed",
-          {{"upload", upload_.id()}, {"error", outcomes.status()}});
-      std::function<void()> on_failure;
-      {
-        absl::MutexLock lock(&mutex_);
-        status_ = outcomes.status();
-        on_failure.swap(on_failure_);
-      }
-      if (on_failure) on_failure();
-      continue;
-    }
-    std::map<int, int> counts;
-    for (const OutcomeRow& outcome : *outcomes) ++counts[outcome.outcome()];
-    for (const auto& [outcome, count] : counts) {
-      Metrics::Global().Count("objects_total", "Objects received, by outcome.", count,
-                              {{"outcome", std::string(OutcomeName(static_cast<Outcome>(outcome)))}});
-    }
-    // If the sender is gone, what it sent is kept all the same.
-    sink_(*outcomes);
+    Commit(std::move(batch));
   }
+}
+
+// Makes the objects durable and tells their outcomes.
+void ObjectStream::Commit(std::vector<Arrived> batch) {
+  auto outcomes = dependencies_.prearchive.Commit(std::move(batch));
+  if (!outcomes.ok()) {
+    Log(LogLevel::kError, "objects could not be committed",
+        {{"upload", upload_.id()}, {"error", outcomes.status()}});
+    std::function<void()> on_failure;
+    {
+      absl::MutexLock lock(&mutex_);
+      status_ = outcomes.status();
+      on_failure.swap(on_failure_);
+    }
+    if (on_failure) on_failure();
+    return;
+  }
+  std::map<int, int> counts;
+  for (const OutcomeRow& outcome : *outcomes) ++counts[outcome.outcome()];
+  for (const auto& [outcome, count] : counts) {
+    Metrics::Global().Count("objects_total", "Objects received, by outcome.", count,
+                            {{"outcome", std::string(OutcomeName(static_cast<Outcome>(outcome)))}});
+  }
+  // If the sender is gone, what it sent is kept all the same.
+  sink_(*outcomes);
 }
 
 void ObjectStream::OnFailure(std::function<void()> callback) {
@@ -100,7 +111,7 @@ absl::Status ObjectStream::Finish() {
     absl::MutexLock lock(&mutex_);
     finished_ = true;
   }
-  acks_.join();
+  if (acks_.joinable()) acks_.join();
   absl::MutexLock lock(&mutex_);
   return status_;
 }

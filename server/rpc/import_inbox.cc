@@ -85,7 +85,7 @@ grpc::Status UploadServiceImpl::ImportInbox(grpc::ServerContext* context,
           return InvalidField("destination.project", "it must be set");
         v1::ArrivalSource source;
         NX_ASSIGN_OR_RETURN(prearchive::UploadRow row,
-                            NewRow(caller, *context, request->destination(), 0, source));
+                            NewRow(caller, AddressOf(*context), request->destination(), 0, source));
         NX_RETURN_IF_ERROR(ResolveInbox(with_.inbox_root, request->path()).status());
         row.set_kind("inbox");
         NX_ASSIGN_OR_RETURN(row, with_.streams.uploads.Create(std::move(row), request->request_id()));

@@ -24,18 +24,18 @@ constexpr int kNotKeptMax = 1000;
 
 absl::Status Protocol(absl::string_view what) { return InvalidArgument("UPLOAD_PROTOCOL", what); }
 
-// The address of gRPC's peer text, without port: "ipv4:127.0.0.1:5000" gives "127.0.0.1".
-std::string AddressOf(const std::string& peer) {
+}  // namespace
+
+std::string AddressOf(const grpc::ServerContext& context) {
+  const std::string peer = context.peer();
   const size_t kind = peer.find(':');
   const size_t port = peer.rfind(':');
   if (kind == std::string::npos || port <= kind) return peer;
   return peer.substr(kind + 1, port - kind - 1);
 }
 
-}  // namespace
-
 absl::StatusOr<prearchive::UploadRow> UploadServiceImpl::NewRow(const auth::Caller& caller,
-                                                                const grpc::ServerContext& context,
+                                                                const std::string& address,
                                                                 const v1::Destination& destination,
                                                                 int digest_algorithm,
                                                                 const v1::ArrivalSource& source) const {
@@ -43,7 +43,7 @@ absl::StatusOr<prearchive::UploadRow> UploadServiceImpl::NewRow(const auth::Call
   row.set_user(caller.user());
   row.set_digest_algorithm(digest_algorithm);
   row.set_kind("grpc");
-  row.set_address(AddressOf(context.peer()));
+  row.set_address(address);
   // Only who acts for others may say where objects come from: AE titles take part in routing.
   if (!source.kind().empty() && (caller.is_admin() || caller.identity().user.all_data_admin)) {
     row.set_kind(source.kind());
@@ -89,7 +89,7 @@ absl::StatusOr<prearchive::UploadRow> UploadServiceImpl::GetOwn(const auth::Call
 grpc::Status UploadServiceImpl::CreateUpload(grpc::ServerContext* context,
                                              const v1::CreateUploadRequest* request, v1::Upload* response) {
   return with_.gate.Unary(context, response, [&](const auth::Caller& caller) -> absl::StatusOr<v1::Upload> {
-    NX_ASSIGN_OR_RETURN(prearchive::UploadRow row, NewRow(caller, *context, request->destination(),
+    NX_ASSIGN_OR_RETURN(prearchive::UploadRow row, NewRow(caller, AddressOf(*context), request->destination(),
                                                           request->digest_algorithm(), request->source()));
     NX_ASSIGN_OR_RETURN(row, with_.streams.uploads.Create(std::move(row), request->request_id()));
     NX_ASSIGN_OR_RETURN(const auto progress, with_.streams.uploads.Progress(row.id()));
@@ -107,11 +107,11 @@ grpc::Status UploadServiceImpl::GetUpload(grpc::ServerContext* context, const v1
 }
 
 absl::StatusOr<prearchive::UploadRow> UploadServiceImpl::OpenUpload(const auth::Caller& caller,
-                                                                    const grpc::ServerContext& context,
+                                                                    const std::string& address,
                                                                     const v1::UploadOpen& open) const {
   if (open.name().empty()) {
     NX_ASSIGN_OR_RETURN(prearchive::UploadRow row,
-                        NewRow(caller, context, open.destination(), open.digest_algorithm(), open.source()));
+                        NewRow(caller, address, open.destination(), open.digest_algorithm(), open.source()));
     return with_.streams.uploads.Create(std::move(row), "");
   }
   NX_ASSIGN_OR_RETURN(prearchive::UploadRow row, GetOwn(caller, open.name()));
@@ -138,7 +138,7 @@ grpc::Status UploadServiceImpl::Upload(
   if (!stream->Read(&request) || !request.has_open()) {
     return ToGrpc(Protocol("the first message of the stream must be `open`"));
   }
-  auto row = OpenUpload(*caller, *context, request.open());
+  auto row = OpenUpload(*caller, AddressOf(*context), request.open());
   if (!row.ok()) return ToGrpc(row.status());
   v1::UploadResponse opened;
   *opened.mutable_opened() = ToProto(*row, {});
@@ -258,7 +258,7 @@ grpc::Status UploadServiceImpl::ImportArchive(grpc::ServerContext* context,
         const v1::ImportOptions options = request.options();
         v1::ArrivalSource source;
         source.set_kind("archive");
-        NX_ASSIGN_OR_RETURN(auto row, NewRow(caller, *context, options.destination(), 0, source));
+        NX_ASSIGN_OR_RETURN(auto row, NewRow(caller, AddressOf(*context), options.destination(), 0, source));
         row.set_kind("archive");
         NX_ASSIGN_OR_RETURN(row, with_.streams.uploads.Create(std::move(row), ""));
         v1::ImportArchiveResponse answer;

@@ -32,6 +32,9 @@ class FixedProject : public identify::ProjectDirectory {
   const std::string id_;
 };
 
+// The address of a call's peer, without port: "127.0.0.1".
+std::string AddressOf(const grpc::ServerContext& context);
+
 class UploadServiceImpl final : public v1::UploadService::Service {
  public:
   struct Dependencies {
@@ -67,16 +70,19 @@ class UploadServiceImpl final : public v1::UploadService::Service {
   absl::StatusOr<std::string> RunInboxImport(const operations::Operation& operation,
                                              operations::Progress& progress) const;
 
+  // The row of the upload that a stream opens: a new one, or the caller's own of that name. For senders in
+  // this process, too, which feed an ingest::ObjectStream themselves. `address`: the sender's.
+  // Errors as the RPC Upload.
+  absl::StatusOr<prearchive::UploadRow> OpenUpload(const auth::Caller& caller, const std::string& address,
+                                                   const v1::UploadOpen& open) const;
+
  private:
   // The row of a new upload as the caller may make it: an existing project, a source that the caller may
   // claim.
-  absl::StatusOr<prearchive::UploadRow> NewRow(const auth::Caller& caller, const grpc::ServerContext& context,
+  absl::StatusOr<prearchive::UploadRow> NewRow(const auth::Caller& caller, const std::string& address,
                                                const v1::Destination& destination, int digest_algorithm,
                                                const v1::ArrivalSource& source) const;
   absl::StatusOr<prearchive::UploadRow> GetOwn(const auth::Caller& caller, absl::string_view name) const;
-  absl::StatusOr<prearchive::UploadRow> OpenUpload(const auth::Caller& caller,
-                                                   const grpc::ServerContext& context,
-                                                   const v1::UploadOpen& open) const;
   absl::StatusOr<v1::CommitUploadResponse> Commit(const std::string& user, const prearchive::UploadRow& row,
                                                   uint64_t expected_count,
                                                   const std::vector<std::string>& manifest,
