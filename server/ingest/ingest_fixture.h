@@ -131,13 +131,15 @@ class IngestTest : public testing::Test {
   }
 
   // A stream whose outcomes go to `outcomes_`, which is emptied; look at them after Finish.
-  std::unique_ptr<ObjectStream> NewStream(const prearchive::UploadRow& upload, bool resumed = false) {
+  std::unique_ptr<ObjectStream> NewStream(const prearchive::UploadRow& upload, bool resumed = false,
+                                          ObjectStream::Acks acks = ObjectStream::Acks::kOnThread) {
     outcomes_.clear();
     return std::make_unique<ObjectStream>(
         StreamDependencies{*prearchive_, uploads_, *policies_}, upload, projects_, resumed,
         [this](const std::vector<prearchive::OutcomeRow>& outcomes) {
           outcomes_.insert(outcomes_.end(), outcomes.begin(), outcomes.end());
-        });
+        },
+        acks);
   }
 
   static absl::Status SendWhole(ObjectStream& stream, int64_t sequence, absl::string_view bytes) {

@@ -45,6 +45,8 @@ absl::Status ObjectStream::Failed() {
   return status_;
 }
 
+absl::Status ObjectStream::CommittedAtOnce() { return acks_.joinable() ? absl::OkStatus() : Failed(); }
+
 bool ObjectStream::Answered(int64_t sequence) {
   if (!resumed_) return false;
   auto settled = dependencies_.uploads.Settled(upload_.id(), sequence);
@@ -70,7 +72,7 @@ absl::Status ObjectStream::Whole(int64_t sequence, absl::string_view data, absl:
     return absl::OkStatus();
   }
   NX_RETURN_IF_ERROR(WholeChecked(sequence, data, computed, xxh3, transfer_syntax_uid));
-  return Failed();
+  return CommittedAtOnce();
 }
 
 absl::Status ObjectStream::Add(const Chunk& chunk) {
@@ -134,7 +136,7 @@ absl::Status ObjectStream::Add(const Chunk& chunk) {
     return refuse(Mismatch("the object's size does not match its bytes"));
   }
   NX_RETURN_IF_ERROR(FinishChunked(chunk));
-  return Failed();
+  return CommittedAtOnce();
 }
 
 absl::Status ObjectStream::AddToCurrent(absl::string_view data) {

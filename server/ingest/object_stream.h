@@ -112,6 +112,8 @@ class ObjectStream {
   void Commit(std::vector<prearchive::Arrived> batch);
   bool Answered(int64_t sequence);
   absl::Status Failed();
+  // With kAtOnce: what became of the object that was completed just now.
+  absl::Status CommittedAtOnce();
 
   const StreamDependencies dependencies_;
   const prearchive::UploadRow upload_;

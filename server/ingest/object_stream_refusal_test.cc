@@ -187,6 +187,24 @@ TEST_F(ObjectStreamRefusalTest, AnIndexThatFailsAcknowledgesNothing) {
   EXPECT_EQ(Sessions()[0].object_count(), 1u);
 }
 
+TEST_F(ObjectStreamRefusalTest, CommittingAtOnceTellsTheOutcomeOrTheErrorWithinTheCall) {
+  const phantom::Study study = Study(3);
+  auto stream = NewStream(NewUpload(), /*resumed=*/false, ObjectStream::Acks::kAtOnce);
+  ASSERT_TRUE(SendWhole(*stream, 0, study.Instance(0, 0)).ok());
+  EXPECT_EQ(Told(), "0:STORED");
+  ASSERT_TRUE(SendChunks(*stream, 1, study.Instance(0, 1), 1000).ok());
+  ASSERT_TRUE(SendWhole(*stream, 2, "no image").ok());
+  EXPECT_EQ(Told(), "0:STORED 1:STORED 2:REJECTED/NOT_DICOM");
+
+  index_.FailWrites(true);
+  EXPECT_EQ(ErrorReason(SendWhole(*stream, 3, study.Instance(0, 2))), "INDEX_ERROR");
+  index_.FailWrites(false);
+  EXPECT_EQ(ErrorReason(stream->Finish()), "INDEX_ERROR");
+
+  EXPECT_EQ(Told(), "0:STORED 1:STORED 2:REJECTED/NOT_DICOM");
+  EXPECT_EQ(Sessions()[0].object_count(), 2u);
+}
+
 TEST_F(ObjectStreamRefusalTest, AfterAnErrorOfTheStreamTheSenderIsToldAndNothingIsAcknowledged) {
   const phantom::Study study = Study(50);
   auto stream = NewStream(NewUpload());
