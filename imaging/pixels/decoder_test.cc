@@ -138,6 +138,77 @@ TEST(DecoderProcessTest, RefusesDamagedFramesOfEveryCodec) {
   }
 }
 
+// An RLE frame: a header that names `offsets`, then `body`.
+std::string RleFrame(const std::vector<uint32_t>& offsets, const std::string& body) {
+  std::string frame;
+  AppendNumber(offsets.size(), 4, false, &frame);
+  for (const uint32_t offset : offsets) AppendNumber(offset, 4, false, &frame);
+  frame.resize(64, '\0');
+  return frame + body;
+}
+
+TEST(RleDecoderTest, UnpacksRunsAndLiterals) {
+  FrameJob job = Job(kRle);
+  job.rows = 1;
+  std::string frame;
+
+  EXPECT_EQ(DecodeRle(job,
+                      RleFrame({64},
+                               "\x02"
+                               "abc\x80\xfe"
+                               "d"),
+                      &frame),
+            DecodeResult::kOk);
+  EXPECT_EQ(frame, "abcddd");
+  job.columns = 2;
+  job.bits_allocated = 16;
+  EXPECT_EQ(DecodeRle(job,
+                      RleFrame({64, 67},
+                               "\x01"
+                               "AB"
+                               "\x01"
+                               "ab"),
+                      &frame),
+            DecodeResult::kOk);
+  EXPECT_EQ(frame, "aAbB");
+}
+
+// DCMTK 3.6.7 reads beyond the frame for some of these.
+TEST(RleDecoderTest, RefusesHeadersThatLie) {
+  FrameJob job = Job(kRle);
+  job.rows = 1;
+  std::string frame;
+
+  for (const uint32_t offset : {0u, 63u, 66u, 70u, 1000u, 0x7fffffffu, 0xffffffffu}) {
+    EXPECT_EQ(DecodeRle(job,
+                        RleFrame({offset},
+                                 "\xfb"
+                                 "x"),
+                        &frame),
+              DecodeResult::kUnreadable)
+        << offset;
+  }
+  EXPECT_EQ(DecodeRle(job,
+                      RleFrame({64},
+                               "\xfc"
+                               "x"),
+                      &frame),
+            DecodeResult::kUnreadable);
+  EXPECT_EQ(DecodeRle(job,
+                      RleFrame({64},
+                               "\x05"
+                               "abc"),
+                      &frame),
+            DecodeResult::kUnreadable);
+  EXPECT_EQ(DecodeRle(job,
+                      RleFrame({64, 64},
+                               "\xfb"
+                               "x"),
+                      &frame),
+            DecodeResult::kWrongForm);
+  EXPECT_EQ(DecodeRle(job, RleFrame({64}, ""), &frame), DecodeResult::kUnreadable);
+}
+
 TEST(FragmentFilterTest, PutsFragmentsTogetherByTheOffsetTable) {
   Picture picture = Compressed(kEncapsulatedUncompressed);
   picture.frames = 2;

@@ -10,7 +10,6 @@
 #include "dcmtk/dcmdata/dcpixel.h"
 #include "dcmtk/dcmdata/dcpixseq.h"
 #include "dcmtk/dcmdata/dcpxitem.h"
-#include "dcmtk/dcmdata/dcrledrg.h"
 #include "dcmtk/dcmdata/dcxfer.h"
 #include "dcmtk/dcmjpeg/djdecode.h"
 #include "dcmtk/dcmjpls/djdecode.h"
@@ -19,20 +18,23 @@
 namespace narthex::pixels {
 namespace {
 
-// The precision in the frame header of a JPEG stream (ITU-T T.81 B.2.2); 0: none found.
+// The precision in the frame header of a JPEG stream (ITU-T T.81 B.2.2); 0: no stream, or its segments do not
+// lead to a frame header. DCMTK 3.6.7 walks the same way and can go round for ever in such a one.
 int JpegPrecision(absl::string_view stream) {
+  const auto byte = [stream](size_t at) { return static_cast<uint8_t>(stream[at]); };
+  if (stream.size() < 4 || byte(0) != 0xff || byte(1) != 0xd8) return 0;
   size_t at = 2;
-  while (at + 5 <= stream.size() && static_cast<uint8_t>(stream[at]) == 0xff) {
-    const auto marker = static_cast<uint8_t>(stream[at + 1]);
-    if (marker == 0xff) {  // fill
-      ++at;
-      continue;
-    }
+  while (at + 5 <= stream.size() && byte(at) == 0xff) {
+    const uint8_t marker = byte(at + 1);
     const bool frame_header =
         (marker >= 0xc0 && marker <= 0xcf && marker != 0xc4 && marker != 0xc8 && marker != 0xcc) ||
         marker == 0xf7;
-    if (frame_header) return static_cast<uint8_t>(stream[at + 4]);
-    at += 2u + static_cast<uint8_t>(stream[at + 2]) * 256u + static_cast<uint8_t>(stream[at + 3]);
+    const size_t length = byte(at + 2) * size_t{256} + byte(at + 3);
+    // Tables, application data and comments may come before it; nothing else.
+    const bool before_it = marker == 0xc4 || marker == 0xcc || (marker >= 0xda && marker <= 0xfe);
+    if (frame_header) return byte(at + 4);
+    if (!before_it || length < 2) return 0;
+    at += 2 + length;
   }
   return 0;
 }
@@ -77,11 +79,10 @@ DecodeResult DecodeWithDcmtk(const FrameJob& job, absl::string_view compressed, 
   if (syntax == EXS_Unknown) return DecodeResult::kUnsupported;
   // Streams of at most 8 bits in cells of 16: decode small, widen afterwards.
   uint16_t allocated = job.bits_allocated;
-  if (job.transfer_syntax_uid != "1.2.840.10008.1.2.5" && allocated == 16) {
-    const int precision = JpegPrecision(compressed);
-    if (precision == 0) return DecodeResult::kUnreadable;
-    if (precision <= 8) allocated = 8;
-  }
+  const int precision = JpegPrecision(compressed);
+  if (precision == 0) return DecodeResult::kUnreadable;
+  if (precision > job.bits_allocated) return DecodeResult::kWrongForm;
+  if (precision <= 8) allocated = 8;
   DcmDataset data;
   if (!Fill(job, allocated, syntax, compressed, &data)) return DecodeResult::kBadRequest;
   DcmElement* element = nullptr;
@@ -124,7 +125,6 @@ void RegisterCodecs() {
   OFLog::configure(OFLogger::OFF_LOG_LEVEL);
   DJDecoderRegistration::registerCodecs(EDC_photometricInterpretation, EUC_never, EPC_colorByPixel);
   DJLSDecoderRegistration::registerCodecs(EJLSUC_never, EJLSPC_colorByPixel);
-  DcmRLEDecoderRegistration::registerCodecs();
 }
 
 DecodeResult DecodeFrame(const FrameJob& job, absl::string_view compressed, std::string* frame) {
@@ -135,6 +135,8 @@ DecodeResult DecodeFrame(const FrameJob& job, absl::string_view compressed, std:
       frame->assign(compressed.data(), static_cast<size_t>(job.FrameBytes()));
       return DecodeResult::kOk;
     }
+    if (job.transfer_syntax_uid == "1.2.840.10008.1.2.5") return DecodeRle(job, compressed, frame);
+    if (job.bits_allocated > 16) return DecodeResult::kUnsupported;
     const DecodeResult result = IsJpeg2000(job.transfer_syntax_uid) ? DecodeJpeg2000(job, compressed, frame)
                                                                     : DecodeWithDcmtk(job, compressed, frame);
     if (result == DecodeResult::kOk && frame->size() != job.FrameBytes()) return DecodeResult::kWrongForm;

@@ -20,4 +20,7 @@ DecodeResult DecodeFrame(const FrameJob& job, absl::string_view compressed, std:
 // The same for JPEG 2000 (also in a JP2 file, and HTJ2K), with OpenJPEG.
 DecodeResult DecodeJpeg2000(const FrameJob& job, absl::string_view compressed, std::string* frame);
 
+// The same for RLE Lossless.
+DecodeResult DecodeRle(const FrameJob& job, absl::string_view compressed, std::string* frame);
+
 }  // namespace narthex::pixels

@@ -1,5 +1,5 @@
-// Feeds texts to the checker, and what compiles to the evaluator on a small object. The object must stay
-// readable.
+// Feeds texts to the checker, and what compiles to the evaluator: on a small object, and, if a zero byte ends
+// the text, on the object behind it. What comes out must be readable.
 #include <cstdint>
 #include <cstdlib>
 #include <memory>
@@ -7,7 +7,9 @@
 
 #include "absl/strings/string_view.h"
 
+#include "imaging/anonymize/anonymizer.h"
 #include "imaging/anonymize/script.h"
+#include "imaging/pixels/pixel_editor.h"
 
 namespace {
 
@@ -31,16 +33,35 @@ std::unique_ptr<DataSet> Object() {
   return data;
 }
 
+// The whole way of an object, pixels included.
+void TryObject(const narthex::anonymize::Script& script, absl::string_view bytes) {
+  narthex::anonymize::AnonymizationPlan plan;
+  plan.secret = "0123456789abcdef";
+  plan.script = std::make_shared<const narthex::anonymize::Script>(script);
+  narthex::anonymize::ApplyContext context;
+  context.max_steps = 200'000;
+  context.max_output_bytes = 1 << 20;
+  narthex::anonymize::Anonymizer anonymizer(plan, {{"subject", "S"}}, context);
+  narthex::pixels::DecoderOptions options;
+  options.program = "/nowhere/narthex-pixels";
+  narthex::pixels::PixelEditor editor(anonymizer, options);
+  const auto out = narthex::dicom::RewriteObject(bytes, editor);
+  if (out.ok() && !narthex::dicom::ParseObjectHeader(*out).ok()) std::abort();
+}
+
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* bytes, size_t size) {
-  const absl::string_view text(reinterpret_cast<const char*>(bytes), size);
+  const absl::string_view input(reinterpret_cast<const char*>(bytes), size);
+  const size_t end = input.find('\0');
+  const absl::string_view text = input.substr(0, end);
   narthex::anonymize::CompileOptions options;
   options.lenient_variables = true;
   const auto problems = narthex::anonymize::Check(text, options);
   const auto script = narthex::anonymize::Script::Compile(text, options);
   if (script.ok() == narthex::anonymize::HasErrors(problems)) std::abort();
   if (!script.ok()) return 0;
+  if (end != absl::string_view::npos) TryObject(*script, input.substr(end + 1));
   const auto data = Object();
   narthex::anonymize::ApplyContext context;
   context.max_steps = 100'000;
