@@ -142,6 +142,9 @@ absl::Status PixelEditor::PrepareDecoding(dicom::ObjectHeader& header) {
     return NotEditable(
         absl::StrCat("pixels of the transfer syntax ", header.syntax.name, " cannot be decoded"));
   }
+  // Without a place that names the new transfer syntax, whoever keeps the object would go on with the old
+  // one.
+  if (header.meta == nullptr) return NotEditable("they are compressed, and there is no file meta group");
   PixelGeometry& geometry = *geometry_;
   FrameJob job;
   job.transfer_syntax_uid = std::string(uid);
@@ -172,9 +175,7 @@ absl::Status PixelEditor::PrepareDecoding(dicom::ObjectHeader& header) {
     NX_RETURN_IF_ERROR(data.SetText(tags::kLossyImageCompression, "01"));
   }
   header.syntax = dicom::FindTransferSyntax(dicom::kExplicitVrLittleEndian);
-  if (header.meta != nullptr) {
-    header.meta->SetBytes(tags::kTransferSyntaxUID, dicom::Vr::kUI, dicom::kExplicitVrLittleEndian);
-  }
+  header.meta->SetBytes(tags::kTransferSyntaxUID, dicom::Vr::kUI, dicom::kExplicitVrLittleEndian);
   job_ = std::move(job);
   outcome_.decoded = true;
   return absl::OkStatus();
