@@ -20,6 +20,20 @@ using prearchive::State;
 // Numbers of narthex.v1.AutoArchive.Mode.
 constexpr int kManual = 1;
 constexpr int kAuto = 2;
+constexpr int kOverwrite = 3;
+
+// XNAT's prearchive codes 0, 4 and 5.
+int ModeOf(metadata::AutoArchive auto_archive) {
+  switch (auto_archive) {
+    case metadata::AutoArchive::kManual:
+      return kManual;
+    case metadata::AutoArchive::kAuto:
+      return kAuto;
+    case metadata::AutoArchive::kOverwrite:
+      return kOverwrite;
+  }
+  return kManual;
+}
 
 }  // namespace
 
@@ -90,10 +104,13 @@ void Workflow::ArchiveIfWanted(const SessionRow& session, const std::string& use
   if (mode == 0) {
     const auto project = with_.projects.Get(session.key().project());
     if (!project) return;
-    mode = project->auto_archive == metadata::AutoArchive::kManual ? kManual : kAuto;
+    mode = ModeOf(project->auto_archive);
   }
   if (mode < kAuto) return;
-  const auto started = StartArchive(session, user, archiving::ConflictPolicy::kNone, false, "");
+  // As XNAT: both merge into a session that is there; only OVERWRITE replaces what it has.
+  const auto policy =
+      mode == kOverwrite ? archiving::ConflictPolicy::kOverwrite : archiving::ConflictPolicy::kAppend;
+  const auto started = StartArchive(session, user, policy, false, "");
   if (!started.ok())
     Log(LogLevel::kWarning, "auto-archive not started",
         {{"session", session.id()}, {"error", started.status()}});

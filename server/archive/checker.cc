@@ -207,7 +207,7 @@ class Checker::Run {
           absl::StrCat("correct the subject: ", Command("update", "--subject S"), "; or ", other_label));
     }
     if (built_.objects.empty()) return absl::OkStatus();
-    if (existing.session_type != built_.model.xsi_type) {
+    if (session::CrossesModalities(with_.types, existing.session_type, built_.model)) {
       Add(ConflictCode::kOtherModality, ConflictType::kFail,
           absl::StrCat(existing.accession_id, " is a ", existing.session_type, ", this one a ",
                        built_.model.xsi_type),
@@ -297,12 +297,6 @@ class Checker::Run {
 absl::StatusOr<std::vector<ConflictRow>> Checker::Check(const SessionRow& row,
                                                         absl::string_view operation) const {
   return Run(with_, row, !operation.empty()).All();
-}
-
-bool Checker::Refuses(const std::vector<ConflictRow>& conflicts, ConflictPolicy) {
-  return std::any_of(conflicts.begin(), conflicts.end(), [](const ConflictRow& conflict) {
-    return conflict.type() != static_cast<int>(ConflictType::kWarn);
-  });
 }
 
 }  // namespace narthex::archiving

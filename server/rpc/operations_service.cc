@@ -10,6 +10,7 @@
 #include "base/status.h"
 #include "narthex/v1/prearchive_service.pb.h"
 #include "narthex/v1/upload_service.pb.h"
+#include "server/archive/archiver.h"
 #include "server/rpc/convert.h"
 
 namespace narthex::rpc {
@@ -25,14 +26,21 @@ bool MaySee(const auth::Caller& caller, const operations::Operation& operation) 
 void PackResult(const operations::Operation& operation, const ResultSources& sources,
                 google::longrunning::Operation& to) {
   if (operation.kind == "archive") {
+    const auto result = archiving::ArchiveResult::FromText(operation.result);
     const auto session =
-        sources.database.session_reader().Get(operation.result, metadata::Visibility::All(true));
+        sources.database.session_reader().Get(result.accession_id, metadata::Visibility::All(true));
     v1::Session message;
     if (session.ok()) {
       message = ToProto(*session);
     } else {
-      message.set_name(absl::StrCat("sessions/", operation.result));
-      message.set_accession_id(operation.result);
+      message.set_name(absl::StrCat("sessions/", result.accession_id));
+      message.set_accession_id(result.accession_id);
+    }
+    if (result.merged) {
+      v1::MergeResult& merged = *message.mutable_merge_result();
+      merged.set_added_count(static_cast<int32_t>(result.counts.added));
+      merged.set_replaced_count(static_cast<int32_t>(result.counts.replaced));
+      merged.set_kept_count(static_cast<int32_t>(result.counts.kept));
     }
     to.mutable_response()->PackFrom(message);
   } else if (operation.kind == "build") {
