@@ -56,6 +56,8 @@ class MergingTest : public testing::Test {
         prearchive::Prearchive::Open({.idle_build = absl::Seconds(600)}, *store_, *index_, Clock::Real());
     EXPECT_TRUE(prearchive.ok()) << prearchive.status();
     prearchive_ = *std::move(prearchive);
+    checker_ = std::make_unique<Checker>(
+        Checker::Dependencies{*prearchive_, *database_, session::TypeRegistry::BuiltIn(), nullptr});
     phantom::Options phantom;
     phantom.series = 2;
     phantom.slices = 4;
@@ -66,7 +68,7 @@ class MergingTest : public testing::Test {
   // An archiver of a server that has just started, over `files`.
   Archiver NewArchiver(fs::FileSystem& files) {
     return Archiver({*prearchive_, *database_, session::TypeRegistry::BuiltIn(), files, Clock::Real(),
-                     "/archive", checker_});
+                     "/archive", *checker_});
   }
 
   void Receive(const std::string& label, const std::string& bytes) {
@@ -112,7 +114,8 @@ class MergingTest : public testing::Test {
     operation.user = "ann";
     operation.arguments["policy"] = absl::StrCat(static_cast<int>(policy));
     operation.create_time = absl::Now();
-    for (const auto& row : *prearchive_->List({})) {
+    const auto rows = prearchive_->List({});
+    for (const auto& row : *rows) {
       if (row.key().label() != label || row.state() != static_cast<int>(prearchive::State::kReceiving))
         continue;
       operation.target = row.id();
@@ -163,7 +166,7 @@ class MergingTest : public testing::Test {
   std::unique_ptr<prearchive::Prearchive> prearchive_;
   std::unique_ptr<phantom::Study> study_;
   StillProgress progress_;
-  Checker checker_{{*prearchive_, *database_, session::TypeRegistry::BuiltIn(), nullptr}};
+  std::unique_ptr<Checker> checker_;
   int64_t sequence_ = 0;
   int operations_ = 0;
 };
