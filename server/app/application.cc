@@ -28,6 +28,7 @@
 #include "server/app/workflow.h"
 #include "server/archive/archiver.h"
 #include "server/archive/checker.h"
+#include "server/archive/scan_type_memory.h"
 #include "server/auth/authenticator.h"
 #include "server/auth/project_cache.h"
 #include "server/gateway/gateway.h"
@@ -209,6 +210,13 @@ std::vector<rpc::SettingSpec> Application::Parts::Settings() {
   settings.push_back(rule("routing.project_rules", "project", &identify::RoutingConfig::project_rules));
   settings.push_back(rule("routing.session_rules", "session label", &identify::RoutingConfig::session_rules));
   settings.push_back(rule("routing.subject_rules", "subject", &identify::RoutingConfig::subject_rules));
+  settings.push_back(
+      {archiving::kUseScanTypeMapping,
+       "whether scans are called what people called such scans before in their project: true or false",
+       "true", [](const std::string& value) {
+         return value == "true" || value == "false" ? absl::OkStatus()
+                                                    : rpc::InvalidField("value", "expected true or false");
+       }});
   return settings;
 }
 
@@ -223,7 +231,7 @@ void Application::Parts::MakeServices() {
       *prearchive, *database, *types, files, Clock::Real(), config.archive_dir, *checker});
   operations = std::make_unique<operations::Operations>(*index, Clock::Real(), kOperationWorkers);
   workflow = std::make_unique<Workflow>(
-      Workflow::Dependencies{*prearchive, *operations, *archiver, *types, *projects});
+      Workflow::Dependencies{*prearchive, *operations, *archiver, *types, *projects, *database});
   const rpc::BuildStarter build = [this](const std::string& session, const std::string& user,
                                          const std::string& completion, const std::string& request_id) {
     return workflow->StartBuild(session, user, completion, request_id);

@@ -13,6 +13,7 @@
 #include "server/auth/project_cache.h"
 #include "server/operations/operations.h"
 #include "server/prearchive/prearchive.h"
+#include "storage/metadata/database.h"
 
 namespace narthex::app {
 
@@ -24,6 +25,7 @@ class Workflow {
     archiving::Archiver& archiver;
     const session::TypeRegistry& types;
     const auth::ProjectCache& projects;
+    metadata::Database& database;
   };
   explicit Workflow(const Dependencies& dependencies) : with_(dependencies) {}
 

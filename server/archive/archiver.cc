@@ -16,6 +16,7 @@
 #include "base/metrics.h"
 #include "base/status.h"
 #include "server/archive/filing.h"
+#include "server/archive/scan_type_memory.h"
 #include "storage/archive/layout.h"
 
 namespace narthex::archiving {
@@ -252,7 +253,9 @@ absl::StatusOr<metadata::CommittedSession> Archiver::Create(const operations::Op
   Filing filing;
   NX_ASSIGN_OR_RETURN(filing.reservation, with_.database.sessions().Reserve(
                                               row.key().project(), row.key().subject(), operation.id));
-  NX_ASSIGN_OR_RETURN(filing.built, prearchive::BuildModel(with_.prearchive, with_.types, row.id()));
+  NX_ASSIGN_OR_RETURN(filing.built,
+                      prearchive::BuildModel(with_.prearchive, with_.types, row.id(),
+                                             BuildOptionsFor(with_.database, row.key().project())));
   NX_ASSIGN_OR_RETURN(const auto writer, OpenWriter(row, operation.id, filing));
   NameObjects(filing);
   absl::Status written = WriteObjects(filing, *writer, row, progress);

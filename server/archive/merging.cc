@@ -20,6 +20,7 @@
 #include "imaging/session/builder.h"
 #include "imaging/session/document.h"
 #include "server/archive/filing.h"
+#include "server/archive/scan_type_memory.h"
 #include "storage/archive/layout.h"
 
 namespace narthex::archiving {
@@ -111,7 +112,9 @@ absl::StatusOr<metadata::CommittedSession> Archiver::MergeHeld(const operations:
                               absl::StrCat("session ", accession_id, " is locked; unlock it first"),
                               {{"session", accession_id}});
   }
-  NX_ASSIGN_OR_RETURN(filing.built, prearchive::BuildModel(with_.prearchive, with_.types, row.id()));
+  NX_ASSIGN_OR_RETURN(filing.built,
+                      prearchive::BuildModel(with_.prearchive, with_.types, row.id(),
+                                             BuildOptionsFor(with_.database, row.key().project())));
   filing.plan = PlanMerge(*filing.there, filing.built, Overwrites(operation));
   filing.scan_ids = filing.plan.scan_ids;
   archive::SessionWriter::Options options;

@@ -18,6 +18,7 @@
 #include "imaging/phantom/phantom.h"
 #include "server/archive/archiver.h"
 #include "server/archive/merge_plan.h"
+#include "server/archive/scan_type_memory.h"
 #include "storage/fs/faults.h"
 #include "storage/fs/memory.h"
 #include "storage/metadata/testing/test_database.h"
@@ -261,6 +262,26 @@ TEST_F(MergingTest, WhatPeopleSaidOfAScanStays) {
   EXPECT_EQ(scans->at(0).note, "moved");
   EXPECT_THAT(database_->session_reader().GetDocument(said.accession_id)->Reveal(),
               testing::HasSubstr("MPRAGE"));
+}
+
+TEST_F(MergingTest, ScansAreCalledWhatPeopleCalledThemBefore) {
+  Archive(Stage("A", {study_->Instance(0, 0)}, ConflictPolicy::kNone));
+  metadata::SessionAddition said;
+  said.accession_id = Session("A").accession_id;
+  said.scans = *database_->session_reader().ListScans(said.accession_id);
+  const std::string description = said.scans[0].series_description;
+  said.scans[0].type = "MPRAGE";
+  ASSERT_TRUE(database_->sessions().Merge(said, {.user = "bob", .request_id = "said"}).ok());
+  const auto type_in = [&](const std::string& label) {
+    return database_->session_reader().ListScans(Session(label).accession_id)->at(0).type;
+  };
+
+  Archive(Stage("B", {study_->Instance(0, 1)}, ConflictPolicy::kNone));
+  ASSERT_TRUE(database_->settings().Set("P1", kUseScanTypeMapping, "\"false\"", {.user = "bob"}).ok());
+  Archive(Stage("C", {study_->Instance(0, 2)}, ConflictPolicy::kNone));
+
+  EXPECT_EQ(type_in("B"), "MPRAGE");
+  EXPECT_EQ(type_in("C"), description);
 }
 
 // Goal: whatever call fails and whenever the power goes, the archived session is as before or as after,

@@ -35,9 +35,9 @@ ScanRow ToRow(const session::ScanModel& scan, const std::vector<BuiltObject>& ob
 }  // namespace
 
 absl::StatusOr<BuiltSession> BuildModel(Prearchive& prearchive, const session::TypeRegistry& types,
-                                        absl::string_view id) {
+                                        absl::string_view id, session::BuildOptions options) {
   BuiltSession built;
-  session::SessionBuilder builder(types, {});
+  session::SessionBuilder builder(types, std::move(options));
   NX_RETURN_IF_ERROR(prearchive.ForEachObject(id, [&](const ObjectRow& row) -> absl::Status {
     NX_ASSIGN_OR_RETURN(const dicom::HeaderFacts facts, dicom::HeaderFacts::Decode(row.facts()));
     NX_RETURN_IF_ERROR(builder.Add(facts, built.objects.size()));
@@ -57,8 +57,8 @@ absl::StatusOr<BuiltSession> BuildModel(Prearchive& prearchive, const session::T
 }
 
 absl::StatusOr<SessionRow> Build(Prearchive& prearchive, const session::TypeRegistry& types,
-                                 absl::string_view id) {
-  auto built = BuildModel(prearchive, types, id);
+                                 absl::string_view id, session::BuildOptions options) {
+  auto built = BuildModel(prearchive, types, id, std::move(options));
   if (!built.ok()) {
     const auto failed = prearchive.Apply(id, Event::kBuildFailed, [&](SessionRow& row) {
       row.set_error(std::string(built.status().message()));

@@ -33,11 +33,11 @@ struct BuiltSession {
 
 // FAILED_PRECONDITION (SESSION_EMPTY): no object is kept. Thread-safe.
 absl::StatusOr<BuiltSession> BuildModel(Prearchive& prearchive, const session::TypeRegistry& types,
-                                        absl::string_view id);
+                                        absl::string_view id, session::BuildOptions options = {});
 
 // The build operation: the session goes from BUILDING to READY (or RECEIVING if objects arrived meanwhile, or
 // ERROR). Repeatable after a crash.
 absl::StatusOr<SessionRow> Build(Prearchive& prearchive, const session::TypeRegistry& types,
-                                 absl::string_view id);
+                                 absl::string_view id, session::BuildOptions options = {});
 
 }  // namespace narthex::prearchive

@@ -16,6 +16,10 @@
 namespace narthex::prearchive {
 namespace {
 
+// Sessions of receivers with direct archive wait for nobody; this is for the objects that are on their way
+// already.
+constexpr absl::Duration kDirectArchiveIdle = absl::Seconds(2);
+
 using staging::Durability;
 using staging::IndexBatch;
 using staging::Table;
@@ -97,7 +101,9 @@ void Prearchive::OnIdle(std::function<void(const std::string&)> callback) {
 }
 
 absl::Duration Prearchive::IdleOf(const SessionRow& row) const {
-  return row.idle_seconds() > 0 ? absl::Seconds(row.idle_seconds()) : idle_build();
+  const absl::Duration idle = row.idle_seconds() > 0 ? absl::Seconds(row.idle_seconds()) : idle_build();
+  // What comes later than that is merged.
+  return row.key().direct_archive() ? std::min(idle, kDirectArchiveIdle) : idle;
 }
 
 std::optional<absl::Time> Prearchive::BuildAfter(const SessionRow& row) const {

@@ -274,6 +274,17 @@ TEST_F(PrearchiveTest, TheFirstObjectsOfAStudyMeetInOneSession) {
   EXPECT_EQ(Sessions().front().object_count(), 2u);
 }
 
+TEST_F(PrearchiveTest, SessionsOfDirectArchiveWaitForNobody) {
+  SessionKeyRow direct = Key("DIRECT");
+  direct.set_direct_archive(true);
+
+  Store("1.1", "bytes", direct);
+
+  const SessionRow row = Sessions().front();
+  EXPECT_EQ(*prearchive_->BuildAfter(row),
+            absl::FromUnixMicros(row.last_received_time_us()) + absl::Seconds(2));
+}
+
 TEST_F(PrearchiveTest, LateObjectsOfABuiltSessionReopenIt) {
   const std::string session = Store("1.1", "pixels").session();
   ASSERT_TRUE(prearchive_->Apply(session, Event::kBuild).ok());
