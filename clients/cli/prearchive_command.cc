@@ -99,6 +99,14 @@ absl::StatusOr<ExitCode> Split(Program& program, const PrearchiveFlags& flags) {
       });
 }
 
+void PrintArchived(std::ostream& out, const v1::Session& session) {
+  PrintSession(out, session);
+  if (!session.has_merge_result()) return;
+  const v1::MergeResult& merged = session.merge_result();
+  out << "merged: " << merged.added_count() << " files added, " << merged.replaced_count() << " replaced, "
+      << merged.kept_count() << " kept as they were\n";
+}
+
 absl::StatusOr<ExitCode> Archive(Program& program, const PrearchiveFlags& flags) {
   NX_ASSIGN_OR_RETURN(auto connection, program.Connect());
   v1::ArchivePrearchiveSessionRequest request;
@@ -110,7 +118,7 @@ absl::StatusOr<ExitCode> Archive(Program& program, const PrearchiveFlags& flags)
   request.set_request_id(NewUuid());
   NX_ASSIGN_OR_RETURN(Operation operation,
                       connection->Call(connection->prearchive(), &Stub::ArchivePrearchiveSession, request));
-  return Follow<v1::Session>(program, *connection, operation, flags.no_wait, PrintSession);
+  return Follow<v1::Session>(program, *connection, operation, flags.no_wait, PrintArchived);
 }
 
 absl::StatusOr<ExitCode> Check(Program& program, const PrearchiveFlags& flags) {

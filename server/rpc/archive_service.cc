@@ -120,7 +120,15 @@ grpc::Status ArchiveServiceImpl::ListFiles(grpc::ServerContext* context, const v
 absl::Status ArchiveServiceImpl::ReadBytes(const metadata::Session& session, const metadata::File& file,
                                            int64_t offset,
                                            const std::function<absl::Status(absl::string_view)>& sink) const {
-  const auto damaged = [&](absl::string_view what) {
+  const auto damaged = [&](absl::string_view what) -> absl::Status {
+    // A merge may have replaced it meanwhile: that is no damage.
+    const auto now = database_.session_reader().Get(session.accession_id, metadata::Visibility::All());
+    if (now.ok() && now->etag != session.etag) {
+      return Error(
+          absl::StatusCode::kAborted, "ETAG_MISMATCH",
+          absl::StrCat("session ", session.accession_id, " was changed while it was read; read it again"),
+          {{"session", session.accession_id}});
+    }
     Log(LogLevel::kError, "archived file damaged",
         {{"session", session.accession_id}, {"path", file.path}, {"what", what}});
     return DataLoss("ARCHIVED_BYTES_CORRUPT",
