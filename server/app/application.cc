@@ -3,6 +3,8 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <atomic>
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
@@ -21,6 +23,9 @@
 #include "base/log.h"
 #include "base/status.h"
 #include "server/app/direct_sink.h"
+#include "server/app/disk_watch.h"
+#include "server/app/grpc_listener.h"
+#include "server/app/limit_settings.h"
 #include "server/app/metrics_server.h"
 #include "server/app/policy.h"
 #include "server/app/postgres_keeper.h"
@@ -104,6 +109,11 @@ struct Application::Parts {
   std::unique_ptr<archiving::Archiver> archiver;
   std::unique_ptr<operations::Operations> operations;
   std::unique_ptr<Workflow> workflow;
+  std::unique_ptr<ingest::Admission> admission;
+  std::unique_ptr<rpc::StallWatch> stalls;
+  std::unique_ptr<DiskWatch> disks;
+  std::shared_ptr<gateway::GatewayLimits> gateway_limits = std::make_shared<gateway::GatewayLimits>();
+  std::atomic<int64_t> association_idle_seconds{limits::kAssociationIdleSeconds};
   std::unique_ptr<rpc::UploadServiceImpl> upload_service;
   std::unique_ptr<rpc::PrearchiveServiceImpl> prearchive_service;
   std::unique_ptr<rpc::ArchiveServiceImpl> archive_service;
@@ -112,6 +122,7 @@ struct Application::Parts {
   std::unique_ptr<rpc::OperationsServiceImpl> operations_service;
   std::unique_ptr<TlsFiles> tls;
   std::unique_ptr<grpc::Server> server;
+  std::unique_ptr<GrpcListener> listener;
   std::unique_ptr<gateway::Gateway> gateway;
   std::unique_ptr<MetricsServer> metrics;
   std::string grpc_address;
@@ -129,6 +140,8 @@ struct Application::Parts {
   absl::Status ServeDicom();
   absl::Status WriteReadyFile() const;
   std::vector<rpc::SettingSpec> Settings();
+  std::vector<LimitSpec> Limits();
+  void Configure(grpc::ServerBuilder& builder) const;
 };
 
 absl::Status Application::Parts::CheckTransport() {
@@ -217,7 +230,48 @@ std::vector<rpc::SettingSpec> Application::Parts::Settings() {
          return value == "true" || value == "false" ? absl::OkStatus()
                                                     : rpc::InvalidField("value", "expected true or false");
        }});
+  for (rpc::SettingSpec& limit : LimitSettings(Limits())) settings.push_back(std::move(limit));
+  std::sort(settings.begin(), settings.end(), [](const auto& a, const auto& b) { return a.key < b.key; });
   return settings;
+}
+
+std::vector<LimitSpec> Application::Parts::Limits() {
+  constexpr uint64_t kMany = 1'000'000;
+  return {
+      {"limits.association_idle_seconds",
+       "a silent DICOM association is aborted after so long (from the next start)",
+       limits::kAssociationIdleSeconds, 1, 86400, [this](uint64_t n) { association_idle_seconds = n; }},
+      {"limits.associations_max", "DICOM associations at once", limits::kAssociationsMax, 1, kMany,
+       [this](uint64_t n) { gateway_limits->associations_max = static_cast<int>(n); }},
+      {"limits.associations_per_address_max", "DICOM associations of one address at once",
+       limits::kAssociationsPerAddressMax, 1, kMany,
+       [this](uint64_t n) { gateway_limits->associations_per_address_max = static_cast<int>(n); }},
+      {"limits.connections_max", "gRPC connections at once", limits::kConnectionsMax, 1, kMany,
+       [this](uint64_t n) {
+         if (listener) listener->SetConnectionsMax(static_cast<int>(n));
+       }},
+      {"limits.connections_per_address_max", "gRPC connections of one address at once",
+       limits::kConnectionsPerAddressMax, 1, kMany,
+       [this](uint64_t n) {
+         if (listener) listener->SetConnectionsPerAddressMax(static_cast<int>(n));
+       }},
+      {"limits.free_space_min_bytes", "free space below which nothing is received or archived",
+       limits::kFreeSpaceMinBytes, 0, 1ull << 50,
+       [this](uint64_t n) {
+         staging->SetFreeSpaceMin(n);
+         archiver->SetFreeSpaceMin(n);
+         disks->SetMinBytes(n);
+       }},
+      {"limits.held_bytes_max", "memory for objects whose header is not complete", limits::kHeldBytesMax, 0,
+       1ull << 40, [this](uint64_t n) { admission->SetHeldBytesMax(n); }},
+      {"limits.upload_idle_seconds", "an upload stream whose peer does nothing for so long is ended",
+       limits::kUploadIdleSeconds, 1, 86400, [this](uint64_t n) { stalls->SetPatience(absl::Seconds(n)); }},
+      {"limits.upload_streams_max", "upload streams at once", limits::kUploadStreamsMax, 1, kMany,
+       [this](uint64_t n) { admission->SetStreamsMax(static_cast<int>(n)); }},
+      {"limits.upload_streams_per_user_max", "upload streams of one user at once",
+       limits::kUploadStreamsPerUserMax, 1, kMany,
+       [this](uint64_t n) { admission->SetStreamsPerUserMax(static_cast<int>(n)); }},
+  };
 }
 
 void Application::Parts::MakeServices() {
@@ -232,6 +286,13 @@ void Application::Parts::MakeServices() {
   operations = std::make_unique<operations::Operations>(*index, Clock::Real(), kOperationWorkers);
   workflow = std::make_unique<Workflow>(
       Workflow::Dependencies{*prearchive, *operations, *archiver, *types, *projects, *database});
+  archiver->SetFreeSpaceMin(limits::kFreeSpaceMinBytes);
+  admission = std::make_unique<ingest::Admission>();
+  stalls = std::make_unique<rpc::StallWatch>(absl::Seconds(limits::kUploadIdleSeconds));
+  std::vector<DiskWatch::Volume> volumes = {{"staging", config.data_dir + "/staging"},
+                                            {"archive", config.archive_dir}};
+  if (postgres) volumes.push_back({"postgres", config.data_dir + "/postgres"});
+  disks = std::make_unique<DiskWatch>(files, std::move(volumes), limits::kFreeSpaceMinBytes);
   const rpc::BuildStarter build = [this](const std::string& session, const std::string& user,
                                          const std::string& completion, const std::string& request_id) {
     return workflow->StartBuild(session, user, completion, request_id);
@@ -241,8 +302,14 @@ void Application::Parts::MakeServices() {
                                              const std::string& request_id) {
     return workflow->StartArchive(session, user, policy, quarantine, request_id);
   };
-  upload_service = std::make_unique<rpc::UploadServiceImpl>(rpc::UploadServiceImpl::Dependencies{
-      *gate, {*prearchive, *uploads, *policy}, *operations, *database, build, config.inbox_dir});
+  upload_service = std::make_unique<rpc::UploadServiceImpl>(
+      rpc::UploadServiceImpl::Dependencies{*gate,
+                                           {*prearchive, *uploads, *policy, admission.get()},
+                                           *operations,
+                                           *database,
+                                           build,
+                                           config.inbox_dir,
+                                           *stalls});
   prearchive_service = std::make_unique<rpc::PrearchiveServiceImpl>(
       rpc::PrearchiveServiceImpl::Dependencies{*gate, *prearchive, *operations, *checker, build, archive});
   archive_service = std::make_unique<rpc::ArchiveServiceImpl>(*gate, *database, files, config.archive_dir);
@@ -265,31 +332,52 @@ void Application::Parts::MakeServices() {
   });
 }
 
+void Application::Parts::Configure(grpc::ServerBuilder& builder) const {
+  builder.SetMaxReceiveMessageSize(static_cast<int>(limits::kMessageMaxBytes));
+  grpc::ResourceQuota quota("narthexd");
+  quota.Resize(limits::kServerBuffersMaxBytes);
+  quota.SetMaxThreads(limits::kServerThreadsMax);
+  builder.SetResourceQuota(quota);
+  for (const auto& [name, value] : std::initializer_list<std::pair<const char*, int64_t>>{
+           {GRPC_ARG_ALLOW_REUSEPORT, 0},
+           // Clients keep watches alive with pings; gRPC's default of five minutes would take them for an
+           // attack.
+           {GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 20'000},
+           {GRPC_ARG_MAX_CONCURRENT_STREAMS, limits::kCallsPerConnectionMax},
+           {GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS, limits::kHandshakeSeconds * 1000},
+           {GRPC_ARG_MAX_CONNECTION_IDLE_MS, limits::kConnectionIdleSeconds * 1000},
+           {GRPC_ARG_KEEPALIVE_TIME_MS, limits::kKeepaliveSeconds * 1000},
+           {GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 20'000},
+       }) {
+    builder.AddChannelArgument(name, static_cast<int>(value));
+  }
+}
+
 absl::Status Application::Parts::Serve() {
   grpc::EnableDefaultHealthCheckService(true);
   grpc::reflection::InitProtoReflectionServerBuilderPlugin();
   grpc::ServerBuilder builder;
-  int port = -1;
-  builder.AddListeningPort(config.grpc_listen, tls ? tls->Credentials() : grpc::InsecureServerCredentials(),
-                           &port);
-  builder.SetMaxReceiveMessageSize(static_cast<int>(limits::kMessageMaxBytes));
-  builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
-  // Clients keep watches alive with pings; gRPC's default of five minutes would take them for an attack.
-  builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 20'000);
+  Configure(builder);
   for (grpc::Service* service : std::initializer_list<grpc::Service*>{
            upload_service.get(), prearchive_service.get(), archive_service.get(), project_service.get(),
            settings_service.get(), operations_service.get()}) {
     builder.RegisterService(service);
   }
+  const auto credentials = tls ? tls->Credentials() : grpc::InsecureServerCredentials();
+  std::unique_ptr<grpc::experimental::ExternalConnectionAcceptor> acceptor;
+  if (listener) {
+    acceptor = builder.experimental().AddExternalConnectionAcceptor(
+        grpc::ServerBuilder::experimental_type::ExternalConnectionType::FROM_FD, credentials);
+  } else {
+    builder.AddListeningPort(config.grpc_listen, credentials);  // unix:
+  }
   server = builder.BuildAndStart();
-  const bool is_unix = config.grpc_listen.rfind("unix:", 0) == 0;
-  if (!server || (!is_unix && port <= 0)) {
+  if (!server) {
     return Error(absl::StatusCode::kUnavailable, "STORAGE_ERROR",
                  absl::StrCat("cannot listen on ", config.grpc_listen, "; is another program using it?"));
   }
-  grpc_address = is_unix
-                     ? config.grpc_listen
-                     : absl::StrCat(config.grpc_listen.substr(0, config.grpc_listen.rfind(':')), ":", port);
+  if (listener) listener->Serve(std::move(acceptor));
+  grpc_address = listener ? listener->address() : config.grpc_listen;
   return absl::OkStatus();
 }
 
@@ -297,11 +385,13 @@ absl::Status Application::Parts::ServeDicom() {
   if (config.dicom_listen == "off") return absl::OkStatus();
   gateway::GatewayOptions options;
   NX_ASSIGN_OR_RETURN(options.listen, gateway::ParseListenAddress(config.dicom_listen));
+  options.limits = gateway_limits;
+  options.idle_timeout = absl::Seconds(association_idle_seconds.load());
   const std::string token = authenticator->IssueInternal("dicom-receiver");
   NX_ASSIGN_OR_RETURN(gateway,
                       gateway::Gateway::StartWithSinks(
                           options, DirectSinks({*upload_service,
-                                                {*prearchive, *uploads, *policy},
+                                                {.prearchive = *prearchive, .uploads = *uploads, .policies = *policy, .admission = admission.get()},
                                                 [this, token] { return authenticator->Authenticate(token); },
                                                 *projects})));
   dicom_address = gateway->address();
@@ -341,8 +431,12 @@ absl::StatusOr<std::unique_ptr<Application>> Application::Start(const Config& co
   parts.config = config;
   const metadata::SystemScope scope;
   NX_RETURN_IF_ERROR(parts.CheckTransport());
+  RaiseOpenFiles();
   NX_RETURN_IF_ERROR(parts.OpenStorage());
   NX_RETURN_IF_ERROR(parts.OpenRules());
+  if (config.grpc_listen.rfind("unix:", 0) != 0) {
+    NX_ASSIGN_OR_RETURN(parts.listener, GrpcListener::Open(config.grpc_listen));
+  }
   parts.MakeServices();
   NX_RETURN_IF_ERROR(parts.settings_service->ApplyStored());
   NX_RETURN_IF_ERROR(parts.workflow->Resume());
@@ -368,6 +462,7 @@ void Application::Stop() {
   Log(LogLevel::kInfo, "narthexd stops");
   if (parts.gateway) parts.gateway->Stop();
   if (parts.prearchive) parts.prearchive->events().Close();
+  parts.listener.reset();
   if (parts.server) {
     parts.server->Shutdown(std::chrono::system_clock::now() + absl::ToChronoMilliseconds(kDrain));
     parts.server->Wait();

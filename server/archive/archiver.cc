@@ -40,6 +40,12 @@ ConflictPolicy PolicyOf(const operations::Operation& operation) {
   return static_cast<ConflictPolicy>(policy);
 }
 
+// What passes by itself: the database is away, or a disk is full (its own or the archive's).
+bool IsWorthWaiting(const absl::Status& status) {
+  const std::string reason = ErrorReason(status);
+  return absl::IsUnavailable(status) || reason == "DISK_FULL" || reason == "DATABASE_FULL";
+}
+
 }  // namespace
 
 std::string ArchiveResult::ToText() const {
@@ -60,8 +66,9 @@ ArchiveResult ArchiveResult::FromText(absl::string_view text) {
 absl::StatusOr<std::string> Archiver::Archive(const operations::Operation& operation,
                                               operations::Progress& progress) {
   absl::StatusOr<std::string> archived = TryArchive(operation, progress);
-  // Without its database the archive can neither refuse nor accept: it waits.
-  for (absl::Duration wait = kFirstWait; absl::IsUnavailable(archived.status());
+  // Without its database the archive can neither refuse nor accept, and without space it cannot write: it
+  // waits.
+  for (absl::Duration wait = kFirstWait; IsWorthWaiting(archived.status());
        wait = std::min(2 * wait, kLongestWait)) {
     if (progress.cancelled()) break;
     if (!progress.SleepFor(wait)) {
@@ -230,6 +237,17 @@ absl::StatusOr<std::unique_ptr<archive::SessionWriter>> Archiver::OpenWriter(con
   return writer;
 }
 
+absl::Status Archiver::CheckSpace() const {
+  NX_ASSIGN_OR_RETURN(const uint64_t free, with_.file_system.FreeBytes(with_.archive_root));
+  const uint64_t min = free_space_min_bytes_;
+  if (free >= min) return absl::OkStatus();
+  return ResourceExhausted(
+      "DISK_FULL",
+      absl::StrCat("the archive's disk has ", free, " bytes free, fewer than the watermark of ", min,
+                   "; archiving goes on when there is space"),
+      {{"free_bytes", absl::StrCat(free)}, {"watermark_bytes", absl::StrCat(min)}});
+}
+
 absl::StatusOr<metadata::CommittedSession> Archiver::File(const operations::Operation& operation,
                                                           operations::Progress& progress,
                                                           const SessionRow& row) {
@@ -256,6 +274,7 @@ absl::StatusOr<metadata::CommittedSession> Archiver::Create(const operations::Op
   NX_ASSIGN_OR_RETURN(filing.built,
                       prearchive::BuildModel(with_.prearchive, with_.types, row.id(),
                                              BuildOptionsFor(with_.database, row.key().project())));
+  NX_RETURN_IF_ERROR(CheckSpace());
   NX_ASSIGN_OR_RETURN(const auto writer, OpenWriter(row, operation.id, filing));
   NameObjects(filing);
   absl::Status written = WriteObjects(filing, *writer, row, progress);

@@ -3,6 +3,7 @@
 // crash leaves. Thread-safe.
 #pragma once
 
+#include <atomic>
 #include <functional>
 #include <memory>
 #include <set>
@@ -55,9 +56,12 @@ class Archiver {
   // policy) a merge into one that is there. Returns ArchiveResult::ToText. Arguments: "policy" (number of
   // ConflictPolicy), "quarantine"
   // ("1"). FAILED_PRECONDITION (ARCHIVE_CONFLICT): the session is then CONFLICT; other errors leave it in
-  // ERROR, with nothing visible and its bytes where they were. While the database is away it waits and tries
-  // again. Postponed: a session that it wants to change is being worked on.
+  // ERROR, with nothing visible and its bytes where they were. While the database is away or a disk is full it waits
+  // and tries again. Postponed: a session that it wants to change is being worked on.
   absl::StatusOr<std::string> Archive(const operations::Operation& operation, operations::Progress& progress);
+
+  // Below so many free bytes nothing is filed: operations wait until there is space. At first: no limit.
+  void SetFreeSpaceMin(uint64_t bytes) { free_space_min_bytes_ = bytes; }
 
   // Removes the hidden folders that archive operations left which `ended` knows to be over. Others stay:
   // theirs go on, and of an unknown operation they may be the only copy.
@@ -114,9 +118,11 @@ class Archiver {
                              const operations::Operation& operation);
   metadata::NewSession Describe(const Filing& filing, const prearchive::SessionRow& row,
                                 const operations::Operation& operation) const;
+  absl::Status CheckSpace() const;
   void Fail(absl::string_view id, const absl::Status& status);
 
   const Dependencies with_;
+  std::atomic<uint64_t> free_space_min_bytes_{0};
 };
 
 }  // namespace narthex::archiving

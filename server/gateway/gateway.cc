@@ -79,6 +79,7 @@ class Gateway::Impl {
 
  private:
   struct Connection {
+    std::string address;
     std::unique_ptr<Association> association;
     std::thread thread;
   };
@@ -175,18 +176,23 @@ void Gateway::Impl::AcceptFrom(const Listener& listener) {
 }
 
 void Gateway::Impl::StartAssociation(UniqueFd fd, uint16_t port) {
+  Socket socket(std::move(fd));
+  const std::string address = socket.PeerAddress();
   absl::MutexLock lock(&mutex_);
   const auto count = static_cast<int>(connections_.size());
-  if (count >= options_.associations_max + kRejectingMax) {
+  const int max = options_.limits->associations_max;
+  if (count >= max + kRejectingMax) {
     Metrics::Global().Count("narthex_gateway_rejected_total", "associations rejected", 1,
                             {{"reason", "connection limit"}});
     return;
   }
-  const bool over_limit = count >= options_.associations_max;
+  const auto of_address = std::count_if(connections_.begin(), connections_.end(),
+                                        [&](const auto& entry) { return entry.second.address == address; });
+  const bool over_limit = count >= max || of_address >= options_.limits->associations_per_address_max;
   const int64_t id = next_id_++;
   Connection& connection = connections_[id];
-  connection.association =
-      std::make_unique<Association>(Socket(std::move(fd)), port, over_limit, environment_);
+  connection.address = address;
+  connection.association = std::make_unique<Association>(std::move(socket), port, over_limit, environment_);
   Association* association = connection.association.get();
   try {
     connection.thread = std::thread([this, id, association] { Serve(id, association); });
@@ -237,10 +243,6 @@ absl::StatusOr<std::unique_ptr<Gateway>> Gateway::Start(GatewayOptions options,
 }
 
 absl::StatusOr<std::unique_ptr<Gateway>> Gateway::StartWithSinks(GatewayOptions options, SinkFactory sinks) {
-  if (options.associations_max < 1) {
-    return InvalidArgument("INVALID_FIELD", "associations_max must be at least 1",
-                           {{"field", "associations_max"}});
-  }
   auto impl = std::make_unique<Impl>(std::move(options), std::move(sinks));
   NX_RETURN_IF_ERROR(impl->Start());
   return std::unique_ptr<Gateway>(new Gateway(std::move(impl)));

@@ -12,6 +12,7 @@
 // timer).
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -28,13 +29,20 @@
 
 namespace narthex::gateway {
 
+// Limits that may change while a gateway runs. Thread-safe.
+struct GatewayLimits {
+  // More associations at once are rejected: transient, local limit exceeded.
+  std::atomic<int> associations_max{limits::kAssociationsMax};
+  // As many of one address are rejected alike, so that one sender leaves room for others.
+  std::atomic<int> associations_per_address_max{limits::kAssociationsPerAddressMax};
+};
+
 struct GatewayOptions {
   // All receivers listen on this host; those of port 0 on this port, too.
   ListenAddress listen = {};
   // None: nothing is listened to until SetReceivers.
   std::vector<ReceiverConfig> receivers = {ReceiverConfig()};
-  // More are rejected: transient, local limit exceeded.
-  int associations_max = limits::kAssociationsMax;
+  std::shared_ptr<GatewayLimits> limits = std::make_shared<GatewayLimits>();
   // An association that says nothing for so long is aborted.
   absl::Duration idle_timeout = absl::Seconds(limits::kAssociationIdleSeconds);
   // PS3.8's ARTIM timer: from connecting to the whole A-ASSOCIATE-RQ, and from the last word to the

@@ -25,6 +25,7 @@
 #include "imaging/dicom/header_scanner.h"
 #include "imaging/identify/router.h"
 #include "server/deidentify/plans.h"
+#include "server/ingest/admission.h"
 #include "server/ingest/policy.h"
 #include "server/ingest/uploads.h"
 #include "server/prearchive/prearchive.h"
@@ -38,6 +39,7 @@ struct StreamDependencies {
   const PolicySource& policies;
   // What the site's script and profile do to everything that comes; null: nothing.
   const deidentify::PlanSource* plans = nullptr;
+  Admission* admission = nullptr;  // null: nothing is limited
 };
 
 class SiteStage;

@@ -143,6 +143,7 @@ absl::Status ObjectStream::BeginLarge() {
     // The rest is looked at for its digest only.
     current_->filtered = object.status();
     std::string().swap(current_->held);
+    current_->Let();
     return absl::OkStatus();
   }
   NX_ASSIGN_OR_RETURN(current_->object, std::move(object));

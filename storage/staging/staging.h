@@ -163,6 +163,9 @@ class StagingStore {
   // at the speed of the disk.
   virtual absl::Status VerifySession(absl::string_view session_id, SessionReport& report) = 0;
 
+  // Another watermark, from now on.
+  virtual void SetFreeSpaceMin(uint64_t bytes) = 0;
+
   // Removes a session's segment files. Readers that are open keep reading. OK if there is none. Durable when
   // it returns.
   virtual absl::Status Remove(absl::string_view session_id) = 0;

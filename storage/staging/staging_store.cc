@@ -113,6 +113,8 @@ class SegmentStore : public StagingStore {
                                                                                : status;
   }
 
+  void SetFreeSpaceMin(uint64_t bytes) override { core_->free_space.SetMin(bytes); }
+
   absl::Status Remove(absl::string_view session_id) override {
     NX_RETURN_IF_ERROR(CheckId(session_id));
     const std::string id(session_id);
