@@ -1,6 +1,6 @@
-// Named places at which a crash test lets the process die as by kill -9. Off, and a single comparison, unless the
-// environment says NARTHEX_CRASH_POINT=NAME or NAME:N (the N-th time the place is reached, from 1) when the process
-// starts. docs/durability.md lists the names. Thread-safe.
+// Named places at which a crash test lets the process die as by kill -9. Off, and a single comparison, unless
+// the environment says NARTHEX_CRASH_POINT=NAME or NAME:N (the N-th time the place is reached, from 1) when
+// the process starts. docs/durability.md lists the names. Thread-safe.
 //
 //   CrashPoint("archive.published");
 #pragma once

@@ -302,14 +302,14 @@ void Application::Parts::MakeServices() {
                                              const std::string& request_id) {
     return workflow->StartArchive(session, user, policy, quarantine, request_id);
   };
-  upload_service = std::make_unique<rpc::UploadServiceImpl>(
-      rpc::UploadServiceImpl::Dependencies{*gate,
-                                           {*prearchive, *uploads, *policy, admission.get()},
-                                           *operations,
-                                           *database,
-                                           build,
-                                           config.inbox_dir,
-                                           *stalls});
+  upload_service = std::make_unique<rpc::UploadServiceImpl>(rpc::UploadServiceImpl::Dependencies{
+      *gate,
+      {.prearchive = *prearchive, .uploads = *uploads, .policies = *policy, .admission = admission.get()},
+      *operations,
+      *database,
+      build,
+      config.inbox_dir,
+      *stalls});
   prearchive_service = std::make_unique<rpc::PrearchiveServiceImpl>(
       rpc::PrearchiveServiceImpl::Dependencies{*gate, *prearchive, *operations, *checker, build, archive});
   archive_service = std::make_unique<rpc::ArchiveServiceImpl>(*gate, *database, files, config.archive_dir);

@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 
+#include "base/crash_point.h"
 #include "base/error.h"
 #include "base/log.h"
 #include "base/status.h"
@@ -97,6 +98,7 @@ absl::StatusOr<std::string> Workflow::RunBuild(const operations::Operation& oper
   NX_ASSIGN_OR_RETURN(const SessionRow built,
                       prearchive::Build(with_.prearchive, with_.types, operation.target,
                                         archiving::BuildOptionsFor(with_.database, row->key().project())));
+  CrashPoint("build.built");
   if (built.state() == static_cast<int>(State::kReady)) ArchiveIfWanted(built, operation.user);
   return operation.target;
 }

@@ -11,6 +11,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 
+#include "base/crash_point.h"
 #include "base/error.h"
 #include "base/log.h"
 #include "base/metrics.h"
@@ -121,7 +122,9 @@ absl::StatusOr<std::string> Archiver::TryArchive(const operations::Operation& op
   }
   // Before the session goes: without it nobody would ask again.
   NX_RETURN_IF_ERROR(with_.database.holds().Release(operation.id));
+  CrashPoint("archive.finished");
   NX_RETURN_IF_ERROR(with_.prearchive.Remove(id, committed.accession_id));
+  CrashPoint("archive.released");
   Metrics::Global().Count("sessions_archived_total", "Sessions that went into the archive.");
   Log(LogLevel::kInfo, committed.merged ? "session merged" : "session archived",
       {{"session", id}, {"accession", committed.accession_id}, {"operation", operation.id}});
@@ -278,12 +281,14 @@ absl::StatusOr<metadata::CommittedSession> Archiver::Create(const operations::Op
   NX_ASSIGN_OR_RETURN(const auto writer, OpenWriter(row, operation.id, filing));
   NameObjects(filing);
   absl::Status written = WriteObjects(filing, *writer, row, progress);
+  CrashPoint("archive.files_written");
   if (written.ok()) written = WriteCatalogs(filing, *writer, operation);
   if (written.ok()) written = writer->Publish();
   if (!written.ok()) {
     if (ErrorReason(written) != "SHUTTING_DOWN") writer->Abandon().IgnoreError();
     return written;
   }
+  CrashPoint("archive.published");
   metadata::Change change;
   change.user = operation.user;
   change.request_id = operation.id;
@@ -294,6 +299,7 @@ absl::StatusOr<metadata::CommittedSession> Archiver::Create(const operations::Op
     writer->Abandon().IgnoreError();
     return committed.status();
   }
+  CrashPoint("archive.committed");
   NX_RETURN_IF_ERROR(OnlyTidyingLeft(writer->Finish()));
   return committed;
 }

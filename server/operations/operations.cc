@@ -7,6 +7,7 @@
 #include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
 
+#include "base/crash_point.h"
 #include "base/ids.h"
 #include "base/log.h"
 #include "base/status.h"
@@ -188,6 +189,7 @@ absl::StatusOr<Operation> Operations::Start(
   batch.Put(Table::kOperations, operation.id, ToRow(operation).SerializeAsString());
   if (!request_id.empty()) batch.Put(Table::kRequests, request_key, operation.id);
   NX_RETURN_IF_ERROR(index_.Write(batch, staging::Durability::kPowerLoss));
+  CrashPoint("operation.saved");
   if (const absl::Status prepared = prepare ? prepare(operation.id) : absl::OkStatus(); !prepared.ok()) {
     staging::IndexBatch undo;
     undo.Delete(Table::kOperations, operation.id);

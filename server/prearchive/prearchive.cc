@@ -7,6 +7,7 @@
 #include "absl/memory/memory.h"
 #include "absl/strings/str_cat.h"
 
+#include "base/crash_point.h"
 #include "base/error.h"
 #include "base/ids.h"
 #include "base/log.h"
@@ -365,8 +366,10 @@ absl::Status Prearchive::Remove(absl::string_view id, absl::string_view archived
   const absl::Status written = index_.Write(batch, Durability::kPowerLoss);
   if (event) events_->Publish(*event);
   NX_RETURN_IF_ERROR(written);
+  CrashPoint("release.unindexed");
   timers_->Disarm(id);
   NX_RETURN_IF_ERROR(store_.Remove(id));
+  CrashPoint("release.removed");
   IndexBatch done;
   done.Delete(Table::kMeta, tombstone);
   return index_.Write(done, Durability::kProcessCrash);

@@ -6,6 +6,7 @@
 #include "absl/memory/memory.h"
 #include "absl/strings/str_cat.h"
 
+#include "base/crash_point.h"
 #include "base/error.h"
 #include "base/log.h"
 #include "base/status.h"
@@ -272,6 +273,7 @@ absl::Status Prearchive::CommitSession(const std::shared_ptr<LiveSession>& sessi
     sync = true;
   }
   const absl::Status synced = sync ? objects.front()->reception->log_->Sync(end) : absl::OkStatus();
+  CrashPoint("ingest.synced");
 
   absl::MutexLock lock(&session->mutex);
   SessionRow row = session->row;

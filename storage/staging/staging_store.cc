@@ -9,6 +9,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 
+#include "base/crash_point.h"
 #include "base/error.h"
 #include "base/log.h"
 #include "base/status.h"
@@ -195,6 +196,7 @@ class SegmentStore : public StagingStore {
     if (absl::IsNotFound(status)) return absl::OkStatus();
     NX_RETURN_IF_ERROR(status);
     NX_RETURN_IF_ERROR(files_.SyncDirectory(fs::ParentPath(path)));
+    CrashPoint("release.renamed");
     NX_RETURN_IF_ERROR(files_.RemoveTree(gone));
     core_->free_space.Refresh();
     return absl::OkStatus();
