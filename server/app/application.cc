@@ -22,6 +22,7 @@
 #include "base/limits.h"
 #include "base/log.h"
 #include "base/status.h"
+#include "server/app/backup.h"
 #include "server/app/direct_sink.h"
 #include "server/app/disk_watch.h"
 #include "server/app/grpc_listener.h"
@@ -160,14 +161,18 @@ absl::Status Application::Parts::OpenStorage() {
     NX_RETURN_IF_ERROR(Annotate(files.MakeDirectories(directory), directory));
   }
   NX_ASSIGN_OR_RETURN(lock, DirectoryLock::Take(config.data_dir));
+  NX_ASSIGN_OR_RETURN(const bool restoring,
+                      BeginRestore(config.restore_from, config.data_dir, config.archive_dir));
   std::string conninfo = config.postgres;
   if (conninfo == "managed") {
     metadata::ManagedPostgres::Options options;
     options.directory = config.data_dir + "/postgres";
     NX_ASSIGN_OR_RETURN(postgres, metadata::ManagedPostgres::Start(options));
+    if (restoring) NX_RETURN_IF_ERROR(postgres->Load(DumpOf(config.restore_from)));
     conninfo = postgres->conninfo();
     postgres_keeper = std::make_unique<PostgresKeeper>(*postgres);
   }
+  if (restoring) NX_RETURN_IF_ERROR(EndRestore(config.data_dir));
   metadata::Database::Options options;
   options.conninfo = conninfo;
   options.site_id = config.site_id;
@@ -317,7 +322,8 @@ void Application::Parts::MakeServices() {
   operations_service = std::make_unique<rpc::OperationsServiceImpl>(
       *gate, *operations, rpc::ResultSources{*prearchive, *database});
   settings_service = std::make_unique<rpc::SettingsServiceImpl>(rpc::SettingsServiceImpl::Dependencies{
-      *gate, *database, Settings(), [this](v1::ServerInfo* info) {
+      *gate, *database, Settings(),
+      [this](v1::ServerInfo* info) {
         info->set_version(kVersion);
         info->set_site_id(config.site_id);
         info->set_dicom_address(dicom_address);
@@ -326,6 +332,17 @@ void Application::Parts::MakeServices() {
         if (const auto free = fs::Posix().FreeBytes(config.data_dir); free.ok()) {
           info->set_staging_free_bytes(static_cast<int64_t>(*free));
         }
+      },
+      [this](const std::string& id) -> absl::StatusOr<v1::Backup> {
+        v1::Backup backup;
+        backup.set_backup_id(id);
+        backup.set_path(absl::StrCat(config.backup_dir, "/", id));
+        NX_ASSIGN_OR_RETURN(
+            const BackupReport report,
+            MakeBackup({*staging, *index, postgres.get(), config.archive_dir, kVersion}, backup.path()));
+        backup.set_file_count(report.file_count);
+        backup.set_size_bytes(report.size_bytes);
+        return backup;
       }});
   workflow->Register([this](const operations::Operation& operation, operations::Progress& progress) {
     return upload_service->RunInboxImport(operation, progress);

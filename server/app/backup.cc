@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <filesystem>
 #include <fstream>
 #include <system_error>
@@ -20,13 +21,16 @@ namespace {
 
 namespace files = std::filesystem;
 
+constexpr char kRestoring[] = "/restoring";
+
 absl::Status FileError(const std::string& path, const std::error_code& error) {
   const bool full = error == std::errc::no_space_on_device;
   return Error(full ? absl::StatusCode::kResourceExhausted : absl::StatusCode::kInternal,
                full ? "DISK_FULL" : "STORAGE_ERROR", absl::StrCat(path, ": ", error.message()));
 }
 
-// Makes `to` what `from` is, with hard links where they are possible and wanted. Files that go meanwhile are left out.
+// Makes `to` what `from` is, with hard links where they are possible and wanted. Files that go meanwhile are
+// left out.
 absl::Status CopyTree(const files::path& from, const files::path& to, bool link, BackupReport& report) {
   std::error_code error;
   files::create_directories(to, error);
@@ -58,14 +62,15 @@ absl::Status SyncFileSystem(const std::string& directory) {
   if (fd < 0) return absl::ErrnoToStatus(errno, directory);
   const int synced = ::syncfs(fd);
   ::close(fd);
-  return synced == 0 ? absl::OkStatus() : Internal("STORAGE_ERROR", absl::StrCat(directory, " cannot be synced"));
+  return synced == 0 ? absl::OkStatus()
+                     : Internal("STORAGE_ERROR", absl::StrCat(directory, " cannot be synced"));
 }
 
 absl::Status WriteManifest(const BackupSources& sources, const std::string& directory) {
   std::ofstream manifest(directory + "/backup.json");
   manifest << absl::StrCat("{\"version\": \"", sources.version, "\", \"time\": \"",
-                           absl::FormatTime(absl::Now(), absl::UTCTimeZone()), "\", \"database\": ",
-                           sources.postgres == nullptr ? "false" : "true", "}\n");
+                           absl::FormatTime(absl::Now(), absl::UTCTimeZone()),
+                           "\", \"database\": ", sources.postgres == nullptr ? "false" : "true", "}\n");
   manifest.close();
   if (!manifest) return Internal("STORAGE_ERROR", absl::StrCat(directory, "/backup.json cannot be written"));
   return SyncFileSystem(directory);
@@ -85,8 +90,8 @@ absl::StatusOr<BackupReport> MakeBackup(const BackupSources& sources, const std:
   }
   files::permissions(directory, files::perms::owner_all, error);
   absl::Cleanup undo = [&] { files::remove_all(directory, error); };
-  NX_RETURN_IF_ERROR(sources.staging.Snapshot(directory + "/segments",
-                                              [&] { return sources.index.Checkpoint(directory + "/index"); }));
+  NX_RETURN_IF_ERROR(sources.staging.Snapshot(
+      directory + "/segments", [&] { return sources.index.Checkpoint(directory + "/index"); }));
   if (sources.postgres != nullptr) NX_RETURN_IF_ERROR(sources.postgres->Dump(DumpOf(directory)));
   BackupReport report;
   NX_RETURN_IF_ERROR(CopyTree(sources.archive_dir, directory + "/archive", true, report));
@@ -98,8 +103,15 @@ absl::StatusOr<BackupReport> MakeBackup(const BackupSources& sources, const std:
 
 std::string DumpOf(const std::string& from) { return from + "/postgres.dump"; }
 
-absl::Status RestoreFiles(const std::string& from, const std::string& data_dir, const std::string& archive_dir) {
+absl::StatusOr<bool> BeginRestore(const std::string& from, const std::string& data_dir,
+                                  const std::string& archive_dir) {
   std::error_code error;
+  const std::string mark = data_dir + kRestoring;
+  if (files::exists(mark, error)) {
+    return Refused(
+        absl::StrCat("a restore into ", data_dir, " was interrupted; remove the folder and restore again"));
+  }
+  if (from.empty()) return false;
   if (!files::exists(from + "/backup.json", error)) {
     return Refused(absl::StrCat(from, " has no backup.json: it is no backup, or one that was not completed"));
   }
@@ -108,12 +120,23 @@ absl::Status RestoreFiles(const std::string& from, const std::string& data_dir, 
       return Refused(absl::StrCat(place, " is not empty; restore into a new data directory"));
     }
   }
+  std::ofstream(mark).flush();
+  NX_RETURN_IF_ERROR(SyncFileSystem(data_dir));
   BackupReport report;
   NX_RETURN_IF_ERROR(CopyTree(from + "/index", data_dir + "/staging/index", false, report));
   NX_RETURN_IF_ERROR(CopyTree(from + "/segments", data_dir + "/staging/segments", false, report));
   NX_RETURN_IF_ERROR(CopyTree(from + "/archive", archive_dir, false, report));
   NX_RETURN_IF_ERROR(SyncFileSystem(data_dir));
-  return SyncFileSystem(archive_dir);
+  NX_RETURN_IF_ERROR(SyncFileSystem(archive_dir));
+  return true;
+}
+
+absl::Status EndRestore(const std::string& data_dir) {
+  NX_RETURN_IF_ERROR(SyncFileSystem(data_dir));
+  std::error_code error;
+  files::remove(data_dir + kRestoring, error);
+  if (error) return FileError(data_dir + kRestoring, error);
+  return SyncFileSystem(data_dir);
 }
 
 }  // namespace narthex::app

@@ -1,4 +1,5 @@
-// A copy of everything at one moment, made while the server runs, and its way back (docs/operations.md, "Backup").
+// A copy of everything at one moment, made while the server runs, and its way back (docs/operations.md,
+// "Backup").
 //
 //   DIRECTORY/backup.json      written last: without it the backup is not complete
 //   DIRECTORY/index            the staging index
@@ -32,16 +33,19 @@ struct BackupReport {
   int64_t size_bytes = 0;
 };
 
-// Makes `directory`, on the file system of the staging. What moves from staging to the archive meanwhile is in the
-// one or in both, never in none: index and segments are taken first, then the database, then the archive.
-// Everything that was acknowledged before the call is in it. ALREADY_EXISTS (BACKUP_EXISTS). After other errors the
-// folder is removed.
+// Makes `directory`, on the file system of the staging. What moves from staging to the archive meanwhile is
+// in the one or in both, never in none: index and segments are taken first, then the database, then the
+// archive. Everything that was acknowledged before the call is in it. ALREADY_EXISTS (BACKUP_EXISTS). After
+// other errors the folder is removed.
 absl::StatusOr<BackupReport> MakeBackup(const BackupSources& sources, const std::string& directory);
 
-// Copies staging and archive of the backup `from` to their places. FAILED_PRECONDITION (RESTORE_REFUSED): `from` is no
-// complete backup, or something is there already. The database is loaded by ManagedPostgres::Load from
-// DumpOf(from), before it is first used.
-absl::Status RestoreFiles(const std::string& from, const std::string& data_dir, const std::string& archive_dir);
+// Copies staging and archive of the backup `from` to their places; true. With `from` "": false. Then the
+// database is loaded by ManagedPostgres::Load from DumpOf(from), before it is first used, and EndRestore
+// makes the data directory good for other starts. FAILED_PRECONDITION (RESTORE_REFUSED): `from` is no
+// complete backup, something is there already, or an earlier restore was interrupted.
+absl::StatusOr<bool> BeginRestore(const std::string& from, const std::string& data_dir,
+                                  const std::string& archive_dir);
+absl::Status EndRestore(const std::string& data_dir);
 std::string DumpOf(const std::string& from);
 
 }  // namespace narthex::app

@@ -45,6 +45,9 @@ constexpr Key kKeys[] = {
     {"archive-dir", &Config::archive_dir, "default: archive below the data directory"},
     {"inbox-dir", &Config::inbox_dir, "default: inbox below the data directory"},
     {"types-dir", &Config::types_dir, "more session types (*.toml); default: types below the data directory"},
+    {"backup-dir", &Config::backup_dir,
+     "where backups are made, on the data directory's file system; default: backup below it"},
+    {"restore-from", &Config::restore_from, "a backup to fill an empty data directory from, before serving"},
     {"site-id", &Config::site_id, "prefix of accession ids"},
     {"ready-file", &Config::ready_file, "written (by rename) once the server serves"},
     {"tls-cert", &Config::tls_cert,
@@ -184,6 +187,7 @@ ParsedConfig ParseConfig(int argc, char** argv) {
     parsed.exit_code = 0;
   }
   if (config.archive_dir.empty()) config.archive_dir = config.data_dir + "/archive";
+  if (config.backup_dir.empty()) config.backup_dir = config.data_dir + "/backup";
   if (config.inbox_dir.empty()) config.inbox_dir = config.data_dir + "/inbox";
   if (config.types_dir.empty()) config.types_dir = config.data_dir + "/types";
   return parsed;

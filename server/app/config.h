@@ -17,6 +17,8 @@ struct Config {
   std::string inbox_dir;    // "": <data_dir>/inbox
   std::string types_dir;    // "": <data_dir>/types
   std::string site_id = "NARTHEX";
+  std::string backup_dir;  // "": <data_dir>/backup
+  std::string restore_from;
   std::string ready_file;
   std::string log_level = "info";
   std::string tls_cert;  // "": plain text

@@ -48,8 +48,7 @@ void DiskWatch::Look(uint64_t min_bytes) {
     const auto free = files_.FreeBytes(volume.path);
     if (!free.ok()) continue;
     const MetricLabels labels = {{"volume", volume.name}};
-    Metrics::Global().Set("disk_free_bytes", "Free bytes of a volume.", static_cast<double>(*free),
-                          labels);
+    Metrics::Global().Set("disk_free_bytes", "Free bytes of a volume.", static_cast<double>(*free), labels);
     const bool low = *free < min_bytes;
     Metrics::Global().Set("disk_low", "1: a volume is below the watermark.", low ? 1 : 0, labels);
     if (low == volume.low) continue;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "absl/container/flat_hash_map.h"
 #include "absl/memory/memory.h"
 #include "absl/strings/str_cat.h"
 
@@ -273,6 +274,21 @@ absl::Status Prearchive::CommitSession(const std::shared_ptr<LiveSession>& sessi
     sync = true;
   }
   const absl::Status synced = sync ? objects.front()->reception->log_->Sync(end) : absl::OkStatus();
+  // Something was lost: of these, or of other senders, or both. Each object's own position tells, and once
+  // all were told the log trusts what comes after. In order, as a later position fails for an earlier one's
+  // sake.
+  absl::flat_hash_map<const Arrived*, absl::Status> lost;
+  if (!synced.ok()) {
+    std::vector<Arrived*> in_order = objects;
+    std::sort(in_order.begin(), in_order.end(), [](const Arrived* a, const Arrived* b) {
+      return a->reception->position_ < b->reception->position_;
+    });
+    for (const Arrived* object : in_order) {
+      if (!object->reception->needs_sync_) continue;
+      absl::Status own = object->reception->log_->Sync(object->reception->position_);
+      if (!own.ok()) lost.emplace(object, std::move(own));
+    }
+  }
   CrashPoint("ingest.synced");
 
   absl::MutexLock lock(&session->mutex);
@@ -289,8 +305,8 @@ absl::Status Prearchive::CommitSession(const std::shared_ptr<LiveSession>& sessi
           std::move(object->outcome),
           Error(absl::StatusCode::kAborted, "SESSION_BUSY",
                 "the session was deleted or archived while the object arrived; send the object again"));
-    } else if (!synced.ok() && reception.needs_sync_) {
-      object->outcome = Rejected(std::move(object->outcome), synced);
+    } else if (const auto own = lost.find(object); own != lost.end()) {
+      object->outcome = Rejected(std::move(object->outcome), own->second);
     } else if (stored) {
       const ObjectRow& kept = *reception.row_;
       batch.Put(staging::Table::kObjects, keys::Object(session->id, kept.number()), kept.SerializeAsString());

@@ -136,7 +136,8 @@ class Server:
         # The peer's address stands before the files.
         at = next(i for i, word in enumerate(command) if word == "--to")
         command[at:at + 1] = [self.dicom_host, self.dicom_port]
-        result = subprocess.run(command, capture_output=True, text=True, timeout=timeout, stdin=subprocess.DEVNULL)
+        result = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=timeout,
+                                stdin=subprocess.DEVNULL)
         if code is not None and result.returncode != code:
             raise CommandFailed(command, result)
         return result
