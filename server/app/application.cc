@@ -24,6 +24,7 @@
 #include "base/status.h"
 #include "server/app/backup.h"
 #include "server/app/direct_sink.h"
+#include "server/app/directory_lock.h"
 #include "server/app/disk_watch.h"
 #include "server/app/grpc_listener.h"
 #include "server/app/limit_settings.h"
@@ -62,31 +63,6 @@ constexpr char kVersion[] = "0.1.0";
 constexpr char kAeTitle[] = "NARTHEX";
 constexpr int kOperationWorkers = 3;
 constexpr absl::Duration kDrain = absl::Seconds(8);
-
-// Holds a lock on the data directory for the life of the process.
-class DirectoryLock {
- public:
-  static absl::StatusOr<std::unique_ptr<DirectoryLock>> Take(const std::string& directory) {
-    const std::string path = directory + "/lock";
-    auto lock = std::make_unique<DirectoryLock>();
-    lock->fd_ = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-    if (lock->fd_ < 0) {
-      return Internal("STORAGE_ERROR", absl::StrCat("cannot open ", path, ": ", std::strerror(errno)));
-    }
-    if (::flock(lock->fd_, LOCK_EX | LOCK_NB) != 0) {
-      return FailedPrecondition("DATA_DIR_IN_USE",
-                                absl::StrCat("another narthexd uses the data directory ", directory,
-                                             "; stop it, or give this one its own with --data-dir"));
-    }
-    return lock;
-  }
-  ~DirectoryLock() {
-    if (fd_ >= 0) ::close(fd_);
-  }
-
- private:
-  int fd_ = -1;
-};
 
 }  // namespace
 
@@ -408,7 +384,10 @@ absl::Status Application::Parts::ServeDicom() {
   NX_ASSIGN_OR_RETURN(gateway,
                       gateway::Gateway::StartWithSinks(
                           options, DirectSinks({*upload_service,
-                                                {.prearchive = *prearchive, .uploads = *uploads, .policies = *policy, .admission = admission.get()},
+                                                {.prearchive = *prearchive,
+                                                 .uploads = *uploads,
+                                                 .policies = *policy,
+                                                 .admission = admission.get()},
                                                 [this, token] { return authenticator->Authenticate(token); },
                                                 *projects})));
   dicom_address = gateway->address();
