@@ -56,8 +56,8 @@ class Archiver {
   // policy) a merge into one that is there. Returns ArchiveResult::ToText. Arguments: "policy" (number of
   // ConflictPolicy), "quarantine"
   // ("1"). FAILED_PRECONDITION (ARCHIVE_CONFLICT): the session is then CONFLICT; other errors leave it in
-  // ERROR, with nothing visible and its bytes where they were. While the database is away or a disk is full it waits
-  // and tries again. Postponed: a session that it wants to change is being worked on.
+  // ERROR, with nothing visible and its bytes where they were. While the database is away or a disk is full
+  // it waits and tries again. Postponed: a session that it wants to change is being worked on.
   absl::StatusOr<std::string> Archive(const operations::Operation& operation, operations::Progress& progress);
 
   // Below so many free bytes nothing is filed: operations wait until there is space. At first: no limit.

@@ -46,8 +46,7 @@ void StallWatch::Run() {
       const int64_t since = guard->since_ns_;
       if (since == 0 || now - since < patience_ns_) continue;
       guard->since_ns_ = 0;
-      Metrics::Global().Count("stalled_calls_total",
-                              "Calls that were ended as their peer did nothing.");
+      Metrics::Global().Count("stalled_calls_total", "Calls that were ended as their peer did nothing.");
       Log(LogLevel::kWarning, "a peer did nothing for too long; its call is ended",
           {{"peer", guard->context_.peer()}});
       guard->context_.TryCancel();

@@ -431,7 +431,8 @@ absl::Status ManagedPostgres::RunTool(const std::string& tool, std::vector<std::
   while (!child->Wait(absl::Hours(1))) {
   }
   if (child->exit_status() == 0) return absl::OkStatus();
-  return Internal("DATABASE_ERROR", absl::StrCat(tool, " failed; see the end of ", layout_->log));
+  return Error(absl::StatusCode::kUnavailable, "POSTGRES_START",
+               absl::StrCat(tool, " failed; see the end of ", layout_->log));
 }
 
 absl::Status ManagedPostgres::Dump(const std::string& path) {

@@ -51,7 +51,7 @@ class ManagedPostgres {
   absl::Status Restart();
 
   // Dumps the database to the new file `path` (pg_dump's custom format), as it is at one moment: after the
-  // call began. Blocks. INTERNAL (DATABASE_ERROR): pg_dump failed; the text names its log.
+  // call began. Blocks. UNAVAILABLE (POSTGRES_START): pg_dump failed; the text names its log.
   absl::Status Dump(const std::string& path);
 
   // Fills the database, which must be empty, from a dump. Blocks. Errors as Dump.
