@@ -28,7 +28,11 @@
 #include "server/app/workflow.h"
 #include "server/archive/archiver.h"
 #include "server/archive/checker.h"
+#include "server/archive/file_work.h"
 #include "server/archive/scan_type_memory.h"
+#include "server/archive/session_changes.h"
+#include "server/archive/session_check.h"
+#include "server/archive/session_resources.h"
 #include "server/auth/authenticator.h"
 #include "server/auth/project_cache.h"
 #include "server/gateway/gateway.h"
@@ -40,6 +44,7 @@
 #include "server/rpc/operations_service.h"
 #include "server/rpc/prearchive_service.h"
 #include "server/rpc/project_service.h"
+#include "server/rpc/resource_service.h"
 #include "server/rpc/settings_service.h"
 #include "server/rpc/upload_service.h"
 #include "storage/fs/file_system.h"
@@ -102,11 +107,15 @@ struct Application::Parts {
   std::unique_ptr<rpc::Gate> gate;
   std::unique_ptr<archiving::Checker> checker;
   std::unique_ptr<archiving::Archiver> archiver;
+  std::unique_ptr<archiving::SessionChanges> session_changes;
+  std::unique_ptr<archiving::SessionResources> session_resources;
+  std::unique_ptr<archiving::SessionCheck> session_check;
   std::unique_ptr<operations::Operations> operations;
   std::unique_ptr<Workflow> workflow;
   std::unique_ptr<rpc::UploadServiceImpl> upload_service;
   std::unique_ptr<rpc::PrearchiveServiceImpl> prearchive_service;
   std::unique_ptr<rpc::ArchiveServiceImpl> archive_service;
+  std::unique_ptr<rpc::ResourceServiceImpl> resource_service;
   std::unique_ptr<rpc::ProjectServiceImpl> project_service;
   std::unique_ptr<rpc::SettingsServiceImpl> settings_service;
   std::unique_ptr<rpc::OperationsServiceImpl> operations_service;
@@ -245,7 +254,15 @@ void Application::Parts::MakeServices() {
       *gate, {*prearchive, *uploads, *policy}, *operations, *database, build, config.inbox_dir});
   prearchive_service = std::make_unique<rpc::PrearchiveServiceImpl>(
       rpc::PrearchiveServiceImpl::Dependencies{*gate, *prearchive, *operations, *checker, build, archive});
-  archive_service = std::make_unique<rpc::ArchiveServiceImpl>(*gate, *database, files, config.archive_dir);
+  session_changes = std::make_unique<archiving::SessionChanges>(
+      archiving::SessionChanges::Dependencies{*database, *types, files, config.archive_dir});
+  archive_service = std::make_unique<rpc::ArchiveServiceImpl>(rpc::ArchiveServiceImpl::Dependencies{
+      *gate, *database, *session_changes, *types, files, config.archive_dir});
+  const archiving::FileWork::Dependencies file_work{*database, files, config.archive_dir};
+  session_resources = std::make_unique<archiving::SessionResources>(file_work, *session_changes);
+  session_check = std::make_unique<archiving::SessionCheck>(file_work, *session_changes, *types);
+  resource_service = std::make_unique<rpc::ResourceServiceImpl>(
+      rpc::ResourceServiceImpl::Dependencies{*gate, *database, *session_resources, *session_check});
   project_service = std::make_unique<rpc::ProjectServiceImpl>(*gate, *database, *authenticator, *projects);
   operations_service = std::make_unique<rpc::OperationsServiceImpl>(
       *gate, *operations, rpc::ResultSources{*prearchive, *database});
@@ -277,8 +294,8 @@ absl::Status Application::Parts::Serve() {
   // Clients keep watches alive with pings; gRPC's default of five minutes would take them for an attack.
   builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 20'000);
   for (grpc::Service* service : std::initializer_list<grpc::Service*>{
-           upload_service.get(), prearchive_service.get(), archive_service.get(), project_service.get(),
-           settings_service.get(), operations_service.get()}) {
+           upload_service.get(), prearchive_service.get(), archive_service.get(), resource_service.get(),
+           project_service.get(), settings_service.get(), operations_service.get()}) {
     builder.RegisterService(service);
   }
   server = builder.BuildAndStart();
@@ -345,6 +362,8 @@ absl::StatusOr<std::unique_ptr<Application>> Application::Start(const Config& co
   NX_RETURN_IF_ERROR(parts.OpenRules());
   parts.MakeServices();
   NX_RETURN_IF_ERROR(parts.settings_service->ApplyStored());
+  NX_RETURN_IF_ERROR(parts.session_changes->ResumePurges());
+  NX_RETURN_IF_ERROR(archiving::FileWork::Resume({*parts.database, fs::Posix(), config.archive_dir}));
   NX_RETURN_IF_ERROR(parts.workflow->Resume());
   NX_RETURN_IF_ERROR(parts.Serve());
   NX_RETURN_IF_ERROR(parts.ServeDicom());
