@@ -185,6 +185,7 @@ void AddProjectCommands(CLI::App& app, Program& program) {
         ->allow_extra_args(false);
   }
   AddMemberCommands(group, program, flags);
+  AddProjectFieldCommands(group, program);
 }
 
 }  // namespace narthex::cli

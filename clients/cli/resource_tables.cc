@@ -96,22 +96,31 @@ void PrintPrearchiveSession(std::ostream& out, const v1::PrearchiveSession& s) {
 }
 
 void PrintSession(std::ostream& out, const v1::Session& s) {
-  PrintFields(out, {{"id", s.accession_id()},
-                    {"uid", s.uid()},
-                    {"project", s.project()},
-                    {"subject", s.subject()},
-                    {"label", s.label()},
-                    {"status", Lower(v1::Session::Status_Name(s.status()))},
-                    {"modality", s.modality()},
-                    {"type", s.session_type()},
-                    {"study", s.study_instance_uid()},
-                    {"date", s.session_date()},
-                    {"scanner", s.scanner()},
-                    {"scans", absl::StrCat(s.scan_count())},
-                    {"files", absl::StrCat(s.file_count())},
-                    {"size", HumanSize(s.size_bytes())},
-                    {"archived", HumanTime(s.create_time())},
-                    {"changed", HumanTime(s.update_time())}});
+  const std::map<std::string, std::string> fields(s.fields().begin(), s.fields().end());
+  const std::string shares = absl::StrJoin(s.shares(), " ", [](std::string* text, const v1::Share& share) {
+    absl::StrAppend(text, share.project(), "/", share.label());
+  });
+  PrintFields(
+      out, {{"id", s.accession_id()},
+            {"uid", s.uid()},
+            {"project", s.project()},
+            {"subject", s.subject()},
+            {"label", s.label()},
+            {"status", absl::StrCat(Lower(v1::Session::Status_Name(s.status())), s.purged() ? ", purged" : "",
+                                    s.shared() ? ", shared with you" : "")},
+            {"modality", s.modality()},
+            {"type", s.session_type()},
+            {"study", s.study_instance_uid()},
+            {"date", s.session_date()},
+            {"scanner", s.scanner()},
+            {"scans", absl::StrCat(s.scan_count())},
+            {"files", absl::StrCat(s.file_count())},
+            {"size", HumanSize(s.size_bytes())},
+            {"note", Printable(s.note())},
+            {"fields", Printable(absl::StrJoin(fields, ", ", absl::PairFormatter("=")))},
+            {"shared as", shares},
+            {"archived", HumanTime(s.create_time())},
+            {"changed", HumanTime(s.update_time())}});
 }
 
 void PrintProject(std::ostream& out, const v1::Project& p) {

@@ -92,6 +92,7 @@ Connection::Connection(std::shared_ptr<grpc::ChannelInterface> channel, Credenti
       uploads_(v1::UploadService::NewStub(channel_)),
       prearchive_(v1::PrearchiveService::NewStub(channel_)),
       archive_(v1::ArchiveService::NewStub(channel_)),
+      resources_(v1::ResourceService::NewStub(channel_)),
       projects_(v1::ProjectService::NewStub(channel_)),
       settings_(v1::SettingsService::NewStub(channel_)),
       operations_(google::longrunning::Operations::NewStub(channel_)) {}

@@ -23,6 +23,7 @@
 #include "narthex/v1/archive_service.grpc.pb.h"
 #include "narthex/v1/prearchive_service.grpc.pb.h"
 #include "narthex/v1/project_service.grpc.pb.h"
+#include "narthex/v1/resource_service.grpc.pb.h"
 #include "narthex/v1/settings_service.grpc.pb.h"
 #include "narthex/v1/upload_service.grpc.pb.h"
 
@@ -75,6 +76,7 @@ class Connection {
   v1::UploadService::StubInterface& uploads() { return *uploads_; }
   v1::PrearchiveService::StubInterface& prearchive() { return *prearchive_; }
   v1::ArchiveService::StubInterface& archive() { return *archive_; }
+  v1::ResourceService::StubInterface& resources() { return *resources_; }
   v1::ProjectService::StubInterface& projects() { return *projects_; }
   v1::SettingsService::StubInterface& settings() { return *settings_; }
   google::longrunning::Operations::StubInterface& operations() { return *operations_; }
@@ -120,6 +122,7 @@ class Connection {
   const std::unique_ptr<v1::UploadService::StubInterface> uploads_;
   const std::unique_ptr<v1::PrearchiveService::StubInterface> prearchive_;
   const std::unique_ptr<v1::ArchiveService::StubInterface> archive_;
+  const std::unique_ptr<v1::ResourceService::StubInterface> resources_;
   const std::unique_ptr<v1::ProjectService::StubInterface> projects_;
   const std::unique_ptr<v1::SettingsService::StubInterface> settings_;
   const std::unique_ptr<google::longrunning::Operations::StubInterface> operations_;

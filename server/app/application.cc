@@ -35,7 +35,11 @@
 #include "server/app/workflow.h"
 #include "server/archive/archiver.h"
 #include "server/archive/checker.h"
+#include "server/archive/file_work.h"
 #include "server/archive/scan_type_memory.h"
+#include "server/archive/session_changes.h"
+#include "server/archive/session_check.h"
+#include "server/archive/session_resources.h"
 #include "server/auth/authenticator.h"
 #include "server/auth/project_cache.h"
 #include "server/gateway/gateway.h"
@@ -47,6 +51,7 @@
 #include "server/rpc/operations_service.h"
 #include "server/rpc/prearchive_service.h"
 #include "server/rpc/project_service.h"
+#include "server/rpc/resource_service.h"
 #include "server/rpc/settings_service.h"
 #include "server/rpc/upload_service.h"
 #include "storage/fs/file_system.h"
@@ -84,6 +89,9 @@ struct Application::Parts {
   std::unique_ptr<rpc::Gate> gate;
   std::unique_ptr<archiving::Checker> checker;
   std::unique_ptr<archiving::Archiver> archiver;
+  std::unique_ptr<archiving::SessionChanges> session_changes;
+  std::unique_ptr<archiving::SessionResources> session_resources;
+  std::unique_ptr<archiving::SessionCheck> session_check;
   std::unique_ptr<operations::Operations> operations;
   std::unique_ptr<Workflow> workflow;
   std::unique_ptr<ingest::Admission> admission;
@@ -94,6 +102,7 @@ struct Application::Parts {
   std::unique_ptr<rpc::UploadServiceImpl> upload_service;
   std::unique_ptr<rpc::PrearchiveServiceImpl> prearchive_service;
   std::unique_ptr<rpc::ArchiveServiceImpl> archive_service;
+  std::unique_ptr<rpc::ResourceServiceImpl> resource_service;
   std::unique_ptr<rpc::ProjectServiceImpl> project_service;
   std::unique_ptr<rpc::SettingsServiceImpl> settings_service;
   std::unique_ptr<rpc::OperationsServiceImpl> operations_service;
@@ -293,7 +302,15 @@ void Application::Parts::MakeServices() {
       *stalls});
   prearchive_service = std::make_unique<rpc::PrearchiveServiceImpl>(
       rpc::PrearchiveServiceImpl::Dependencies{*gate, *prearchive, *operations, *checker, build, archive});
-  archive_service = std::make_unique<rpc::ArchiveServiceImpl>(*gate, *database, files, config.archive_dir);
+  session_changes = std::make_unique<archiving::SessionChanges>(
+      archiving::SessionChanges::Dependencies{*database, *types, files, config.archive_dir});
+  archive_service = std::make_unique<rpc::ArchiveServiceImpl>(rpc::ArchiveServiceImpl::Dependencies{
+      *gate, *database, *session_changes, *types, files, config.archive_dir});
+  const archiving::FileWork::Dependencies file_work{*database, files, config.archive_dir};
+  session_resources = std::make_unique<archiving::SessionResources>(file_work, *session_changes);
+  session_check = std::make_unique<archiving::SessionCheck>(file_work, *session_changes, *types);
+  resource_service = std::make_unique<rpc::ResourceServiceImpl>(
+      rpc::ResourceServiceImpl::Dependencies{*gate, *database, *session_resources, *session_check});
   project_service = std::make_unique<rpc::ProjectServiceImpl>(*gate, *database, *authenticator, *projects);
   operations_service = std::make_unique<rpc::OperationsServiceImpl>(
       *gate, *operations, rpc::ResultSources{*prearchive, *database});
@@ -352,8 +369,8 @@ absl::Status Application::Parts::Serve() {
   grpc::ServerBuilder builder;
   Configure(builder);
   for (grpc::Service* service : std::initializer_list<grpc::Service*>{
-           upload_service.get(), prearchive_service.get(), archive_service.get(), project_service.get(),
-           settings_service.get(), operations_service.get()}) {
+           upload_service.get(), prearchive_service.get(), archive_service.get(), resource_service.get(),
+           project_service.get(), settings_service.get(), operations_service.get()}) {
     builder.RegisterService(service);
   }
   const auto credentials = tls ? tls->Credentials() : grpc::InsecureServerCredentials();
@@ -435,6 +452,8 @@ absl::StatusOr<std::unique_ptr<Application>> Application::Start(const Config& co
   }
   parts.MakeServices();
   NX_RETURN_IF_ERROR(parts.settings_service->ApplyStored());
+  NX_RETURN_IF_ERROR(parts.session_changes->ResumePurges());
+  NX_RETURN_IF_ERROR(archiving::FileWork::Resume({*parts.database, fs::Posix(), config.archive_dir}));
   NX_RETURN_IF_ERROR(parts.workflow->Resume());
   NX_RETURN_IF_ERROR(parts.Serve());
   NX_RETURN_IF_ERROR(parts.ServeDicom());
