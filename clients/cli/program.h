@@ -95,5 +95,8 @@ void AddSessionCommands(CLI::App& app, Program& program);
 void AddProjectCommands(CLI::App& app, Program& program);
 void AddOperationCommands(CLI::App& app, Program& program);
 void AddServerCommands(CLI::App& app, Program& program);
+void AddIdentityCommands(CLI::App& app, Program& program);
+// To the group `server`.
+void AddAuditCommands(CLI::App* server, Program& program);
 
 }  // namespace narthex::cli

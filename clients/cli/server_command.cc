@@ -95,6 +95,7 @@ void AddServerCommands(CLI::App& app, Program& program) {
   group->require_subcommand(1);
   CLI::App* info = group->add_subcommand("info", "shows version, addresses and counts");
   program.OnChosen(info, [&program] { return Info(program); });
+  AddAuditCommands(group, program);
   AddSettings(group, program);
   AddSettings(&app, program);
 }

@@ -35,7 +35,9 @@
 #include "server/operations/operations.h"
 #include "server/prearchive/prearchive.h"
 #include "server/rpc/archive_service.h"
+#include "server/rpc/audit_service.h"
 #include "server/rpc/convert.h"
+#include "server/rpc/identity_service.h"
 #include "server/rpc/operations_service.h"
 #include "server/rpc/prearchive_service.h"
 #include "server/rpc/project_service.h"
@@ -109,6 +111,8 @@ struct Application::Parts {
   std::unique_ptr<rpc::ProjectServiceImpl> project_service;
   std::unique_ptr<rpc::SettingsServiceImpl> settings_service;
   std::unique_ptr<rpc::OperationsServiceImpl> operations_service;
+  std::unique_ptr<rpc::IdentityServiceImpl> identity_service;
+  std::unique_ptr<rpc::AuditServiceImpl> audit_service;
   std::unique_ptr<TlsFiles> tls;
   std::unique_ptr<grpc::Server> server;
   std::unique_ptr<gateway::Gateway> gateway;
@@ -183,6 +187,15 @@ absl::Status Application::Parts::OpenRules() {
 
 std::vector<rpc::SettingSpec> Application::Parts::Settings() {
   std::vector<rpc::SettingSpec> settings;
+  settings.push_back(
+      {"access.guests",
+       "who calls without a token: none is let in, or they read public projects; none or public", "none",
+       [this](const std::string& value) {
+         if (value != "none" && value != "public")
+           return rpc::InvalidField("value", "expected none or public");
+         gate->AdmitGuests(value == "public");
+         return absl::OkStatus();
+       }});
   settings.push_back({"prearchive.idle_build_seconds",
                       "a session is built when no object came for so long; 1 to 86400 seconds",
                       absl::StrCat(limits::kIdleBuildSecondsDefault), [this](const std::string& value) {
@@ -239,6 +252,9 @@ void Application::Parts::MakeServices() {
       rpc::PrearchiveServiceImpl::Dependencies{*gate, *prearchive, *operations, *checker, build, archive});
   archive_service = std::make_unique<rpc::ArchiveServiceImpl>(*gate, *database, files, config.archive_dir);
   project_service = std::make_unique<rpc::ProjectServiceImpl>(*gate, *database, *authenticator, *projects);
+  identity_service =
+      std::make_unique<rpc::IdentityServiceImpl>(*gate, *database, *authenticator, Clock::Real());
+  audit_service = std::make_unique<rpc::AuditServiceImpl>(*gate, database->audit(), config.site_id);
   operations_service = std::make_unique<rpc::OperationsServiceImpl>(
       *gate, *operations, rpc::ResultSources{*prearchive, *database});
   settings_service = std::make_unique<rpc::SettingsServiceImpl>(rpc::SettingsServiceImpl::Dependencies{
@@ -270,7 +286,7 @@ absl::Status Application::Parts::Serve() {
   builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 20'000);
   for (grpc::Service* service : std::initializer_list<grpc::Service*>{
            upload_service.get(), prearchive_service.get(), archive_service.get(), project_service.get(),
-           settings_service.get(), operations_service.get()}) {
+           settings_service.get(), identity_service.get(), audit_service.get(), operations_service.get()}) {
     builder.RegisterService(service);
   }
   server = builder.BuildAndStart();
