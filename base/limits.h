@@ -70,6 +70,13 @@ inline constexpr uint64_t kFreeSpaceMinBytes =
 inline constexpr int64_t kIdleBuildSecondsDefault =
     60;  // (set prearchive.idle_build_seconds) no object for so long: the session is built
 
+// People.
+inline constexpr size_t kDisplayNameMaxBytes = 200;               // names and descriptions for people
+inline constexpr int64_t kTokenSecondsMax = 100ll * 365 * 86400;  // a century: still a time of PostgreSQL's
+inline constexpr int kAuthenticationFailuresMax = 100;            // of one address or user, at once
+inline constexpr int64_t kAuthenticationFailureSeconds = 1;       // then one more each
+inline constexpr size_t kAuthenticationKeysMax = 10'000;  // addresses and users that are counted: about 1 MB
+
 // Lists.
 inline constexpr int kPageSizeDefault = 100;
 inline constexpr int kPageSizeMax = 1000;

@@ -98,5 +98,8 @@ void AddProjectCommands(CLI::App& app, Program& program);
 void AddProjectFieldCommands(CLI::App* group, Program& program);
 void AddOperationCommands(CLI::App& app, Program& program);
 void AddServerCommands(CLI::App& app, Program& program);
+void AddIdentityCommands(CLI::App& app, Program& program);
+// To the group `server`.
+void AddAuditCommands(CLI::App* server, Program& program);
 
 }  // namespace narthex::cli

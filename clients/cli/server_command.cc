@@ -113,6 +113,7 @@ void AddServerCommands(CLI::App& app, Program& program) {
       "backup", "copies everything into a folder of the server");
   backup->add_option("NAME", *backup_id, "a new name for it")->required();
   program.OnChosen(backup, [&program, backup_id] { return Backup(program, *backup_id); });
+  AddAuditCommands(group, program);
   AddSettings(group, program);
   AddSettings(&app, program);
 }

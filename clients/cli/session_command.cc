@@ -16,6 +16,7 @@ namespace {
 using Stub = v1::ArchiveService::StubInterface;
 
 struct SessionFlags {
+  bool scans_wanted = false;
   std::string ref;
   std::string filter;
   std::string order_by;
@@ -34,7 +35,28 @@ struct SessionFlags {
   std::string new_label;
 };
 
+absl::StatusOr<ExitCode> SearchScans(Program& program, const SessionFlags& flags) {
+  v1::SearchScansRequest request;
+  request.set_filter(flags.filter);
+  request.set_order_by(flags.order_by);
+  request.set_page_size(flags.page_size);
+  NX_ASSIGN_OR_RETURN(auto connection, program.Connect());
+  NX_ASSIGN_OR_RETURN(v1::SearchScansResponse response,
+                      CallAllPages(*connection, connection->archive(), &Stub::SearchScans, request));
+  response.set_total_size(response.scans_size());
+  return program.Print(response, [&](std::ostream& out) {
+    Table table({"SESSION", "PROJECT", "LABEL", "SCAN", "TYPE", "DESCRIPTION", ">FRAMES", ">SIZE"});
+    for (const v1::FoundScan& found : response.scans()) {
+      table.Add({ShortName(found.session()), found.project(), found.label(), found.scan().id(),
+                 Printable(found.scan().type()), Printable(found.scan().series_description()),
+                 absl::StrCat(found.scan().frames()), HumanSize(found.scan().size_bytes())});
+    }
+    table.Print(out);
+  });
+}
+
 absl::StatusOr<ExitCode> Search(Program& program, const SessionFlags& flags) {
+  if (flags.scans_wanted) return SearchScans(program, flags);
   v1::SearchSessionsRequest request;
   request.set_filter(flags.filter);
   request.set_order_by(flags.order_by);
@@ -42,6 +64,7 @@ absl::StatusOr<ExitCode> Search(Program& program, const SessionFlags& flags) {
   NX_ASSIGN_OR_RETURN(auto connection, program.Connect());
   NX_ASSIGN_OR_RETURN(v1::SearchSessionsResponse response,
                       CallAllPages(*connection, connection->archive(), &Stub::SearchSessions, request));
+  response.set_total_size(response.sessions_size());
   return program.Print(response, [&](std::ostream& out) {
     SessionTable({response.sessions().begin(), response.sessions().end()}).Print(out);
   });
@@ -226,6 +249,7 @@ CLI::App* AddOne(CLI::App* group, Program& program, const Flags& flags, const ch
 void AddSearch(CLI::App* group, Program& program, const Flags& flags) {
   CLI::App* search = group->add_subcommand("search", "finds sessions");
   search->add_option("FILTER", flags->filter, R"(such as 'modality = "MR" AND sessionDate >= "2024-01-01"')");
+  search->add_flag("--scans", flags->scans_wanted, "finds scans: conditions on scans.* are about one scan");
   search->add_option("--order-by", flags->order_by, R"(such as "session_date desc, label")");
   search->add_option("--page-size", flags->page_size, "sessions a call; all pages are shown")
       ->check(CLI::Range(1, limits::kPageSizeMax));

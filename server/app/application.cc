@@ -47,7 +47,9 @@
 #include "server/operations/operations.h"
 #include "server/prearchive/prearchive.h"
 #include "server/rpc/archive_service.h"
+#include "server/rpc/audit_service.h"
 #include "server/rpc/convert.h"
+#include "server/rpc/identity_service.h"
 #include "server/rpc/operations_service.h"
 #include "server/rpc/prearchive_service.h"
 #include "server/rpc/project_service.h"
@@ -106,6 +108,8 @@ struct Application::Parts {
   std::unique_ptr<rpc::ProjectServiceImpl> project_service;
   std::unique_ptr<rpc::SettingsServiceImpl> settings_service;
   std::unique_ptr<rpc::OperationsServiceImpl> operations_service;
+  std::unique_ptr<rpc::IdentityServiceImpl> identity_service;
+  std::unique_ptr<rpc::AuditServiceImpl> audit_service;
   std::unique_ptr<TlsFiles> tls;
   std::unique_ptr<grpc::Server> server;
   std::unique_ptr<GrpcListener> listener;
@@ -187,6 +191,15 @@ absl::Status Application::Parts::OpenRules() {
 
 std::vector<rpc::SettingSpec> Application::Parts::Settings() {
   std::vector<rpc::SettingSpec> settings;
+  settings.push_back(
+      {"access.guests",
+       "who calls without a token: none is let in, or they read public projects; none or public", "none",
+       [this](const std::string& value) {
+         if (value != "none" && value != "public")
+           return rpc::InvalidField("value", "expected none or public");
+         gate->AdmitGuests(value == "public");
+         return absl::OkStatus();
+       }});
   settings.push_back({"prearchive.idle_build_seconds",
                       "a session is built when no object came for so long; 1 to 86400 seconds",
                       absl::StrCat(limits::kIdleBuildSecondsDefault), [this](const std::string& value) {
@@ -312,6 +325,9 @@ void Application::Parts::MakeServices() {
   resource_service = std::make_unique<rpc::ResourceServiceImpl>(
       rpc::ResourceServiceImpl::Dependencies{*gate, *database, *session_resources, *session_check});
   project_service = std::make_unique<rpc::ProjectServiceImpl>(*gate, *database, *authenticator, *projects);
+  identity_service =
+      std::make_unique<rpc::IdentityServiceImpl>(*gate, *database, *authenticator, Clock::Real());
+  audit_service = std::make_unique<rpc::AuditServiceImpl>(*gate, database->audit(), config.site_id);
   operations_service = std::make_unique<rpc::OperationsServiceImpl>(
       *gate, *operations, rpc::ResultSources{*prearchive, *database});
   settings_service = std::make_unique<rpc::SettingsServiceImpl>(rpc::SettingsServiceImpl::Dependencies{
@@ -370,7 +386,8 @@ absl::Status Application::Parts::Serve() {
   Configure(builder);
   for (grpc::Service* service : std::initializer_list<grpc::Service*>{
            upload_service.get(), prearchive_service.get(), archive_service.get(), resource_service.get(),
-           project_service.get(), settings_service.get(), operations_service.get()}) {
+           project_service.get(), settings_service.get(), identity_service.get(), audit_service.get(),
+           operations_service.get()}) {
     builder.RegisterService(service);
   }
   const auto credentials = tls ? tls->Credentials() : grpc::InsecureServerCredentials();

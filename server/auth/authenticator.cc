@@ -45,7 +45,8 @@ absl::Status WriteSecret(const std::string& path, const std::string& secret) {
 std::string Authenticator::NewToken() { return absl::StrCat("nx_", NewRandomId(20)); }
 std::string Authenticator::Hash(absl::string_view token) { return Sha256(token); }
 
-absl::StatusOr<metadata::Identity> Authenticator::Authenticate(absl::string_view token) {
+absl::StatusOr<metadata::Identity> Authenticator::Authenticate(absl::string_view token,
+                                                               absl::string_view address) {
   const std::string hash = Hash(token);
   const absl::Time now = clock_.Now();
   {
@@ -55,10 +56,15 @@ absl::StatusOr<metadata::Identity> Authenticator::Authenticate(absl::string_view
       return it->second.identity;
     }
   }
+  if (!address.empty() && !failures_.MayTry(address)) {
+    return ResourceExhausted("TOO_MANY_FAILURES",
+                             "too many wrong tokens came from this address; try again in a minute");
+  }
   const metadata::SystemScope scope;  // nobody is known yet
   auto identity = stores_.tokens().Verify(hash, now);
   if (!identity.ok()) {
-    if (absl::IsUnavailable(identity.status())) return identity.status();
+    if (!absl::IsUnauthenticated(identity.status())) return identity.status();
+    if (!address.empty()) failures_.Fail(address);
     return Error(absl::StatusCode::kUnauthenticated, "UNAUTHENTICATED",
                  "the bearer token is not valid; `narthex token create` makes one");
   }

@@ -12,6 +12,7 @@
 #include "absl/time/time.h"
 
 #include "base/clock.h"
+#include "server/auth/failure_limiter.h"
 #include "storage/metadata/database.h"
 
 namespace narthex::auth {
@@ -19,12 +20,14 @@ namespace narthex::auth {
 class Authenticator {
  public:
   // `stores` and `clock` are borrowed.
-  Authenticator(metadata::AdminStores& stores, const Clock& clock) : stores_(stores), clock_(clock) {}
+  Authenticator(metadata::AdminStores& stores, const Clock& clock)
+      : stores_(stores), clock_(clock), failures_(clock) {}
 
   // Whom `token` speaks for. Answers are remembered for a few seconds, so a revocation takes that long at
   // most. UNAUTHENTICATED (UNAUTHENTICATED): unknown, expired, revoked or of a disabled user; the text does
-  // not say which.
-  absl::StatusOr<metadata::Identity> Authenticate(absl::string_view token);
+  // not say which. RESOURCE_EXHAUSTED (TOO_MANY_FAILURES): `address` gave too many wrong tokens of late;
+  // those that are remembered as good are still taken. `address` "": not limited.
+  absl::StatusOr<metadata::Identity> Authenticate(absl::string_view token, absl::string_view address = "");
 
   // A token that only this process knows, for its own gateway; it speaks for an all-data administrator named
   // `user`.
@@ -50,6 +53,7 @@ class Authenticator {
 
   metadata::AdminStores& stores_;
   const Clock& clock_;
+  FailureLimiter failures_;
   absl::Mutex mutex_;
   absl::flat_hash_map<std::string, Remembered> remembered_ ABSL_GUARDED_BY(mutex_);  // by hash
   absl::flat_hash_map<std::string, metadata::Identity> internal_ ABSL_GUARDED_BY(mutex_);

@@ -31,6 +31,10 @@ bool Caller::MayEdit(absl::string_view project) const {
   return role && *role >= Role::kMember;
 }
 
+bool Caller::MaySeePrearchive(absl::string_view project) const {
+  return MayEdit(project) || identity_.user.all_data_read;
+}
+
 bool Caller::MayOwn(absl::string_view project) const {
   if (is_admin() || identity_.user.all_data_admin) return true;
   const auto role = RoleIn(project);
@@ -68,6 +72,12 @@ absl::Status Caller::RequireAdmin() const {
   if (is_admin()) return absl::OkStatus();
   return Error(absl::StatusCode::kPermissionDenied, "PERMISSION_DENIED",
                "only a site administrator may do this");
+}
+
+absl::Status Caller::RequireUser() const {
+  if (!is_guest()) return absl::OkStatus();
+  return Error(absl::StatusCode::kUnauthenticated, "UNAUTHENTICATED",
+               "guests may only read; send a token (narthex: --token-file or NARTHEX_TOKEN)");
 }
 
 metadata::Visibility Caller::Visible(bool with_deleted) const {

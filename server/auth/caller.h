@@ -16,6 +16,9 @@
 
 namespace narthex::auth {
 
+// The name of callers without a token. No user has it.
+inline constexpr char kGuest[] = "guest";
+
 // An authenticated user with the roles they had when the call began. XNAT's rights: collaborators read,
 // members read, create and edit, owners also delete, activate and manage members; everybody reads public
 // projects and knows of protected ones. Site administrators and all-data roles stand above projects.
@@ -28,10 +31,15 @@ class Caller : public identify::ProjectDirectory {
   const std::string& user() const { return identity_.user.name; }
   const metadata::Identity& identity() const { return identity_; }
   bool is_admin() const { return identity_.user.site_admin; }
+  // Without a token, where the site lets guests in: reads public projects and makes nothing.
+  bool is_guest() const { return identity_.user.name == kGuest; }
 
   // Of a project id; "" is Unassigned, which belongs to administrators.
   bool MayRead(absl::string_view project) const;
   bool MayEdit(absl::string_view project) const;
+  // Of what waits in the prearchive, which is not yet anonymized for its project: who may edit, and who may read
+  // everything.
+  bool MaySeePrearchive(absl::string_view project) const;
   bool MayOwn(absl::string_view project) const;
   // Whether the caller may know that the project exists.
   bool MayKnow(absl::string_view project) const;
@@ -42,6 +50,8 @@ class Caller : public identify::ProjectDirectory {
   absl::Status RequireEdit(absl::string_view project) const;
   absl::Status RequireOwn(absl::string_view project) const;
   absl::Status RequireAdmin() const;
+  // UNAUTHENTICATED for guests.
+  absl::Status RequireUser() const;
 
   // What the archive's stores may show.
   metadata::Visibility Visible(bool with_deleted = false) const;

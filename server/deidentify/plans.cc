@@ -11,6 +11,7 @@
 #include "base/status.h"
 #include "imaging/anonymize/record.h"
 #include "imaging/anonymize/uids.h"
+#include "storage/metadata/access.h"
 
 namespace narthex::deidentify {
 namespace {
@@ -107,6 +108,7 @@ std::string Plans::Fingerprint(absl::string_view uid) const {
 
 // Outer error: the database; inner one: the script.
 absl::StatusOr<Plans::Entry> Plans::Load(absl::string_view project) const {
+  const metadata::SystemScope scope;  // it holds whoever sends, on whatever thread
   NX_ASSIGN_OR_RETURN(const auto script, store_.Get(kScriptKind, project));
   if (!script || !script->enabled) return Entry(nullptr);
   NX_ASSIGN_OR_RETURN(std::string secret, store_.Secret(project));

@@ -31,7 +31,7 @@ grpc::Status ArchiveServiceImpl::SearchSessions(grpc::ServerContext* context,
         NX_ASSIGN_OR_RETURN(search.filter, metadata::SessionFilter::Parse(request->filter()));
         search.order_by = request->order_by();
         search.page = {size, request->page_token()};
-        search.count_total = true;
+        search.count_total = request->count_total();
         NX_ASSIGN_OR_RETURN(const auto found, database_.session_reader().Search(search, caller.Visible()));
         v1::SearchSessionsResponse answer;
         for (const auto& session : found.sessions) *answer.add_sessions() = View(caller, session);
@@ -39,6 +39,34 @@ grpc::Status ArchiveServiceImpl::SearchSessions(grpc::ServerContext* context,
         answer.set_total_size(static_cast<int32_t>(found.total_count.value_or(0)));
         return answer;
       });
+}
+
+grpc::Status ArchiveServiceImpl::SearchScans(grpc::ServerContext* context,
+                                             const v1::SearchScansRequest* request,
+                                             v1::SearchScansResponse* response) {
+  return gate_.Unary(context, response,
+                     [&](const auth::Caller& caller) -> absl::StatusOr<v1::SearchScansResponse> {
+                       NX_ASSIGN_OR_RETURN(const int size, PageSize(request->page_size()));
+                       metadata::SearchRequest search;
+                       NX_ASSIGN_OR_RETURN(search.filter, metadata::SessionFilter::Parse(request->filter()));
+                       search.order_by = request->order_by();
+                       search.page = {size, request->page_token()};
+                       search.count_total = request->count_total();
+                       NX_ASSIGN_OR_RETURN(const auto found,
+                                           database_.session_reader().SearchScans(search, caller.Visible()));
+                       v1::SearchScansResponse answer;
+                       for (const auto& from : found.scans) {
+                         v1::FoundScan& to = *answer.add_scans();
+                         to.set_session(absl::StrCat("sessions/", from.session));
+                         to.set_project(from.project);
+                         to.set_subject(from.subject);
+                         to.set_label(from.label);
+                         *to.mutable_scan() = ToProto(from.scan);
+                       }
+                       answer.set_next_page_token(found.next_page_token);
+                       answer.set_total_size(found.total_count.value_or(0));
+                       return answer;
+                     });
 }
 
 grpc::Status ArchiveServiceImpl::GetSession(grpc::ServerContext* context,

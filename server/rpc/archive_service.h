@@ -30,6 +30,8 @@ class ArchiveServiceImpl final : public v1::ArchiveService::Service {
 
   grpc::Status SearchSessions(grpc::ServerContext* context, const v1::SearchSessionsRequest* request,
                               v1::SearchSessionsResponse* response) override;
+  grpc::Status SearchScans(grpc::ServerContext* context, const v1::SearchScansRequest* request,
+                           v1::SearchScansResponse* response) override;
   grpc::Status GetSession(grpc::ServerContext* context, const v1::GetSessionRequest* request,
                           v1::Session* response) override;
   grpc::Status GetSessionDocument(grpc::ServerContext* context, const v1::GetSessionDocumentRequest* request,

@@ -20,7 +20,7 @@ namespace {
 constexpr absl::Duration kWaitMax = absl::Minutes(5);
 
 bool MaySee(const auth::Caller& caller, const operations::Operation& operation) {
-  return operation.user == caller.user() || caller.MayRead(operation.project);
+  return operation.user == caller.user() || caller.MaySeePrearchive(operation.project);
 }
 
 void PackResult(const operations::Operation& operation, const ResultSources& sources,

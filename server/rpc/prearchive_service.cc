@@ -47,7 +47,7 @@ absl::StatusOr<SessionRow> PrearchiveServiceImpl::Find(const auth::Caller& calle
                                                        Right right) const {
   NX_ASSIGN_OR_RETURN(const std::string id, IdOf(name, "prearchiveSessions", "name"));
   auto row = with_.prearchive.Get(id);
-  if (row.ok() && !caller.MayRead(row->key().project())) {
+  if (row.ok() && !caller.MaySeePrearchive(row->key().project())) {
     return NotFound(
         "PREARCHIVE_SESSION_NOT_FOUND",
         absl::StrCat("there is no session ", id, " in the prearchive; `narthex prearchive list` lists them"),
@@ -74,7 +74,7 @@ grpc::Status PrearchiveServiceImpl::ListPrearchiveSessions(grpc::ServerContext* 
         if (request->unassigned()) query.project = "";
         if (!request->project().empty()) query.project = request->project();
         if (request->state() != 0) query.state = static_cast<State>(request->state());
-        query.may_see = [&](const std::string& project) { return caller.MayRead(project); };
+        query.may_see = [&](const std::string& project) { return caller.MaySeePrearchive(project); };
         NX_ASSIGN_OR_RETURN(const auto rows, with_.prearchive.List(query));
         v1::ListPrearchiveSessionsResponse answer;
         for (const SessionRow& row : rows) *answer.add_prearchive_sessions() = Show(row, false);
@@ -273,7 +273,7 @@ grpc::Status PrearchiveServiceImpl::WatchPrearchiveSessions(grpc::ServerContext*
     for (const auto& entry : *entries) {
       next = entry.sequence + 1;
       const std::string& project = entry.row.row().key().project();
-      if (!caller->MayRead(project) || (!request->project().empty() && project != request->project()) ||
+      if (!caller->MaySeePrearchive(project) || (!request->project().empty() && project != request->project()) ||
           (!only.empty() && entry.row.session() != only)) {
         continue;
       }

@@ -70,6 +70,7 @@ grpc::Status ProjectServiceImpl::CreateProject(grpc::ServerContext* context,
                                                const v1::CreateProjectRequest* request,
                                                v1::Project* response) {
   return gate_.Unary(context, response, [&](const auth::Caller& caller) -> absl::StatusOr<v1::Project> {
+    NX_RETURN_IF_ERROR(caller.RequireUser());
     if (!identify::IsLabel(request->project().id())) {
       return InvalidField("project.id", "1 to 64 letters, digits, '_' and '-'");
     }

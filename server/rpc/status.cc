@@ -61,13 +61,18 @@ absl::StatusOr<auth::Caller> Gate::Admit(const grpc::ServerContext& context) con
   const auto header = context.client_metadata().find("authorization");
   absl::string_view value;
   if (header != context.client_metadata().end()) value = {header->second.data(), header->second.size()};
+  if (header == context.client_metadata().end() && guests_) {
+    metadata::Identity guest;
+    guest.user.name = auth::kGuest;
+    return auth::Caller(std::move(guest), projects_);
+  }
   static constexpr absl::string_view kBearer = "bearer ";
   if (!absl::StartsWithIgnoreCase(value, kBearer)) {
     return Error(
         absl::StatusCode::kUnauthenticated, "UNAUTHENTICATED",
         "send a token in the metadata: authorization: Bearer TOKEN (narthex: --token-file or NARTHEX_TOKEN)");
   }
-  auto identity = authenticator_.Authenticate(value.substr(kBearer.size()));
+  auto identity = authenticator_.Authenticate(value.substr(kBearer.size()), auth::AddressKey(context.peer()));
   if (!identity.ok()) return identity.status();
   NX_RETURN_IF_ERROR(CheckCertificate(context.auth_context().get(), certificate_user_, identity->user.name));
   return auth::Caller(*std::move(identity), projects_);

@@ -1,6 +1,7 @@
 // From our statuses to gRPC's, with google.rpc.ErrorInfo, and the frame of every call: who asks, then what.
 #pragma once
 
+#include <atomic>
 #include <string>
 #include <utility>
 
@@ -30,6 +31,9 @@ class Gate {
  public:
   Gate(auth::Authenticator& authenticator, const auth::ProjectCache& projects)
       : authenticator_(authenticator), projects_(projects) {}
+
+  // Whether calls without a token are let in, as auth::kGuest. May change while calls run.
+  void AdmitGuests(bool admit) { guests_ = admit; }
 
   // Before the first call.
   void BindCertificates(CertificateUser binding) { certificate_user_ = binding; }
@@ -64,6 +68,7 @@ class Gate {
  private:
   auth::Authenticator& authenticator_;
   const auth::ProjectCache& projects_;
+  std::atomic<bool> guests_ = false;
   CertificateUser certificate_user_ = CertificateUser::kAny;
 };
 

@@ -38,6 +38,7 @@ absl::StatusOr<prearchive::UploadRow> UploadServiceImpl::NewRow(const auth::Call
                                                                 const v1::Destination& destination,
                                                                 int digest_algorithm,
                                                                 const v1::ArrivalSource& source) const {
+  NX_RETURN_IF_ERROR(caller.RequireUser());
   prearchive::UploadRow row;
   row.set_user(caller.user());
   row.set_digest_algorithm(digest_algorithm);

@@ -25,6 +25,7 @@
 #include "storage/staging/index.h"
 #include "storage/staging/staging.h"
 #include "storage/verify/archive_check.h"
+#include "storage/verify/audit_check.h"
 #include "storage/verify/staging_check.h"
 
 namespace narthex::verify {
@@ -88,6 +89,7 @@ absl::Status CheckDatabase(const Flags& flags, Report& report) {
   }
   NX_ASSIGN_OR_RETURN(const auto database, metadata::Database::Open(options));
   const std::string archive = flags.archive_dir.empty() ? flags.data_dir + "/archive" : flags.archive_dir;
+  NX_RETURN_IF_ERROR(CheckAudit(database->audit(), report));
   return CheckArchive(*database, fs::Posix(), archive, {.digests = !flags.no_digests}, report);
 }
 

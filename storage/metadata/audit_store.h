@@ -33,9 +33,22 @@ class AuditStore {
   };
   virtual absl::StatusOr<List> ListEvents(absl::string_view project, const Page& page) = 0;
 
-  // Recomputes one chain. The number of events, or DATA_LOSS (AUDIT_CHAIN_BROKEN) naming the first event that
-  // does not fit.
-  virtual absl::StatusOr<int64_t> Verify(absl::string_view project) = 0;
+  // The chains that there are, by project ("": the site's).
+  virtual absl::StatusOr<std::vector<std::string>> ListChains() = 0;
+
+  struct Chain {
+    int64_t event_count = 0;
+    std::string head;  // hash of the last event, 32 raw bytes
+  };
+  // Recomputes one chain. DATA_LOSS (AUDIT_CHAIN_BROKEN) naming the first event that does not fit.
+  virtual absl::StatusOr<Chain> VerifyChain(absl::string_view project) = 0;
+
+  // The number of its events.
+  absl::StatusOr<int64_t> Verify(absl::string_view project) {
+    const auto chain = VerifyChain(project);
+    if (!chain.ok()) return chain.status();
+    return chain->event_count;
+  }
 };
 
 }  // namespace narthex::metadata

@@ -333,7 +333,7 @@ absl::Status Connection::Send(const Statement& statement, std::vector<std::strin
   const int n = static_cast<int>(count);
   auto found = prepared_.find(statement.sql_);
   if (found == prepared_.end() &&
-      (prepared_.size() >= kPreparedMax || statement.sql_.size() > kPreparedSqlMax)) {
+      (statement.once_ || prepared_.size() >= kPreparedMax || statement.sql_.size() > kPreparedSqlMax)) {
     return PQsendQueryParams(c, statement.sql_.c_str(), n, types.data(), values.data(), lengths.data(),
                              formats.data(), 0)
                ? absl::OkStatus()

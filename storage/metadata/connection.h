@@ -36,6 +36,12 @@ class Statement {
   Statement& IntArray(absl::Span<const int64_t> values);
   Statement& BytesArray(absl::Span<const absl::string_view> values);
 
+  // Not worth preparing: planned for the values that it is sent with.
+  Statement& Once() {
+    once_ = true;
+    return *this;
+  }
+
   const std::string& sql() const { return sql_; }
 
  private:
@@ -47,6 +53,7 @@ class Statement {
   };
   std::string sql_;
   std::vector<Value> values_;
+  bool once_ = false;
 };
 
 // The rows of one statement. Columns by position. Single-threaded.

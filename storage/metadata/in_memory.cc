@@ -211,6 +211,13 @@ class InMemoryUsers : public UserStore {
     absl::MutexLock lock(&t_.mutex);
     const auto found = t_.users.find(user.name);
     if (found == t_.users.end()) return UserNotFound(user.name);
+    const bool leaves_none = std::none_of(t_.users.begin(), t_.users.end(), [&](const auto& entry) {
+      return entry.first != user.name && entry.second.site_admin && !entry.second.disabled;
+    });
+    if (leaves_none && found->second.site_admin && !found->second.disabled &&
+        (!user.site_admin || user.disabled)) {
+      return LastAdministrator(user.name);
+    }
     const absl::Time created = found->second.create_time;
     found->second = user;
     found->second.create_time = created;

@@ -217,9 +217,17 @@ class InMemoryAudit : public AuditStore {
     return list;
   }
 
-  absl::StatusOr<int64_t> Verify(absl::string_view project) override {
+  absl::StatusOr<std::vector<std::string>> ListChains() override {
     absl::MutexLock lock(&t_.mutex);
-    return static_cast<int64_t>(t_.audit[std::string(project)].size());
+    std::vector<std::string> chains;
+    for (const auto& [project, events] : t_.audit) chains.push_back(project);
+    return chains;
+  }
+
+  absl::StatusOr<Chain> VerifyChain(absl::string_view project) override {
+    absl::MutexLock lock(&t_.mutex);
+    const auto& events = t_.audit[std::string(project)];
+    return Chain{static_cast<int64_t>(events.size()), events.empty() ? "" : events.back().hash};
   }
 
  private:

@@ -118,6 +118,13 @@ absl::Status ProjectNotFound(absl::string_view project) {
                   {{"project", std::string(project)}});
 }
 
+absl::Status LastAdministrator(absl::string_view name) {
+  return FailedPrecondition(
+      "LAST_ADMINISTRATOR",
+      absl::StrCat("user ", name, " is the last site administrator; make another one first"),
+      {{"user", std::string(name)}});
+}
+
 absl::Status UserNotFound(absl::string_view user) {
   return NotFound("USER_NOT_FOUND",
                   absl::StrCat("there is no user ", user, "; `narthex user list` lists them"),

@@ -74,7 +74,17 @@ class PostgresAuditStore : public AuditStore {
     return list;
   }
 
-  absl::StatusOr<int64_t> Verify(absl::string_view project) override {
+  absl::StatusOr<std::vector<std::string>> ListChains() override {
+    // A chain without head is broken, and must be named all the same.
+    NX_ASSIGN_OR_RETURN(Rows rows,
+                        pool_.Read(Statement("SELECT project_id FROM audit_heads UNION SELECT DISTINCT "
+                                             "project_id FROM audit_events ORDER BY 1")));
+    std::vector<std::string> chains;
+    for (int i = 0; i < rows.size(); ++i) chains.push_back(rows.Text(i, 0));
+    return chains;
+  }
+
+  absl::StatusOr<Chain> VerifyChain(absl::string_view project) override {
     int64_t last = 0;
     std::string hash;
     while (true) {
@@ -99,7 +109,7 @@ class PostgresAuditStore : public AuditStore {
       NX_ASSIGN_OR_RETURN(List more, Fetch(project, last, 1));
       if (more.events.empty()) return Broken(project, last + 1, "is missing");
     }
-    return last;
+    return Chain{last, hash};
   }
 
  private:

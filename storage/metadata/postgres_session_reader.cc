@@ -76,6 +76,28 @@ std::string AfterSql(const std::vector<OrderKey>& keys, const std::vector<std::s
   return absl::StrCat("(", absl::StrJoin(cases, " OR "), ")");
 }
 
+// The keys as columns ", a::text, b::text" and behind ORDER BY.
+struct Ordering {
+  std::string columns;
+  std::string order;
+};
+
+Ordering OrderSql(const std::vector<OrderKey>& keys) {
+  Ordering ordering;
+  for (const OrderKey& key : keys) {
+    absl::StrAppend(&ordering.columns, ", (", key.expression, ")::text");
+    absl::StrAppend(&ordering.order, ordering.order.empty() ? "" : ", ", key.expression,
+                    key.descending ? " DESC" : "");
+  }
+  return ordering;
+}
+
+std::vector<std::string> KeysOf(const Rows& rows, int row, int first, size_t count) {
+  std::vector<std::string> values;
+  for (size_t k = 0; k < count; ++k) values.push_back(rows.Text(row, first + static_cast<int>(k)));
+  return values;
+}
+
 class PostgresSessionReader : public SessionReader {
  public:
   explicit PostgresSessionReader(Pool& pool) : pool_(pool) {}
@@ -219,20 +241,60 @@ class PostgresSessionReader : public SessionReader {
                           DecodePageToken(list_name, request.page.token, keys.size()));
       after = AfterSql(keys, values, query);
     }
-    std::string columns = kSessionColumns, order;
-    for (const OrderKey& key : keys) {
-      absl::StrAppend(&columns, ", (", key.expression, ")::text");
-      absl::StrAppend(&order, order.empty() ? "" : ", ", key.expression, key.descending ? " DESC" : "");
-    }
-    Statement select =
-        BindVisible(absl::StrCat("SELECT ", columns, " FROM ", kSessionTables, " WHERE ", matching, " AND ",
-                                 after, " ORDER BY ", order, " LIMIT ", size + 1),
-                    visible);
+    const Ordering ordering = OrderSql(keys);
+    Statement select = BindVisible(
+        absl::StrCat("SELECT ", kSessionColumns, ordering.columns, " FROM ", kSessionTables, " WHERE ",
+                     matching, " AND ", after, " ORDER BY ", ordering.order, " LIMIT ", size + 1),
+        visible);
     for (const std::string& value : query.values_) select.Text(value);
-    batch.push_back(std::move(select));
-    if (request.count_total) batch.push_back(std::move(count));
+    batch.push_back(std::move(select.Once()));
+    if (request.count_total) batch.push_back(std::move(count.Once()));
     NX_ASSIGN_OR_RETURN(std::vector<Rows> rows, pool_.Read(batch));
     return ToResult(rows, request, list_name, keys.size(), size);
+  }
+
+  absl::StatusOr<ScanSearchResult> SearchScans(const SearchRequest& request,
+                                               const Visibility& visible) override {
+    NX_ASSIGN_OR_RETURN(const std::vector<OrderKey> keys,
+                        CompileOrder(request.order_by, FilterTarget::kScans));
+    const int size = PageSize(request.page, limits::kPageSizeMax);
+    const std::string list_name = absl::StrCat("scans\n", request.filter.ToString(), "\n", request.order_by);
+    Query query("");
+    const SqlFragment filter = CompileFilter(request.filter, query.next(), FilterTarget::kScans);
+    query.values_ = filter.parameters;
+    const std::string from =
+        absl::StrCat(" FROM ", kSessionTables,
+                     " JOIN scans c ON c.project_id = s.project_id AND c.session_id = s.session_id WHERE ",
+                     VisibleSql(visible), " AND ", filter.sql);
+    Statement count = BindVisible(absl::StrCat("SELECT count(*)", from), visible);
+    for (const std::string& value : query.values_) count.Text(value);
+    std::string after = "TRUE";
+    if (!request.page.token.empty()) {
+      NX_ASSIGN_OR_RETURN(std::vector<std::string> values,
+                          DecodePageToken(list_name, request.page.token, keys.size()));
+      after = AfterSql(keys, values, query);
+    }
+    std::string columns = absl::StrCat(kScanColumns, ", s.session_id, s.project_id, u.label, s.label");
+    const Ordering ordering = OrderSql(keys);
+    Statement select = BindVisible(absl::StrCat("SELECT ", columns, ordering.columns, from, " AND ", after,
+                                                " ORDER BY ", ordering.order, " LIMIT ", size + 1),
+                                   visible);
+    for (const std::string& value : query.values_) select.Text(value);
+    std::vector<Statement> batch = {std::move(select.Once())};
+    if (request.count_total) batch.push_back(std::move(count.Once()));
+    NX_ASSIGN_OR_RETURN(std::vector<Rows> rows, pool_.Read(batch));
+    ScanSearchResult result;
+    for (int i = 0; i < rows[0].size() && i < size; ++i) {
+      constexpr int kNext = kScanColumnCount;
+      result.scans.push_back({rows[0].Text(i, kNext), rows[0].Text(i, kNext + 1), rows[0].Text(i, kNext + 2),
+                              rows[0].Text(i, kNext + 3), ToScan(rows[0], i)});
+    }
+    if (rows[0].size() > size) {
+      result.next_page_token =
+          EncodePageToken(list_name, KeysOf(rows[0], size - 1, kScanColumnCount + 4, keys.size()));
+    }
+    if (request.count_total) result.total_count = rows[1].Int(0, 0);
+    return result;
   }
 
   absl::StatusOr<std::vector<HistoryEntry>> ListHistory(absl::string_view accession_id) override {
@@ -285,10 +347,8 @@ class PostgresSessionReader : public SessionReader {
     SearchResult result;
     for (int i = 0; i < rows[0].size() && i < size; ++i) result.sessions.push_back(ToSession(rows[0], i));
     if (rows[0].size() > size) {
-      std::vector<std::string> values;
-      for (size_t k = 0; k < keys; ++k)
-        values.push_back(rows[0].Text(size - 1, kSessionColumnCount + static_cast<int>(k)));
-      result.next_page_token = EncodePageToken(list_name, values);
+      result.next_page_token =
+          EncodePageToken(list_name, KeysOf(rows[0], size - 1, kSessionColumnCount, keys));
     }
     if (request.count_total) result.total_count = rows[1].Int(0, 0);
     return result;

@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "base/ids.h"
 #include "base/status.h"
+#include "storage/metadata/json.h"
 #include "storage/metadata/mutation.h"
 #include "storage/metadata/names.h"
 #include "storage/metadata/postgres_stores.h"
@@ -82,10 +83,18 @@ class PostgresUserStore : public UserStore {
         "disabled = $6 "
         "WHERE user_name = $1 RETURNING 1");
     BindUser(update, user);
+    // Two administrators who disable each other: the second one waits here, and then finds nobody left.
+    Statement lock("SELECT user_name FROM users WHERE site_admin AND NOT disabled ORDER BY 1 FOR UPDATE");
+    Statement left("SELECT 1 FROM users WHERE site_admin AND NOT disabled LIMIT 1");
     Mutation mutation{.method = "UpdateUser", .change = change, .action = "USER_UPDATE", .object = user.name};
-    mutation.first = {std::move(update)};
+    mutation.details_json = JsonObject({{"site_admin", user.site_admin ? "true" : "false"},
+                                        {"all_data_read", user.all_data_read ? "true" : "false"},
+                                        {"all_data_admin", user.all_data_admin ? "true" : "false"},
+                                        {"disabled", user.disabled ? "true" : "false"}});
+    mutation.first = {std::move(lock), std::move(update), std::move(left)};
     mutation.then = [&](const std::vector<Rows>& rows, Mutation&) -> absl::StatusOr<std::vector<Statement>> {
-      if (rows[0].size() == 0) return UserNotFound(user.name);
+      if (rows[1].size() == 0) return UserNotFound(user.name);
+      if (rows[2].size() == 0 && rows[0].size() > 0) return LastAdministrator(user.name);
       return std::vector<Statement>();
     };
     NX_RETURN_IF_ERROR(Apply(pool_, std::move(mutation)).status());

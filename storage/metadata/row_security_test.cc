@@ -205,6 +205,7 @@ TEST_F(RowSecurityTest, EveryTableIsUnderARuleOrKnownNotToBe) {
   const std::map<std::string, std::string> open = {
       {"accession_counters", "numbers of no project"},
       {"audit_heads", "every change of every user extends a chain"},
+      {"project_secrets", "must be applied whoever sends; no service shows them"},
       {"receivers", "the gateway's, read for every object; services guard them"},
       {"requests", "ids that only their callers know"},
       {"reservations", "ids that only their operations know"},

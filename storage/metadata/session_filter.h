@@ -67,17 +67,25 @@ struct SqlFragment {
   std::vector<std::string> parameters;
 };
 
-// A condition over the row `s` of table sessions; "TRUE" for the empty filter. Parameters start at $first.
-SqlFragment CompileFilter(const SessionFilter& filter, int first);
+// What is looked for: sessions, or scans with their sessions.
+enum class FilterTarget { kSessions, kScans };
 
-// One sort key: an expression over `s` that is never null, and its direction.
+// A condition over the rows `s` of table sessions and `u` of its subject; "TRUE" for the empty filter. For
+// sessions each condition on scans asks for some scan of the session; for scans all are about the row `c`.
+// Parameters start at $first.
+SqlFragment CompileFilter(const SessionFilter& filter, int first,
+                          FilterTarget target = FilterTarget::kSessions);
+
+// One sort key: an expression over `s`, `u` (and `c`) that is never null, and its direction.
 struct OrderKey {
   std::string expression;
   std::string type;  // SQL type to cast a page token's value to
   bool descending = false;
 };
 
-// INVALID_ARGUMENT (ORDER_BY_INVALID). The accession id is always the last key, so the order is total.
-absl::StatusOr<std::vector<OrderKey>> CompileOrder(absl::string_view order_by);
+// INVALID_ARGUMENT (ORDER_BY_INVALID). The accession id (and the scan id) are always the last keys, so the
+// order is total.
+absl::StatusOr<std::vector<OrderKey>> CompileOrder(absl::string_view order_by,
+                                                   FilterTarget target = FilterTarget::kSessions);
 
 }  // namespace narthex::metadata

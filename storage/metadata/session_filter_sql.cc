@@ -1,9 +1,12 @@
 // Filters and orders as SQL. Values and map keys are always bound, never part of the text.
+#include <algorithm>
 #include <cmath>
+#include <functional>
 #include <utility>
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
@@ -14,6 +17,7 @@
 
 #include "base/error.h"
 #include "base/status.h"
+#include "storage/metadata/json.h"
 #include "storage/metadata/session_fields.h"
 #include "storage/metadata/session_filter.h"
 
@@ -37,6 +41,11 @@ const absl::flat_hash_map<std::string, Column>& SessionColumns() {
       {"project", {Type::kText, "s.project_id"}},
       {"subject", {Type::kText, "u.label"}},
       {"subject_id", {Type::kText, "s.subject_id"}},
+      {"subject_uid", {Type::kText, "u.uid::text"}},
+      {"subject_create_time", {Type::kTimestamp, "u.create_time"}},
+      {"project_title", {Type::kText, "(SELECT p.name FROM projects p WHERE p.project_id = s.project_id)"}},
+      {"project_description",
+       {Type::kText, "(SELECT p.description FROM projects p WHERE p.project_id = s.project_id)"}},
       {"label", {Type::kText, "s.label"}},
       {"study_instance_uid", {Type::kText, "s.study_instance_uid"}},
       {"modality", {Type::kText, "s.modality"}},
@@ -122,12 +131,16 @@ bool IsTimestamp(absl::string_view text) {
 
 class Compiler {
  public:
-  explicit Compiler(int first) : next_(first) {}
+  Compiler(int first, FilterTarget target) : next_(first), target_(target) {}
 
   std::string Node(const FilterNode& node) {
     switch (node.kind) {
-      case FilterNode::Kind::kNot:
-        return absl::StrCat("(NOT ", Node(node.children[0]), ")");
+      case FilterNode::Kind::kNot: {
+        ++negations_;
+        std::string inner = Node(node.children[0]);
+        --negations_;
+        return absl::StrCat("(NOT ", inner, ")");
+      }
       case FilterNode::Kind::kAnd:
         return Join(node, " AND ");
       case FilterNode::Kind::kOr:
@@ -138,8 +151,10 @@ class Compiler {
     if (node.field.empty()) return LoneText(node.value);
     const std::optional<SessionField> field = FindField(node.field);
     if (!field) return "FALSE";  // Parse has refused it
-    const std::string condition = Compare(*field, node);
-    return field->of_scan ? Scan(condition) : condition;
+    if (field->of_scan) {
+      return Scan([&] { return Compare(*field, node); });
+    }
+    return Compare(*field, node);
   }
 
   std::vector<std::string> TakeParameters() { return std::move(parameters_); }
@@ -156,11 +171,22 @@ class Compiler {
     return absl::StrCat("(", absl::StrJoin(parts, with), ")");
   }
 
-  static std::string Scan(absl::string_view condition) {
+  // `condition` makes one about the row `c`.
+  std::string Scan(const std::function<std::string()>& condition) {
+    if (target_ == FilterTarget::kScans) return condition();
+    const int outside = std::exchange(negations_, 0);
+    std::string inner = condition();
+    negations_ = outside;
     return absl::StrCat(
         "EXISTS (SELECT 1 FROM scans c WHERE c.project_id = s.project_id AND c.session_id = s.session_id "
         "AND ",
-        condition, ")");
+        inner, ")");
+  }
+
+  // What has no value fulfils no condition, so that NOT of it holds. Where nothing is negated, NULL does the
+  // same, and indexes can be used.
+  std::string Truth(absl::string_view condition) const {
+    return negations_ > 0 ? absl::StrCat("((", condition, ") IS TRUE)") : absl::StrCat("(", condition, ")");
   }
 
   // A LIKE pattern that matches `text` literally.
@@ -175,43 +201,50 @@ class Compiler {
 
   std::string LoneText(absl::string_view text) {
     const std::string pattern = Bind(absl::StrCat("%", Escape(text), "%"));
-    return absl::StrCat(
-        "(s.label ILIKE ", pattern, " OR u.label ILIKE ", pattern, " OR s.description ILIKE ", pattern,
-        " OR ",
-        Scan(absl::StrCat("(c.series_description ILIKE ", pattern, " OR c.type ILIKE ", pattern, ")")), ")");
+    return absl::StrCat("(s.label ILIKE ", pattern, " OR u.label ILIKE ", pattern, " OR s.description ILIKE ",
+                        pattern, " OR ", Scan([&] {
+                          return absl::StrCat("(c.series_description ILIKE ", pattern, " OR c.type ILIKE ",
+                                              pattern, ")");
+                        }),
+                        ")");
   }
 
-  // IS TRUE: what has no value fulfils no condition, so NOT of it holds.
   std::string Compare(const SessionField& field, const FilterNode& node) {
     static constexpr absl::string_view kOperators[] = {"=", "<>", "<", "<=", ">", ">=", "="};
     const absl::string_view op = kOperators[static_cast<size_t>(node.op)];
+    double number;
+    int64_t whole;
+    if (field.type == Type::kMap && (node.quoted || !ParseNumber(node.value, &number)) && IsExactText(node)) {
+      return Truth(
+          absl::StrCat(field.column, " @> ", Bind(JsonObject({{field.key, node.value}})), "::jsonb"));
+    }
     const std::string text = field.type == Type::kMap
                                  ? absl::StrCat("(", field.column, " ->> ", Bind(field.key), ")")
                                  : field.column;
     if (node.op == Op::kHas && node.value == "*" && !node.quoted) {
       const bool textual =
           field.type == Type::kText || field.type == Type::kStatus || field.type == Type::kMap;
-      return absl::StrCat("(", text, textual ? " <> '') IS TRUE" : " IS NOT NULL)");
+      return textual ? Truth(absl::StrCat(text, " <> ''")) : absl::StrCat("(", text, " IS NOT NULL)");
     }
     switch (field.type) {
       case Type::kNumber:
-        return absl::StrCat("(", text, " ", op, " ", Bind(node.value), "::double precision)");
+        // The columns' own type, so that their indexes serve.
+        return absl::StrCat("(", text, " ", op, " ", Bind(node.value),
+                            absl::SimpleAtoi(node.value, &whole) ? "::bigint)" : "::double precision)");
       case Type::kDate:
-        return absl::StrCat("((", text, " ", op, " ", Bind(node.value), "::date) IS TRUE)");
+        return Truth(absl::StrCat(text, " ", op, " ", Bind(node.value), "::date"));
       case Type::kTime:
-        return absl::StrCat("((", text, " ", op, " ", Bind(node.value), "::time) IS TRUE)");
+        return Truth(absl::StrCat(text, " ", op, " ", Bind(node.value), "::time"));
       case Type::kTimestamp:
-        return absl::StrCat("((", text, " ", op, " ", Bind(node.value), "::timestamptz) IS TRUE)");
+        return Truth(absl::StrCat(text, " ", op, " ", Bind(node.value), "::timestamptz"));
       case Type::kStatus:
         return absl::StrCat("(", text, " ", op, " ", Bind(absl::AsciiStrToUpper(node.value)), ")");
       case Type::kText:
       case Type::kMap:
         break;
     }
-    double number;
     if (field.type == Type::kMap && !node.quoted && node.op != Op::kHas && ParseNumber(node.value, &number)) {
-      return absl::StrCat("((number_of(", text, ") ", op, " ", Bind(node.value),
-                          "::double precision) IS TRUE)");
+      return Truth(absl::StrCat("number_of(", text, ") ", op, " ", Bind(node.value), "::double precision"));
     }
     const std::string condition = CompareText(text, node, op);
     // A shared session is in each of its projects.
@@ -223,35 +256,52 @@ class Compiler {
 
   std::string CompareText(const std::string& text, const FilterNode& node, absl::string_view op) {
     if (node.op == Op::kHas)
-      return absl::StrCat("((", text, " ILIKE ", Bind(absl::StrCat("%", Escape(node.value), "%")),
-                          ") IS TRUE)");
+      return Truth(absl::StrCat(text, " ILIKE ", Bind(absl::StrCat("%", Escape(node.value), "%"))));
     absl::string_view value = node.value;
     const bool open_start = value.size() > 1 && absl::ConsumePrefix(&value, "*");
     const bool open_end = !value.empty() && absl::ConsumeSuffix(&value, "*");
     if ((node.op == Op::kEq || node.op == Op::kNe) && (open_start || open_end)) {
       const std::string pattern =
           Bind(absl::StrCat(open_start ? "%" : "", Escape(value), open_end ? "%" : ""));
-      return absl::StrCat("((", text, node.op == Op::kNe ? " NOT LIKE " : " LIKE ", pattern, ") IS TRUE)");
+      return Truth(absl::StrCat(text, node.op == Op::kNe ? " NOT LIKE " : " LIKE ", pattern));
     }
-    return absl::StrCat("((", text, " ", op, " ", Bind(node.value), ") IS TRUE)");
+    return Truth(absl::StrCat(text, " ", op, " ", Bind(node.value)));
+  }
+
+  // An equality without wildcards.
+  static bool IsExactText(const FilterNode& node) {
+    const absl::string_view value = node.value;
+    return node.op == Op::kEq && !absl::EndsWith(value, "*") &&
+           !(value.size() > 1 && absl::StartsWith(value, "*"));
   }
 
   int next_;
+  const FilterTarget target_;
+  int negations_ = 0;
   std::vector<std::string> parameters_;
 };
+
+// A key that may stand in SQL as it is.
+bool IsPlainKey(absl::string_view key) {
+  return key.size() <= 64 && std::all_of(key.begin(), key.end(), [](char c) {
+           return absl::ascii_isalnum(static_cast<unsigned char>(c)) || c == '_' || c == '.' || c == '-';
+         });
+}
 
 absl::Status OrderError(absl::string_view what) {
   return InvalidArgument("ORDER_BY_INVALID",
                          absl::StrCat("order_by: ", what, "; it reads like \"sessionDate desc, label\""), {});
 }
 
-absl::StatusOr<OrderKey> CompileKey(absl::string_view item) {
+absl::StatusOr<OrderKey> CompileKey(absl::string_view item, FilterTarget target) {
   const std::vector<absl::string_view> words =
       absl::StrSplit(item, absl::ByAnyChar(" \t"), absl::SkipWhitespace());
   if (words.empty() || words.size() > 2) return OrderError("each part is a field and asc or desc");
   const std::optional<SessionField> field = FindField(words[0]);
-  if (!field || field->of_scan || field->type == Type::kMap)
+  if (!field || (field->of_scan && target != FilterTarget::kScans) ||
+      (field->type == Type::kMap && !IsPlainKey(field->key))) {
     return OrderError("there is no such field to order by");
+  }
   if (words.size() == 2 && words[1] != "asc" && words[1] != "desc")
     return OrderError("a direction is asc or desc");
   OrderKey key;
@@ -268,6 +318,17 @@ absl::StatusOr<OrderKey> CompileKey(absl::string_view item) {
     case Type::kTimestamp:
       key.expression = field->column;
       key.type = "timestamptz";
+      break;
+    case Type::kMap:
+      // Parameters of scans are mostly numbers, fields that people made mostly texts.
+      if (field->of_scan) {
+        key.expression = absl::StrCat("coalesce(number_of(", field->column, " ->> '", field->key,
+                                      "'), '-Infinity'::double precision)");
+        key.type = "double precision";
+      } else {
+        key.expression = absl::StrCat("coalesce(", field->column, " ->> '", field->key, "', '')");
+        key.type = "text";
+      }
       break;
     case Type::kNumber:
       key.expression = field->column;
@@ -332,26 +393,27 @@ std::string CheckRestriction(const FilterNode& node) {
   return "";
 }
 
-SqlFragment CompileFilter(const SessionFilter& filter, int first) {
+SqlFragment CompileFilter(const SessionFilter& filter, int first, FilterTarget target) {
   if (filter.empty()) return {"TRUE", {}};
-  Compiler compiler(first);
+  Compiler compiler(first, target);
   SqlFragment fragment;
   fragment.sql = compiler.Node(*filter.root());
   fragment.parameters = compiler.TakeParameters();
   return fragment;
 }
 
-absl::StatusOr<std::vector<OrderKey>> CompileOrder(absl::string_view order_by) {
+absl::StatusOr<std::vector<OrderKey>> CompileOrder(absl::string_view order_by, FilterTarget target) {
   std::vector<OrderKey> keys;
   if (absl::StripAsciiWhitespace(order_by).empty()) order_by = "createTime desc";
   const std::vector<absl::string_view> items = absl::StrSplit(order_by, ',');
   if (items.size() > kOrderMax) return OrderError(absl::StrCat("at most ", kOrderMax, " fields"));
   for (absl::string_view item : items) {
-    NX_ASSIGN_OR_RETURN(OrderKey key, CompileKey(item));
+    NX_ASSIGN_OR_RETURN(OrderKey key, CompileKey(item, target));
     keys.push_back(std::move(key));
   }
   const bool descending = keys.back().descending;
   keys.push_back({"s.session_id", "text", descending});
+  if (target == FilterTarget::kScans) keys.push_back({"c.scan_id", "text", descending});
   return keys;
 }
 

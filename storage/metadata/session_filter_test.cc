@@ -91,11 +91,31 @@ TEST(SessionFilterTest, CompilesToBoundParameters) {
   const SqlFragment sql = CompileFilter(*filter, 3);
 
   EXPECT_EQ(sql.sql,
-            "(((s.label = $3) IS TRUE) AND EXISTS (SELECT 1 FROM scans c WHERE c.project_id = s.project_id "
-            "AND c.session_id = "
-            "s.session_id AND ((number_of((c.parameters ->> $4)) > $5::double precision) IS TRUE)))");
+            "((s.label = $3) AND EXISTS (SELECT 1 FROM scans c WHERE c.project_id = s.project_id "
+            "AND c.session_id = s.session_id AND "
+            "(number_of((c.parameters ->> $4)) > $5::double precision)))");
   EXPECT_EQ(sql.parameters, (std::vector<std::string>{"x'y", "tr", "2000"}));
   EXPECT_EQ(CompileFilter(SessionFilter(), 3).sql, "TRUE");
+}
+
+TEST(SessionFilterTest, NegationsSayWhatNoValueMeans) {
+  const SqlFragment sql =
+      CompileFilter(*SessionFilter::Parse("NOT fields.dose = \"1\" AND NOT sessionDate > 2024-01-01"), 3);
+
+  EXPECT_EQ(sql.sql,
+            "((NOT ((s.fields @> $3::jsonb) IS TRUE)) AND (NOT ((s.session_date > $4::date) IS TRUE)))");
+  EXPECT_EQ(sql.parameters.size(), 2u);
+}
+
+TEST(SessionFilterTest, ConditionsOnScansAreAboutTheScanThatIsLookedFor) {
+  auto filter = SessionFilter::Parse("scans.type = T1 AND NOT scans.frames > 3");
+  const SqlFragment sql = CompileFilter(*filter, 3, FilterTarget::kScans);
+  EXPECT_EQ(sql.sql, "((c.type = $3) AND (NOT (c.frames > $4::bigint)))");
+  EXPECT_TRUE(CompileOrder("scans.parameters.tr desc, label", FilterTarget::kScans).ok());
+  for (const char* refused : {"scans.parameters.tr", "scans.frames"})
+    EXPECT_FALSE(CompileOrder(refused).ok()) << refused;
+  EXPECT_FALSE(CompileOrder("fields.a'b").ok());
+  EXPECT_TRUE(CompileOrder("fields.dose desc").ok());
 }
 
 // The fuzzer found that parentheses around NOT made the printed text deeper than the limit.

@@ -160,5 +160,37 @@ TEST_F(SessionReaderTest, FindsTheSessionsOfAStudy) {
   EXPECT_TRUE(reader().FindStudy("P2", "1.2.3")->empty());
 }
 
+TEST_F(SessionReaderTest, ScansAreFoundByConditionsThatAreAllAboutOne) {
+  Commit(MakeSession("A"));
+  NewSession other = MakeSession("B");
+  other.session.project = "P2";
+  Commit(other);
+  const auto search = [&](const std::string& filter, const Visibility& visible) {
+    SearchRequest request;
+    request.filter = *SessionFilter::Parse(filter);
+    request.order_by = "scans.parameters.tr desc, label";
+    request.page.size = 1;
+    request.count_total = true;
+    std::string found;
+    while (true) {
+      auto result = reader().SearchScans(request, visible);
+      EXPECT_TRUE(result.ok()) << result.status();
+      if (!result.ok()) return found;
+      for (const FoundScan& scan : result->scans) absl::StrAppend(&found, scan.label, "/", scan.scan.id, " ");
+      if (result->next_page_token.empty()) return absl::StrCat(found, *result->total_count);
+      request.page.token = result->next_page_token;
+    }
+  };
+  Visibility first;
+  first.projects = {"P1"};
+
+  EXPECT_EQ(search("", Visibility::All()), "A/2 B/2 A/10 B/10 4");
+  EXPECT_EQ(search("scans.parameters.tr > 2000", Visibility::All()), "A/2 B/2 2");
+  EXPECT_EQ(search("scans.id = \"10\" AND scans.parameters.tr > 2000", Visibility::All()), "0");
+  EXPECT_EQ(search("NOT scans.parameters.tr > 2000", first), "A/10 1");
+  EXPECT_EQ(search("", first), "A/2 A/10 2");
+  EXPECT_EQ(search("", Visibility()), "0");
+}
+
 }  // namespace
 }  // namespace narthex::metadata

@@ -124,10 +124,9 @@ Session ToSession(const Rows& rows, int row) {
 }
 
 const char kScanColumns[] =
-    "scan_id, type, xsi_type, series_instance_uid, series_description, modality, quality, note, "
-    "coalesce(start_time::text, ''), "
-    "scanner, scanner_manufacturer, scanner_model, body_part, protocol_name, parameters, frames, file_count, "
-    "size_bytes";
+    "c.scan_id, c.type, c.xsi_type, c.series_instance_uid, c.series_description, c.modality, c.quality, "
+    "c.note, coalesce(c.start_time::text, ''), c.scanner, c.scanner_manufacturer, c.scanner_model, "
+    "c.body_part, c.protocol_name, c.parameters, c.frames, c.file_count, c.size_bytes";
 
 Scan ToScan(const Rows& rows, int row) {
   Scan scan;

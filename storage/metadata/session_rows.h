@@ -21,7 +21,8 @@ extern const char kSessionTables[];
 inline constexpr int kSessionColumnCount = 28;
 Session ToSession(const Rows& rows, int row);
 
-extern const char kScanColumns[];
+extern const char kScanColumns[];  // of the row `c`
+inline constexpr int kScanColumnCount = 18;
 Scan ToScan(const Rows& rows, int row);
 extern const char kResourceColumns[];
 Resource ToResource(const Rows& rows, int row);

@@ -93,6 +93,20 @@ struct SearchResult {
   std::optional<int64_t> total_count;  // of all pages, if asked for
 };
 
+struct FoundScan {
+  std::string session;  // accession id
+  std::string project;
+  std::string subject;
+  std::string label;  // of the session
+  Scan scan;
+};
+
+struct ScanSearchResult {
+  std::vector<FoundScan> scans;
+  std::string next_page_token;
+  std::optional<int64_t> total_count;
+};
+
 // Whatever `visible` excludes does not exist for these calls: NOT_FOUND (SESSION_NOT_FOUND), in no count, in
 // no page.
 class SessionReader {
@@ -136,6 +150,10 @@ class SessionReader {
 
   // INVALID_ARGUMENT (ORDER_BY_INVALID, PAGE_TOKEN_INVALID).
   virtual absl::StatusOr<SearchResult> Search(const SearchRequest& request, const Visibility& visible) = 0;
+
+  // The same over scans: all conditions on scans are about the scan that is found.
+  virtual absl::StatusOr<ScanSearchResult> SearchScans(const SearchRequest& request,
+                                                       const Visibility& visible) = 0;
 
   // Oldest first, at most 10,000.
   virtual absl::StatusOr<std::vector<HistoryEntry>> ListHistory(absl::string_view accession_id) = 0;

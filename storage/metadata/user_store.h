@@ -25,7 +25,8 @@ class UserStore {
   virtual absl::StatusOr<User> Get(absl::string_view name) = 0;
   // By name.
   virtual absl::StatusOr<std::vector<User>> ListUsers() = 0;
-  // Replaces display name, roles and `disabled`. NOT_FOUND (USER_NOT_FOUND).
+  // Replaces display name, roles and `disabled`. NOT_FOUND (USER_NOT_FOUND). FAILED_PRECONDITION
+  // (LAST_ADMINISTRATOR): no site administrator would be left who is not disabled.
   virtual absl::StatusOr<User> Update(const User& user, const Change& change) = 0;
 };
 
