@@ -156,6 +156,7 @@ int RunNarthex(int argc, const char* const* argv, const Terminal& terminal) {
   AddPrearchiveCommands(app, program);
   AddSessionCommands(app, program);
   AddProjectCommands(app, program);
+  AddAnonCommands(app, program);
   AddOperationCommands(app, program);
   AddServerCommands(app, program);
   if (auto code = Parse(app, argc, argv, terminal)) return *code;

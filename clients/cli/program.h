@@ -93,6 +93,7 @@ void AddUploadCommands(CLI::App& app, Program& program);
 void AddPrearchiveCommands(CLI::App& app, Program& program);
 void AddSessionCommands(CLI::App& app, Program& program);
 void AddProjectCommands(CLI::App& app, Program& program);
+void AddAnonCommands(CLI::App& app, Program& program);
 void AddOperationCommands(CLI::App& app, Program& program);
 void AddServerCommands(CLI::App& app, Program& program);
 
