@@ -9,6 +9,7 @@
 #include "base/ids.h"
 #include "base/status.h"
 #include "clients/cli/calls.h"
+#include "clients/cli/change_lines.h"
 #include "clients/cli/operations.h"
 #include "clients/cli/prearchive_watch.h"
 #include "clients/cli/program.h"
@@ -34,6 +35,7 @@ struct PrearchiveFlags {
   std::optional<std::string> subject;
   std::optional<std::string> label;
   std::optional<std::string> auto_archive;
+  bool accept_leftovers = false;
 };
 
 absl::StatusOr<ExitCode> List(Program& program, const PrearchiveFlags& flags) {
@@ -154,6 +156,7 @@ absl::StatusOr<ExitCode> Update(Program& program, const PrearchiveFlags& flags) 
     v1::AutoArchive::Mode_Parse(absl::AsciiStrToUpper(*flags.auto_archive), &mode);
     request.set_auto_archive(mode);
   }
+  if (flags.accept_leftovers) request.set_leftovers_accepted(true);
   request.set_request_id(NewUuid());
   NX_ASSIGN_OR_RETURN(auto connection, program.Connect());
   NX_ASSIGN_OR_RETURN(v1::PrearchiveSession session,
@@ -176,11 +179,8 @@ absl::StatusOr<ExitCode> Header(Program& program, const PrearchiveFlags& flags) 
     attributes.Print(out);
     if (!flags.preview) return;
     out << "\nwhat the project's script would change:\n";
-    Table changes({"TAG", "KEYWORD", "ACTION", "BEFORE", "AFTER"});
-    for (const v1::AttributeChange& c : response.changes()) {
-      changes.Add({c.path(), c.keyword(), c.action(), c.before(), c.after()});
-    }
-    changes.Print(out);
+    for (const v1::AttributeChange& change : response.changes())
+      PrintChange(out, change, 1, program.draws_tables());
   });
 }
 
@@ -257,6 +257,8 @@ void AddPrearchiveCommands(CLI::App& app, Program& program) {
   update->add_option("--label", flags->label, "session label");
   update->add_option("--auto-archive", flags->auto_archive, "manual, auto or overwrite")
       ->check(CLI::IsMember({"manual", "auto", "overwrite"}));
+  update->add_flag("--accept-leftovers", flags->accept_leftovers,
+                   "identifiers that anonymization left were looked at, and may stay");
   CLI::App* split = AddOne(group, program, flags, "split", "splits a PET-MR session into PET and MR", Split);
   CLI::App* header = AddOne(group, program, flags, "header", "shows the header of one object", Header);
   header->add_option("--instance", flags->instance, "SOP Instance UID")->required();

@@ -89,6 +89,13 @@ void PrintPrearchiveSession(std::ostream& out, const v1::PrearchiveSession& s) {
     out << "\n";
     ScanTable(s.scans()).Print(out);
   }
+  if (s.leftovers_size() > 0) {
+    out << "\nidentifiers that anonymization left, in " << s.leftover_object_count() << " objects:\n";
+    Table left({"OF", "IN", "TAG", ">PLACES"});
+    for (const v1::Leftover& l : s.leftovers())
+      left.Add({l.source(), l.keyword(), l.path(), absl::StrCat(l.count())});
+    left.Print(out);
+  }
   if (s.conflicts_size() > 0) {
     out << "\n";
     ConflictTable(s.conflicts()).Print(out);

@@ -95,6 +95,7 @@ Connection::Connection(std::shared_ptr<grpc::ChannelInterface> channel, Credenti
       resources_(v1::ResourceService::NewStub(channel_)),
       projects_(v1::ProjectService::NewStub(channel_)),
       settings_(v1::SettingsService::NewStub(channel_)),
+      anonymization_(v1::AnonymizationService::NewStub(channel_)),
       operations_(google::longrunning::Operations::NewStub(channel_)) {}
 
 std::unique_ptr<grpc::ClientContext> Connection::NewContext() const {

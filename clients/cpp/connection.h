@@ -20,6 +20,7 @@
 #include "grpcpp/grpcpp.h"
 
 #include "clients/cpp/rpc_status.h"
+#include "narthex/v1/anonymization_service.grpc.pb.h"
 #include "narthex/v1/archive_service.grpc.pb.h"
 #include "narthex/v1/prearchive_service.grpc.pb.h"
 #include "narthex/v1/project_service.grpc.pb.h"
@@ -79,6 +80,7 @@ class Connection {
   v1::ResourceService::StubInterface& resources() { return *resources_; }
   v1::ProjectService::StubInterface& projects() { return *projects_; }
   v1::SettingsService::StubInterface& settings() { return *settings_; }
+  v1::AnonymizationService::StubInterface& anonymization() { return *anonymization_; }
   google::longrunning::Operations::StubInterface& operations() { return *operations_; }
 
   // For services that have no accessor above.
@@ -125,6 +127,7 @@ class Connection {
   const std::unique_ptr<v1::ResourceService::StubInterface> resources_;
   const std::unique_ptr<v1::ProjectService::StubInterface> projects_;
   const std::unique_ptr<v1::SettingsService::StubInterface> settings_;
+  const std::unique_ptr<v1::AnonymizationService::StubInterface> anonymization_;
   const std::unique_ptr<google::longrunning::Operations::StubInterface> operations_;
 };
 

@@ -9,10 +9,12 @@
 #include <cstdio>
 #include <cstring>
 #include <functional>
+#include <set>
 #include <utility>
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include <grpcpp/ext/proto_server_reflection_plugin.h>
 #include <grpcpp/grpcpp.h>
 #include <grpcpp/health_check_service_interface.h>
@@ -42,10 +44,12 @@
 #include "server/archive/session_resources.h"
 #include "server/auth/authenticator.h"
 #include "server/auth/project_cache.h"
+#include "server/deidentify/plans.h"
 #include "server/gateway/gateway.h"
 #include "server/ingest/uploads.h"
 #include "server/operations/operations.h"
 #include "server/prearchive/prearchive.h"
+#include "server/rpc/anonymization_service.h"
 #include "server/rpc/archive_service.h"
 #include "server/rpc/audit_service.h"
 #include "server/rpc/convert.h"
@@ -84,6 +88,7 @@ struct Application::Parts {
   std::unique_ptr<staging::StagingStore> staging;
   std::unique_ptr<const session::TypeRegistry> types;
   std::unique_ptr<LivePolicy> policy;
+  std::unique_ptr<deidentify::Plans> plans;
   std::unique_ptr<prearchive::Prearchive> prearchive;
   std::unique_ptr<ingest::Uploads> uploads;
   std::unique_ptr<auth::ProjectCache> projects;
@@ -107,6 +112,7 @@ struct Application::Parts {
   std::unique_ptr<rpc::ResourceServiceImpl> resource_service;
   std::unique_ptr<rpc::ProjectServiceImpl> project_service;
   std::unique_ptr<rpc::SettingsServiceImpl> settings_service;
+  std::unique_ptr<rpc::AnonymizationServiceImpl> anonymization_service;
   std::unique_ptr<rpc::OperationsServiceImpl> operations_service;
   std::unique_ptr<rpc::IdentityServiceImpl> identity_service;
   std::unique_ptr<rpc::AuditServiceImpl> audit_service;
@@ -177,6 +183,7 @@ absl::Status Application::Parts::OpenStorage() {
 absl::Status Application::Parts::OpenRules() {
   NX_ASSIGN_OR_RETURN(types, session::TypeRegistry::LoadDirectory(config.types_dir));
   policy = std::make_unique<LivePolicy>(*types);
+  NX_ASSIGN_OR_RETURN(plans, deidentify::Plans::Open(database->scripts(), {}));
   NX_RETURN_IF_ERROR(policy->SetRouting({}));
   prearchive::Prearchive::Options options;
   options.idle_build = absl::Seconds(limits::kIdleBuildSecondsDefault);
@@ -209,6 +216,24 @@ std::vector<rpc::SettingSpec> Application::Parts::Settings() {
                         }
                         return prearchive->SetIdleBuild(absl::Seconds(seconds));
                       }});
+  const auto words = [](const std::string& text) {
+    std::set<std::string> found;
+    for (absl::string_view word : absl::StrSplit(text, absl::ByAnyChar(", "), absl::SkipEmpty()))
+      found.insert(std::string(word));
+    return found;
+  };
+  settings.push_back(
+      {"anonymize.trusted_uploaders",
+       "users who may send objects that they de-identified themselves, separated by commas; each "
+       "object must record the scripts in force",
+       "", [this, words](const std::string& value) {
+         plans->SetTrustedUploaders(words(value));
+         return absl::OkStatus();
+       }});
+  settings.push_back(
+      {"anonymize.url_hosts",
+       "hosts that getURL in anonymization scripts may ask, separated by commas; none: it is off", "",
+       [this, words](const std::string& value) { return plans->SetUrlHosts(words(value)); }});
   const auto rule = [this](std::string key, std::string what, std::string identify::RoutingConfig::*field) {
     return rpc::SettingSpec{
         std::move(key),
@@ -283,9 +308,9 @@ void Application::Parts::MakeServices() {
   gate->BindCertificates(config.tls_client_user == "cn" ? rpc::CertificateUser::kCommonName
                                                         : rpc::CertificateUser::kAny);
   checker = std::make_unique<archiving::Checker>(
-      archiving::Checker::Dependencies{*prearchive, *database, *types, nullptr});
+      archiving::Checker::Dependencies{*prearchive, *database, *types, nullptr, plans.get()});
   archiver = std::make_unique<archiving::Archiver>(archiving::Archiver::Dependencies{
-      *prearchive, *database, *types, files, Clock::Real(), config.archive_dir, *checker});
+      *prearchive, *database, *types, files, Clock::Real(), config.archive_dir, *checker, plans.get()});
   operations = std::make_unique<operations::Operations>(*index, Clock::Real(), kOperationWorkers);
   workflow = std::make_unique<Workflow>(
       Workflow::Dependencies{*prearchive, *operations, *archiver, *types, *projects, *database});
@@ -307,14 +332,14 @@ void Application::Parts::MakeServices() {
   };
   upload_service = std::make_unique<rpc::UploadServiceImpl>(rpc::UploadServiceImpl::Dependencies{
       *gate,
-      {.prearchive = *prearchive, .uploads = *uploads, .policies = *policy, .admission = admission.get()},
+      {.prearchive = *prearchive, .uploads = *uploads, .policies = *policy, .plans = plans.get(), .admission = admission.get()},
       *operations,
       *database,
       build,
       config.inbox_dir,
       *stalls});
   prearchive_service = std::make_unique<rpc::PrearchiveServiceImpl>(
-      rpc::PrearchiveServiceImpl::Dependencies{*gate, *prearchive, *operations, *checker, build, archive});
+      rpc::PrearchiveServiceImpl::Dependencies{*gate, *prearchive, *operations, *checker, build, archive, plans.get()});
   session_changes = std::make_unique<archiving::SessionChanges>(
       archiving::SessionChanges::Dependencies{*database, *types, files, config.archive_dir});
   archive_service = std::make_unique<rpc::ArchiveServiceImpl>(rpc::ArchiveServiceImpl::Dependencies{
@@ -353,6 +378,8 @@ void Application::Parts::MakeServices() {
         backup.set_size_bytes(report.size_bytes);
         return backup;
       }});
+  anonymization_service =
+      std::make_unique<rpc::AnonymizationServiceImpl>(*gate, *plans, *prearchive, *projects);
   workflow->Register([this](const operations::Operation& operation, operations::Progress& progress) {
     return upload_service->RunInboxImport(operation, progress);
   });
@@ -387,7 +414,7 @@ absl::Status Application::Parts::Serve() {
   for (grpc::Service* service : std::initializer_list<grpc::Service*>{
            upload_service.get(), prearchive_service.get(), archive_service.get(), resource_service.get(),
            project_service.get(), settings_service.get(), identity_service.get(), audit_service.get(),
-           operations_service.get()}) {
+           operations_service.get(), anonymization_service.get()}) {
     builder.RegisterService(service);
   }
   const auto credentials = tls ? tls->Credentials() : grpc::InsecureServerCredentials();
@@ -421,6 +448,7 @@ absl::Status Application::Parts::ServeDicom() {
                                                 {.prearchive = *prearchive,
                                                  .uploads = *uploads,
                                                  .policies = *policy,
+                                                 .plans = plans.get(),
                                                  .admission = admission.get()},
                                                 [this, token] { return authenticator->Authenticate(token); },
                                                 *projects})));

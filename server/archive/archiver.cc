@@ -274,9 +274,7 @@ absl::StatusOr<metadata::CommittedSession> Archiver::Create(const operations::Op
   Filing filing;
   NX_ASSIGN_OR_RETURN(filing.reservation, with_.database.sessions().Reserve(
                                               row.key().project(), row.key().subject(), operation.id));
-  NX_ASSIGN_OR_RETURN(filing.built,
-                      prearchive::BuildModel(with_.prearchive, with_.types, row.id(),
-                                             BuildOptionsFor(with_.database, row.key().project())));
+  NX_RETURN_IF_ERROR(BuildFiled(filing, row));
   NX_RETURN_IF_ERROR(CheckSpace());
   NX_ASSIGN_OR_RETURN(const auto writer, OpenWriter(row, operation.id, filing));
   NameObjects(filing);
@@ -292,6 +290,7 @@ absl::StatusOr<metadata::CommittedSession> Archiver::Create(const operations::Op
   metadata::Change change;
   change.user = operation.user;
   change.request_id = operation.id;
+  change.note = filing.script->Note();
   auto committed = with_.database.sessions().Commit(Describe(filing, row, operation), change);
   if (!committed.ok()) {
     // Unknown or unavailable: the files stay, and the next attempt (or start) goes on from here.
@@ -309,6 +308,28 @@ absl::Status Archiver::OnlyTidyingLeft(const absl::Status& finished) {
   if (finished.ok()) return finished;
   return Error(absl::StatusCode::kUnavailable, "STORAGE_ERROR",
                absl::StrCat("the session is archived; its operation cannot end yet: ", finished.message()));
+}
+
+// The session as its project's script leaves it. One in which identifiers were found then goes back, if that
+// is set, until somebody has looked at it.
+absl::Status Archiver::BuildFiled(Filing& filing, const SessionRow& row) {
+  NX_ASSIGN_OR_RETURN(filing.script, ProjectScript::Open(with_.plans, with_.prearchive, with_.types, row));
+  NX_ASSIGN_OR_RETURN(filing.built,
+                      filing.script->BuildModel(BuildOptionsFor(with_.database, row.key().project())));
+  const auto held = filing.script->Held();
+  if (!held) return absl::OkStatus();
+  NX_RETURN_IF_ERROR(with_.prearchive
+                         .Apply(row.id(), prearchive::Event::kArchiveConflict,
+                                [&](SessionRow& changed) {
+                                  changed.clear_conflicts();
+                                  *changed.add_conflicts() = *held;
+                                  filing.script->Report(changed);
+                                })
+                         .status());
+  return FailedPrecondition("ARCHIVE_CONFLICT",
+                            absl::StrCat("session ", row.id(), " cannot be archived: ", held->code(), ": ",
+                                         held->message(), "; ", held->remedy()),
+                            {{"session", row.id()}});
 }
 
 }  // namespace narthex::archiving

@@ -18,6 +18,7 @@
 #include "imaging/session/document.h"
 #include "imaging/session/types.h"
 #include "server/archive/checker.h"
+#include "server/deidentify/plans.h"
 #include "server/operations/operations.h"
 #include "server/prearchive/build.h"
 #include "server/prearchive/prearchive.h"
@@ -48,6 +49,7 @@ class Archiver {
     const Clock& clock;
     std::string archive_root;
     const Checker& checker;
+    const deidentify::PlanSource* plans = nullptr;  // scripts of projects; null: there are none
   };
 
   explicit Archiver(const Dependencies& dependencies) : with_(dependencies) {}
@@ -119,6 +121,7 @@ class Archiver {
   metadata::NewSession Describe(const Filing& filing, const prearchive::SessionRow& row,
                                 const operations::Operation& operation) const;
   absl::Status CheckSpace() const;
+  absl::Status BuildFiled(Filing& filing, const prearchive::SessionRow& row);
   void Fail(absl::string_view id, const absl::Status& status);
 
   const Dependencies with_;

@@ -13,6 +13,7 @@
 
 #include "base/error.h"
 #include "base/status.h"
+#include "server/archive/project_script.h"
 
 namespace narthex::archiving {
 namespace {
@@ -111,9 +112,12 @@ class Checker::Run {
 
   // What the session is made of, and what of it would not be archived.
   absl::Status LookAtContents() {
-    auto built = prearchive::BuildModel(with_.prearchive, with_.types, row_.id());
+    NX_ASSIGN_OR_RETURN(const auto script,
+                        ProjectScript::Open(with_.plans, with_.prearchive, with_.types, row_));
+    auto built = script->BuildModel(session::BuildOptions());
     if (built.ok()) {
       built_ = *std::move(built);
+      study_ = built_.model.study_instance_uid;
     } else if (absl::IsDataLoss(built.status())) {
       Add(ConflictCode::kDamaged, ConflictType::kFail, "what is staged of the session cannot be read",
           "tell the administrator: narthex-verify says what is damaged");
@@ -172,7 +176,7 @@ class Checker::Run {
     if (existing.ok()) return CompareWith(*existing);
     if (!absl::IsNotFound(existing.status())) return existing.status();
     NX_ASSIGN_OR_RETURN(const auto same_study,
-                        with_.database.session_reader().FindStudy(key_.project(), key_.study_instance_uid()));
+                        with_.database.session_reader().FindStudy(key_.project(), study_));
     if (!same_study.empty()) {
       Add(ConflictCode::kSameScan, ConflictType::kWarn,
           absl::StrCat("the same study is in the archive as ", same_study.front().accession_id,
@@ -197,7 +201,7 @@ class Checker::Run {
     Add(ConflictCode::kSessionExists, ConflictType::kConflict,
         absl::StrCat("a session of this label is in the archive as ", existing.accession_id),
         absl::StrCat(other_label, "; or merge: ", Command("archive", "--conflict append")));
-    if (existing.study_instance_uid != key_.study_instance_uid()) {
+    if (existing.study_instance_uid != study_) {
       Add(ConflictCode::kOtherStudy, ConflictType::kConflict,
           absl::StrCat(existing.accession_id, " has another Study Instance UID"), other_label);
     }
@@ -291,6 +295,7 @@ class Checker::Run {
   const prearchive::SessionKeyRow& key_;
   const bool archiving_;  // the session's own operation asks
   BuiltSession built_;
+  std::string study_ = key_.study_instance_uid();  // as it will be filed
   std::vector<ConflictRow> found_;
 };
 

@@ -131,9 +131,9 @@ absl::Status Archiver::WriteObjects(Filing& filing, archive::SessionWriter& writ
       std::vector<archive::FileSource> sources;
       for (size_t i = begin; i < end; ++i) {
         const FiledObject& filed = filing.objects[i];
-        sources.push_back({filed.path, [log, object = &filed.object->bytes](const archive::ByteSink& sink) {
-                             return log->Read(*object, sink);
-                           }});
+        sources.push_back(
+            {filed.path, [log, script = filing.script.get(), object = filed.object](
+                             const archive::ByteSink& sink) { return script->Write(*log, *object, sink); }});
       }
       NX_RETURN_IF_ERROR(writer.WriteFiles(sources));
       progress.Report(static_cast<int64_t>(end), static_cast<int64_t>(filing.objects.size()));
@@ -187,7 +187,7 @@ metadata::NewSession Archiver::Describe(const Filing& filing, const prearchive::
   session.subject = row.key().subject();
   session.subject_id = filing.reservation.subject_id;
   session.label = row.key().label();
-  session.study_instance_uid = row.key().study_instance_uid();
+  session.study_instance_uid = model.study_instance_uid;
   session.modality = model.modality;
   session.session_type = model.xsi_type;
   session.session_date = model.date;

@@ -14,6 +14,7 @@
 
 #include "server/archive/archiver.h"
 #include "server/archive/merge_plan.h"
+#include "server/archive/project_script.h"
 #include "server/prearchive/build.h"
 #include "storage/archive/catalog.h"
 #include "storage/archive/session_writer.h"
@@ -33,6 +34,7 @@ struct FiledObject {
 using ResourceKey = std::pair<std::string, std::string>;
 
 struct Archiver::Filing {
+  std::unique_ptr<ProjectScript> script;
   prearchive::BuiltSession built;
   std::vector<std::string> scan_ids;                               // in the archive, of the model's scans
   std::string folder;                                              // below the archive

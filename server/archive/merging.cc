@@ -112,9 +112,7 @@ absl::StatusOr<metadata::CommittedSession> Archiver::MergeHeld(const operations:
                               absl::StrCat("session ", accession_id, " is locked; unlock it first"),
                               {{"session", accession_id}});
   }
-  NX_ASSIGN_OR_RETURN(filing.built,
-                      prearchive::BuildModel(with_.prearchive, with_.types, row.id(),
-                                             BuildOptionsFor(with_.database, row.key().project())));
+  NX_RETURN_IF_ERROR(BuildFiled(filing, row));
   filing.plan = PlanMerge(*filing.there, filing.built, Overwrites(operation));
   filing.scan_ids = filing.plan.scan_ids;
   archive::SessionWriter::Options options;
@@ -136,6 +134,8 @@ absl::StatusOr<metadata::CommittedSession> Archiver::MergeHeld(const operations:
       const metadata::MergeCounts& counts = filing.plan.counts;
       change.note = absl::StrCat("merged: ", counts.added, " files added, ", counts.replaced, " replaced, ",
                                  counts.kept, " kept as they were");
+      if (const std::string note = filing.script->Note(); !note.empty())
+        absl::StrAppend(&change.note, "; ", note);
       committed = with_.database.sessions().Merge(*addition, change);
       done = committed.status();
     }

@@ -157,7 +157,8 @@ void StoreHandler::OnOutcome(const v1::ObjectOutcome& outcome) {
     waiting_.erase(found);
   }
   // If it fails the association's thread finds its connection broken, too.
-  Answer(*object, StoreStatusOf(outcome, object->request.affected_sop_instance_uid)).IgnoreError();
+  // The probe has compared the UIDs; the outcome has the one that the site's script may have put there.
+  Answer(*object, StoreStatusOf(outcome, "")).IgnoreError();
 }
 
 void StoreHandler::AnswerLost(const StoreStatus& status) {

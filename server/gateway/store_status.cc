@@ -69,7 +69,7 @@ StoreStatus StoreStatusOf(const v1::ObjectOutcome& outcome, absl::string_view ex
       return StatusOfReason(outcome.reason());
   }
   const std::string& uid = outcome.sop_instance_uid();
-  if (!uid.empty() && uid != expected_instance_uid)
+  if (!expected_instance_uid.empty() && !uid.empty() && uid != expected_instance_uid)
     return {kStatusDataSetMismatch, "SOP_INSTANCE_UID_DIFFERS"};
   return {kStatusSuccess, ""};
 }

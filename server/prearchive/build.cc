@@ -35,15 +35,23 @@ ScanRow ToRow(const session::ScanModel& scan, const std::vector<BuiltObject>& ob
 }  // namespace
 
 absl::StatusOr<BuiltSession> BuildModel(Prearchive& prearchive, const session::TypeRegistry& types,
-                                        absl::string_view id, session::BuildOptions options) {
+                                        absl::string_view id, session::BuildOptions options,
+                                        const FiledFacts& filed) {
   BuiltSession built;
   session::SessionBuilder builder(types, std::move(options));
   NX_RETURN_IF_ERROR(prearchive.ForEachObject(id, [&](const ObjectRow& row) -> absl::Status {
-    NX_ASSIGN_OR_RETURN(const dicom::HeaderFacts facts, dicom::HeaderFacts::Decode(row.facts()));
+    std::optional<dicom::HeaderFacts> seen;
+    if (filed) {
+      NX_ASSIGN_OR_RETURN(seen, filed(row));
+      if (!seen) return absl::OkStatus();
+    } else {
+      NX_ASSIGN_OR_RETURN(seen, dicom::HeaderFacts::Decode(row.facts()));
+    }
+    const dicom::HeaderFacts& facts = *seen;
     NX_RETURN_IF_ERROR(builder.Add(facts, built.objects.size()));
     BuiltObject object;
     object.number = row.number();
-    object.sop_instance_uid = row.sop_instance_uid();
+    object.sop_instance_uid = std::string(facts.sop_instance_uid());
     object.sop_class_uid = std::string(facts.sop_class_uid());
     object.series_number = std::string(facts.Get(dicom::tags::kSeriesNumber));
     object.instance_number = std::string(facts.Get(dicom::tags::kInstanceNumber));

@@ -1,6 +1,8 @@
 // What the objects of a prearchive session say about it. Reads facts from the index, never an image.
 #pragma once
 
+#include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -8,6 +10,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 
+#include "imaging/dicom/header_facts.h"
 #include "imaging/session/builder.h"
 #include "imaging/session/model.h"
 #include "imaging/session/types.h"
@@ -31,9 +34,14 @@ struct BuiltSession {
   std::vector<BuiltObject> objects;  // in order of arrival
 };
 
-// FAILED_PRECONDITION (SESSION_EMPTY): no object is kept. Thread-safe.
+// The header of an object as it will be filed; nullopt: it will not be.
+using FiledFacts = std::function<absl::StatusOr<std::optional<dicom::HeaderFacts>>(const ObjectRow& row)>;
+
+// FAILED_PRECONDITION (SESSION_EMPTY): no object is kept. Thread-safe. `filed`, if given, says what becomes
+// of each object; else they are as they are stored.
 absl::StatusOr<BuiltSession> BuildModel(Prearchive& prearchive, const session::TypeRegistry& types,
-                                        absl::string_view id, session::BuildOptions options = {});
+                                        absl::string_view id, session::BuildOptions options = {},
+                                        const FiledFacts& filed = nullptr);
 
 // The build operation: the session goes from BUILDING to READY (or RECEIVING if objects arrived meanwhile, or
 // ERROR). Repeatable after a crash.

@@ -300,6 +300,7 @@ absl::StatusOr<SessionRow> Prearchive::Update(absl::string_view id, const Sessio
   if (update.project) row.mutable_key()->set_project(*update.project);
   if (update.subject) row.mutable_key()->set_subject(*update.subject);
   if (update.label) row.mutable_key()->set_label(*update.label);
+  if (update.leftovers_accepted) row.set_leftovers_accepted(*update.leftovers_accepted);
   if (update.auto_archive) row.mutable_key()->set_auto_archive(*update.auto_archive);
   row.clear_conflicts();
   IndexBatch batch;

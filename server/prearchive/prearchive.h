@@ -121,6 +121,7 @@ struct SessionUpdate {
   std::optional<std::string> subject;
   std::optional<std::string> label;
   std::optional<int> auto_archive;
+  std::optional<bool> leftovers_accepted;
   std::string etag;
 };
 

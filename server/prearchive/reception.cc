@@ -316,6 +316,7 @@ absl::Status Prearchive::CommitSession(const std::shared_ptr<LiveSession>& sessi
                 keys::Digest(row.key().project(), kept.received_xxh3(), session->id),
                 keys::Number(kept.number()));
       row.set_object_count(row.object_count() + 1);
+      row.clear_leftovers_accepted();  // nobody has looked at this one
       row.set_size_bytes(row.size_bytes() + kept.size_bytes());
       stored_any = true;
     }

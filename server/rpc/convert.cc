@@ -86,6 +86,15 @@ v1::PrearchiveSession ToProto(const prearchive::SessionRow& row, std::optional<a
   if (build_after) SetTime(*build_after, session.mutable_build_after_time());
   if (!row.operation().empty()) session.set_operation(absl::StrCat("operations/", row.operation()));
   session.set_error(row.error());
+  for (const prearchive::LeftoverRow& from : row.leftovers()) {
+    v1::Leftover& leftover = *session.add_leftovers();
+    leftover.set_path(from.path());
+    leftover.set_keyword(from.keyword());
+    leftover.set_source(from.source());
+    leftover.set_count(from.count());
+  }
+  session.set_leftover_object_count(row.leftover_object_count());
+  session.set_leftovers_accepted(row.leftovers_accepted());
   session.set_completion(row.completion());
   session.set_etag(absl::StrCat(row.version()));
   if (with_scans) {

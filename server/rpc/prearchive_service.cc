@@ -7,12 +7,13 @@
 #include "absl/strings/str_cat.h"
 
 #include "base/error.h"
-#include "base/limits.h"
 #include "base/status.h"
 #include "imaging/anonymize/diff.h"
 #include "imaging/dicom/header_facts.h"
 #include "imaging/dicom/rewriter.h"
 #include "imaging/identify/labels.h"
+#include "server/deidentify/plan_editor.h"
+#include "server/rpc/anonymization_service.h"
 #include "server/rpc/convert.h"
 #include "server/rpc/operations_service.h"
 
@@ -25,9 +26,6 @@ using prearchive::State;
 // How long a watcher sleeps before it looks whether its client is still there.
 constexpr absl::Duration kWatchTick = absl::Milliseconds(500);
 constexpr int kWatchBatch = 500;
-
-// Enough behind the header that the element which holds the bulk data is seen for what it is.
-constexpr uint64_t kBulkHeadBytes = 64 << 10;
 
 // Every attribute of `part`, in order: what it has more than an empty data set.
 void AddAttributes(const dicom::DataSet& part, v1::GetHeaderResponse& answer) {
@@ -112,6 +110,7 @@ grpc::Status PrearchiveServiceImpl::UpdatePrearchiveSession(grpc::ServerContext*
         }
         if (request->has_subject()) update.subject = identify::CleanLabel(request->subject());
         if (request->has_label()) update.label = identify::CleanLabel(request->label());
+        if (request->has_leftovers_accepted()) update.leftovers_accepted = request->leftovers_accepted();
         if (request->has_auto_archive()) update.auto_archive = request->auto_archive();
         if ((update.subject && update.subject->empty()) || (update.label && update.label->empty())) {
           return InvalidField(update.label ? "label" : "subject", "must not be empty");
@@ -219,6 +218,27 @@ grpc::Status PrearchiveServiceImpl::ListOutcomes(grpc::ServerContext* context,
       });
 }
 
+// What the project's script and profile will make of the object.
+absl::Status PrearchiveServiceImpl::AddPreview(const SessionRow& row, const prearchive::ObjectRow& object,
+                                               const std::string& head, v1::GetHeaderResponse& answer) const {
+  if (with_.plans == nullptr || row.key().project().empty()) return absl::OkStatus();
+  NX_ASSIGN_OR_RETURN(const auto plan, with_.plans->Project(row.key().project()));
+  if (plan == nullptr) return absl::OkStatus();
+  NX_ASSIGN_OR_RETURN(const dicom::HeaderFacts facts, dicom::HeaderFacts::Decode(object.facts()));
+  deidentify::PlanEditor::Options options;
+  options.variables = deidentify::VariablesOf(row.key().project(), row.key().subject(), row.key().label());
+  options.seed = absl::StrCat(row.id(), "/", object.number());
+  options.honour_record = object.locally_anonymized();
+  options.keep_data_sets = true;
+  deidentify::PlanEditor editor(plan, std::move(options));
+  dicom::ScanOptions scan;
+  scan.transfer_syntax_uid = deidentify::UntoldSyntax(facts);
+  NX_RETURN_IF_ERROR(deidentify::EditHead(editor, head, scan).status());
+  for (const anonymize::AttributeChange& change : anonymize::DiffDataSets(*editor.before(), *editor.after()))
+    *answer.add_changes() = ToProto(change);
+  return absl::OkStatus();
+}
+
 grpc::Status PrearchiveServiceImpl::GetHeader(grpc::ServerContext* context,
                                               const v1::GetHeaderRequest* request,
                                               v1::GetHeaderResponse* response) {
@@ -227,23 +247,13 @@ grpc::Status PrearchiveServiceImpl::GetHeader(grpc::ServerContext* context,
         NX_ASSIGN_OR_RETURN(const SessionRow row, Find(caller, request->name(), Right::kRead));
         NX_ASSIGN_OR_RETURN(const prearchive::ObjectRow object,
                             with_.prearchive.FindObject(row.id(), request->instance_uid()));
-        NX_ASSIGN_OR_RETURN(const dicom::HeaderFacts facts, dicom::HeaderFacts::Decode(object.facts()));
-        // A deflated header ends where the object does.
-        const uint64_t wanted =
-            facts.is_deflated() ? object.size_bytes() : facts.header_bytes() + kBulkHeadBytes;
-        std::string bytes;
-        NX_ASSIGN_OR_RETURN(const auto log, with_.prearchive.OpenLog(row.id()));
-        NX_RETURN_IF_ERROR(log->ReadRange(prearchive::Prearchive::StoredObjectOf(object), 0,
-                                          std::min<uint64_t>(wanted, limits::kHeaderMaxBytes),
-                                          [&](absl::string_view piece) {
-                                            bytes.append(piece.data(), piece.size());
-                                            return absl::OkStatus();
-                                          }));
+        NX_ASSIGN_OR_RETURN(const std::string bytes, ReadHead(with_.prearchive, row.id(), object));
         NX_ASSIGN_OR_RETURN(const dicom::ObjectHeader header, dicom::ParseObjectHeader(bytes));
         v1::GetHeaderResponse answer;
         for (const dicom::DataSet* part : {header.meta.get(), header.data.get()}) {
           if (part != nullptr) AddAttributes(*part, answer);
         }
+        if (request->preview()) NX_RETURN_IF_ERROR(AddPreview(row, object, bytes, answer));
         return answer;
       });
 }

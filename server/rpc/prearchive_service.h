@@ -3,6 +3,7 @@
 
 #include "narthex/v1/prearchive_service.grpc.pb.h"
 #include "server/archive/checker.h"
+#include "server/deidentify/plans.h"
 #include "server/operations/operations.h"
 #include "server/prearchive/prearchive.h"
 #include "server/rpc/status.h"
@@ -24,6 +25,7 @@ class PrearchiveServiceImpl final : public v1::PrearchiveService::Service {
     const archiving::Checker& checker;
     BuildStarter build;
     ArchiveStarter archive;
+    const deidentify::PlanSource* plans = nullptr;  // what GetHeader's preview runs
   };
   explicit PrearchiveServiceImpl(Dependencies dependencies) : with_(std::move(dependencies)) {}
 
@@ -61,6 +63,8 @@ class PrearchiveServiceImpl final : public v1::PrearchiveService::Service {
   // The session, if the caller may do this with it; what they may not see does not exist.
   absl::StatusOr<prearchive::SessionRow> Find(const auth::Caller& caller, absl::string_view name,
                                               Right right) const;
+  absl::Status AddPreview(const prearchive::SessionRow& row, const prearchive::ObjectRow& object,
+                          const std::string& head, v1::GetHeaderResponse& answer) const;
   v1::PrearchiveSession Show(const prearchive::SessionRow& row, bool with_scans) const;
 
   const Dependencies with_;

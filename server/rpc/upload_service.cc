@@ -51,6 +51,15 @@ absl::StatusOr<prearchive::UploadRow> UploadServiceImpl::NewRow(const auth::Call
     row.set_calling_ae_title(source.calling_ae_title());
     if (!source.address().empty()) row.set_address(source.address());
   }
+  if (source.locally_anonymized()) {
+    if (with_.streams.plans == nullptr || !with_.streams.plans->IsTrusted(caller.user())) {
+      return Error(absl::StatusCode::kPermissionDenied, "PERMISSION_DENIED",
+                   absl::StrCat("user ", caller.user(),
+                                " may not send objects as de-identified; the administrator can "
+                                "add them to the setting anonymize.trusted_uploaders"));
+    }
+    row.set_locally_anonymized(true);
+  }
   if (!destination.project().empty()) {
     const auto project = caller.Resolve(destination.project());
     if (!project) {
