@@ -1,6 +1,7 @@
 // What the objects of a prearchive session say about it. Reads facts from the index, never an image.
 #pragma once
 
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -27,13 +28,27 @@ struct BuiltObject {
 };
 
 struct BuiltSession {
-  session::SessionModel model;       // ScanObject::index is an index into `objects`
-  std::vector<BuiltObject> objects;  // in order of arrival
+  session::SessionModel model;               // ScanObject::index is an index into `objects`
+  std::vector<BuiltObject> objects;          // in order of arrival
+  std::vector<session::ScanModel> excluded;  // scans that a person left out; of the same objects
 };
 
+// With what people changed, and without what they left out (if that is everything, no scan is left).
 // FAILED_PRECONDITION (SESSION_EMPTY): no object is kept. Thread-safe.
 absl::StatusOr<BuiltSession> BuildModel(Prearchive& prearchive, const session::TypeRegistry& types,
                                         absl::string_view id, session::BuildOptions options = {});
+
+// The same of the objects that `belongs` picks (null: all), for `row` as it is given.
+absl::StatusOr<BuiltSession> BuildPart(Prearchive& prearchive, const session::TypeRegistry& types,
+                                       const SessionRow& row,
+                                       const std::function<bool(const ObjectRow&)>& belongs);
+
+// Writes what was built into the session's row.
+void ShowModel(const BuiltSession& built, SessionRow& row);
+
+// Shows in a built session's row what an Update, whose result `edited` is, changed. The row as it is then.
+absl::StatusOr<SessionRow> ShowEdits(Prearchive& prearchive, const session::TypeRegistry& types,
+                                     const SessionRow& edited);
 
 // The build operation: the session goes from BUILDING to READY (or RECEIVING if objects arrived meanwhile, or
 // ERROR). Repeatable after a crash.
