@@ -31,6 +31,7 @@
 #include "server/app/metrics_server.h"
 #include "server/app/policy.h"
 #include "server/app/postgres_keeper.h"
+#include "server/app/session_rules.h"
 #include "server/app/transport.h"
 #include "server/app/workflow.h"
 #include "server/archive/archiver.h"
@@ -80,6 +81,7 @@ struct Application::Parts {
   std::unique_ptr<prearchive::Prearchive> prearchive;
   std::unique_ptr<ingest::Uploads> uploads;
   std::unique_ptr<auth::ProjectCache> projects;
+  std::unique_ptr<SessionRules> session_rules;
   std::unique_ptr<auth::Authenticator> authenticator;
   std::unique_ptr<rpc::Gate> gate;
   std::unique_ptr<archiving::Checker> checker;
@@ -171,6 +173,9 @@ absl::Status Application::Parts::OpenRules() {
   uploads = std::make_unique<ingest::Uploads>(*index, Clock::Real());
   projects = std::make_unique<auth::ProjectCache>(database->projects(), Clock::Real());
   NX_RETURN_IF_ERROR(projects->Refresh());
+  session_rules = std::make_unique<SessionRules>(*projects);
+  prearchive->SetBuildOptions(
+      [this](const std::string& project) { return session_rules->ForBuilds(project); });
   authenticator = std::make_unique<auth::Authenticator>(*database, Clock::Real());
   token_file = config.data_dir + "/admin.token";
   return authenticator->EnsureAdministrator(token_file).status();
@@ -187,6 +192,7 @@ std::vector<rpc::SettingSpec> Application::Parts::Settings() {
                         }
                         return prearchive->SetIdleBuild(absl::Seconds(seconds));
                       }});
+  for (rpc::SettingSpec& spec : session_rules->Settings()) settings.push_back(std::move(spec));
   const auto rule = [this](std::string key, std::string what, std::string identify::RoutingConfig::*field) {
     return rpc::SettingSpec{
         std::move(key),
@@ -291,8 +297,15 @@ void Application::Parts::MakeServices() {
       build,
       config.inbox_dir,
       *stalls});
-  prearchive_service = std::make_unique<rpc::PrearchiveServiceImpl>(
-      rpc::PrearchiveServiceImpl::Dependencies{*gate, *prearchive, *operations, *checker, build, archive});
+  prearchive_service = std::make_unique<rpc::PrearchiveServiceImpl>(rpc::PrearchiveServiceImpl::Dependencies{
+      *gate, *prearchive, *operations, *checker, build, archive,
+      [this](const prearchive::SessionRow& edited) {
+        return prearchive::ShowEdits(*prearchive, *types, edited);
+      },
+      [this](const prearchive::SessionRow& row, const std::string& user, const std::string& request_id) {
+        return workflow->StartSplit(row, user, false, request_id);
+      },
+      [this] { return session_rules->claim_unassigned(); }});
   archive_service = std::make_unique<rpc::ArchiveServiceImpl>(*gate, *database, files, config.archive_dir);
   project_service = std::make_unique<rpc::ProjectServiceImpl>(*gate, *database, *authenticator, *projects);
   operations_service = std::make_unique<rpc::OperationsServiceImpl>(

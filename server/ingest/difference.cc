@@ -27,7 +27,8 @@ absl::StatusOr<std::vector<std::string>> DifferingNames(const prearchive::Recept
                                                         bool anonymized, absl::string_view head) {
   if (other.is_deflated() || newcomer.is_deflated()) return absl::UnimplementedError("deflated");
   // What was changed on its way in differs for that alone from what was not.
-  if (head.empty() || reception.other()->anonymized() != anonymized) return absl::UnimplementedError("not comparable");
+  if (head.empty() || reception.other()->anonymized() != anonymized)
+    return absl::UnimplementedError("not comparable");
   NX_ASSIGN_OR_RETURN(const std::string bytes,
                       reception.ReadOther(std::min<uint64_t>(other.header_bytes() + kBulkHeadBytes,
                                                              limits::kHeaderMaxBytes)));
@@ -61,7 +62,8 @@ std::string DescribeDifference(const prearchive::Reception& reception, const Obj
   if (names.ok() && !names->empty()) {
     const size_t more = names->size() > kNamesMax ? names->size() - kNamesMax : 0;
     names->resize(names->size() - more);
-    list = absl::StrCat(": ", absl::StrJoin(*names, ", "), more > 0 ? absl::StrCat(" and ", more, " more") : "");
+    list =
+        absl::StrCat(": ", absl::StrJoin(*names, ", "), more > 0 ? absl::StrCat(" and ", more, " more") : "");
   }
   const bool same_header = names.ok() && names->empty();
   // Pixels in another encoding have other bytes; only decoding would tell whether they differ.

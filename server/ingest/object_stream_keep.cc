@@ -61,8 +61,7 @@ void TellOther(Outcome what, absl::string_view fate, const Reception& reception,
                const prearchive::ObjectRow& row, absl::string_view head, OutcomeRow& outcome) {
   outcome.set_outcome(static_cast<int>(what));
   outcome.set_reason("SAME_INSTANCE");
-  const std::string difference =
-      reception.other() == nullptr ? "" : DescribeDifference(reception, row, head);
+  const std::string difference = reception.other() == nullptr ? "" : DescribeDifference(reception, row, head);
   outcome.set_detail(absl::StrCat("other bytes with this SOP Instance UID are in the session already; ", fate,
                                   difference.empty() ? "" : "; ", difference));
 }
@@ -136,8 +135,8 @@ absl::Status ObjectStream::Conclude(Arrived& arrived, prearchive::ObjectRow row,
       TellOther(Outcome::kReplaced, "these are in their place", *arrived.reception, row, head, outcome);
       break;
     case Reception::Verdict::kContest:
-      TellOther(Outcome::kConflict, "these are kept beside them until somebody decides", *arrived.reception, row,
-                head, outcome);
+      TellOther(Outcome::kConflict, "these are kept beside them until somebody decides", *arrived.reception,
+                row, head, outcome);
       break;
     case Reception::Verdict::kStore:
       outcome.set_outcome(static_cast<int>(Outcome::kStored));

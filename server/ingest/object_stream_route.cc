@@ -90,8 +90,7 @@ absl::StatusOr<prearchive::ArrivingObject> ObjectStream::Receive(const dicom::He
   object.upload = upload_.id();
   object.sequence = sequence;
   // The upload (or its receiver) overrides the project, the project the site.
-  const SessionRules rules =
-      dependencies_.rules ? dependencies_.rules(object.key.project()) : SessionRules();
+  const SessionRules rules = dependencies_.rules ? dependencies_.rules(object.key.project()) : SessionRules();
   object.idle_build = absl::Seconds(upload_.idle_build_seconds() > 0 ? upload_.idle_build_seconds()
                                                                      : rules.idle_build_seconds);
   object.duplicates = rules.duplicates;

@@ -88,7 +88,9 @@ absl::StatusOr<BuiltSession> BuildPart(Prearchive& prearchive, const session::Ty
                                        const SessionRow& row,
                                        const std::function<bool(const ObjectRow&)>& belongs) {
   BuiltSession built;
-  const session::BuildOptions options = prearchive.BuildOptionsOf(row.key().project());
+  session::BuildOptions options = prearchive.BuildOptionsOf(row.key().project());
+  // The PET part of a split has MR scans for attenuation correction and is a PET session all the same.
+  if (row.split_part() != 0) options.pet_mr = session::PetMr::kPet;
   const bool may_exclude = std::any_of(row.edits().scans().begin(), row.edits().scans().end(),
                                        [](const auto& edit) { return edit.second.excluded(); });
   std::vector<dicom::HeaderFacts> kept_facts;
@@ -151,6 +153,49 @@ absl::StatusOr<SessionRow> ShowEdits(Prearchive& prearchive, const session::Type
   // Objects came meanwhile, or somebody archives it: then a build shows it.
   if (ErrorReason(shown.status()) == "ILLEGAL_STATE") return edited;
   return shown;
+}
+
+bool MixesPetAndMr(const SessionRow& row) {
+  const auto has = [&](absl::string_view modality) {
+    return std::any_of(row.scans().begin(), row.scans().end(), [&](const ScanRow& scan) {
+      return scan.modality() == modality && !scan.series_instance_uid().empty();
+    });
+  };
+  return row.split_part() == 0 && has("PT") && has("MR");
+}
+
+absl::StatusOr<SplitParts> SplitPetMr(Prearchive& prearchive, const session::TypeRegistry& types,
+                                      absl::string_view id, const std::function<bool()>& stopping) {
+  NX_ASSIGN_OR_RETURN(const SessionRow row, prearchive.Get(id));
+  NX_ASSIGN_OR_RETURN(const BuiltSession all, BuildPart(prearchive, types, row, nullptr));
+  SplitRequest request;
+  size_t scans = all.model.scans.size() + all.excluded.size();
+  for (const auto* part : {&all.model.scans, &all.excluded}) {
+    for (const session::ScanModel& scan : *part) {
+      if (scan.pet_part && !scan.series_instance_uid.empty())
+        request.series.push_back(scan.series_instance_uid);
+    }
+  }
+  if (request.series.empty() || request.series.size() == scans) {
+    return FailedPrecondition("NOTHING_TO_SPLIT", "the session does not hold both PET and MR",
+                              {{"session", row.id()}});
+  }
+  const session::SplitLabels labels = session::SplitPetMrLabel(row.key().label());
+  request.label = labels.pet;
+  request.remaining_label = labels.mr;
+  SessionRow part = row;
+  part.set_split_part(request.part);
+  const auto moves = [&](const ObjectRow& object) { return request.moves(object.series_instance_uid()); };
+  NX_ASSIGN_OR_RETURN(const BuiltSession pet, BuildPart(prearchive, types, part, moves));
+  NX_ASSIGN_OR_RETURN(
+      const BuiltSession rest,
+      BuildPart(prearchive, types, part, [&](const ObjectRow& object) { return !moves(object); }));
+  request.show = [&](SessionRow& remaining, SessionRow& made) {
+    ShowModel(rest, remaining);
+    ShowModel(pet, made);
+  };
+  request.stopping = stopping;
+  return prearchive.SplitOff(id, request);
 }
 
 absl::StatusOr<SessionRow> Build(Prearchive& prearchive, const session::TypeRegistry& types,

@@ -50,6 +50,14 @@ void ShowModel(const BuiltSession& built, SessionRow& row);
 absl::StatusOr<SessionRow> ShowEdits(Prearchive& prearchive, const session::TypeRegistry& types,
                                      const SessionRow& edited);
 
+// Whether the session holds both PET and MR, as of its last build, and was not made by a split.
+bool MixesPetAndMr(const SessionRow& row);
+
+// The split operation on a SEPARATING session: the PET part (PET scans, and MR scans for attenuation
+// correction) becomes the session `split_into`, the rest stays. FAILED_PRECONDITION (NOTHING_TO_SPLIT).
+absl::StatusOr<SplitParts> SplitPetMr(Prearchive& prearchive, const session::TypeRegistry& types,
+                                      absl::string_view id, const std::function<bool()>& stopping);
+
 // The build operation: the session goes from BUILDING to READY (or RECEIVING if objects arrived meanwhile, or
 // ERROR). Repeatable after a crash.
 absl::StatusOr<SessionRow> Build(Prearchive& prearchive, const session::TypeRegistry& types,

@@ -126,6 +126,8 @@ std::optional<absl::Time> Prearchive::BuildAfter(const SessionRow& row) const {
   return absl::FromUnixMicros(row.last_received_time_us()) + IdleOf(row);
 }
 
+std::string Prearchive::NewId() const { return NewSessionId(clock_.Now()); }
+
 int64_t Prearchive::NowMicros() const { return absl::ToUnixMicros(clock_.Now()); }
 
 void Prearchive::IdleFired(const std::string& id) {

@@ -12,6 +12,7 @@
 // under the session's lock, so that rows reach the index in order.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <cstdint>
 #include <functional>
@@ -160,6 +161,27 @@ struct SessionUpdate {
   std::string etag;
 };
 
+// Part of a session that becomes another one.
+struct SplitRequest {
+  std::vector<std::string> series;  // Series Instance UIDs that go
+  std::string label;                // of the new session
+  std::string remaining_label;      // of the old one
+  int part = 1;                     // SessionRow::split_part of the new session, and of the old one
+  int remaining_part = 2;
+  // Shows in both rows what they are made of. Called once, under the session's lock.
+  std::function<void(SessionRow& remaining, SessionRow& made)> show;
+  std::function<bool()> stopping;  // ends the copying with SHUTTING_DOWN
+
+  bool moves(const std::string& series_instance_uid) const {
+    return std::find(series.begin(), series.end(), series_instance_uid) != series.end();
+  }
+};
+
+struct SplitParts {
+  SessionRow remaining;
+  SessionRow made;
+};
+
 class Prearchive {
  public:
   struct Options {
@@ -211,6 +233,13 @@ class Prearchive {
   // (ILLEGAL_STATE), NOT_FOUND (also SCAN_NOT_FOUND).
   absl::StatusOr<SessionRow> Update(absl::string_view id, const SessionUpdate& update);
 
+  // Makes part of a session that is SEPARATING the session `split_into` of its row; both are READY then.
+  // Copies the part's bytes. All of it is durable and visible at once, or nothing is; may be repeated after a
+  // crash.
+  absl::StatusOr<SplitParts> SplitOff(absl::string_view id, const SplitRequest& request);
+  // An id for a session that does not exist yet.
+  std::string NewId() const;
+
   // Takes the session away: its rows, then its bytes. `archived_as` is the accession id if the archive holds
   // it now, else "". Durable when it returns; repeating it is OK.
   absl::Status Remove(absl::string_view id, absl::string_view archived_as);
@@ -252,7 +281,8 @@ class Prearchive {
   absl::Status Recover();
   absl::Status ArmTimers();
   absl::Status RecoverSession(const std::string& id);
-  absl::StatusOr<std::vector<ObjectRow>> FindUnindexed(const std::string& id, staging::Position indexed);
+  absl::StatusOr<std::vector<ObjectRow>> FindUnindexed(const SessionRow& row, const std::string& id,
+                                                       staging::Position indexed);
   absl::StatusOr<bool> IsIndexed(const std::string& id, const ObjectRow& found);
   absl::Status NumberFound(const std::string& id, uint64_t next, std::vector<ObjectRow>& objects);
   absl::StatusOr<std::shared_ptr<LiveSession>> Load(absl::string_view id);
@@ -267,6 +297,11 @@ class Prearchive {
   absl::Status Enter(const ObjectRow& object, SessionRow& row, staging::IndexBatch& batch,
                      RecentObjects* recent);
   absl::Status DecideContested(bool last, SessionRow& row, staging::IndexBatch& batch);
+  struct SplitWork;
+  absl::Status CopyPart(const SplitRequest& request, const SessionKeyRow& key, SplitWork& work);
+  absl::Status CopyObject(ObjectRow object, const SessionKeyRow& key, SplitWork& work);
+  absl::Status MoveOutcomes(const SplitRequest& request, SessionRow& row, SessionRow& other, SplitWork& work);
+  absl::StatusOr<SplitParts> FinishSplit(const SplitRequest& request, SessionRow other, SplitWork& work);
   absl::Status Rekey(LiveSession& session, const SessionRow& row, staging::IndexBatch& batch)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(session.mutex);
   absl::Status CommitSession(const std::shared_ptr<LiveSession>& session,

@@ -157,8 +157,7 @@ bool Reception::IsKept(absl::string_view received_xxh3) const {
   const auto bytes = prearchive_.index_.Get(staging::Table::kObjects,
                                             keys::Object(session_->id, keys::LastNumber(**number)));
   ObjectRow row;
-  return bytes.ok() && *bytes && row.ParseFromString(**bytes) &&
-         keys::ReceivedAs(row) == InstanceName();
+  return bytes.ok() && *bytes && row.ParseFromString(**bytes) && keys::ReceivedAs(row) == InstanceName();
 }
 
 absl::StatusOr<std::string> Reception::ReadOther(uint64_t length) const {

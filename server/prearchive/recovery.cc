@@ -84,7 +84,7 @@ absl::Status Prearchive::RecoverSession(const std::string& id) {
   if (!end.ok()) return absl::IsNotFound(end.status()) ? absl::OkStatus() : end.status();
   std::vector<ObjectRow> objects;
   if (*end > indexed) {
-    NX_ASSIGN_OR_RETURN(objects, FindUnindexed(id, indexed));
+    NX_ASSIGN_OR_RETURN(objects, FindUnindexed(row, id, indexed));
   }
   // A folder was made or space was taken, but no object was ever complete.
   if (row.id().empty() && objects.empty()) return store_.Remove(id);
@@ -143,7 +143,7 @@ absl::StatusOr<bool> Prearchive::IsIndexed(const std::string& id, const ObjectRo
 }
 
 // Complete objects of the segments behind `indexed` that the index does not know, one per instance.
-absl::StatusOr<std::vector<ObjectRow>> Prearchive::FindUnindexed(const std::string& id,
+absl::StatusOr<std::vector<ObjectRow>> Prearchive::FindUnindexed(const SessionRow& row, const std::string& id,
                                                                  staging::Position indexed) {
   std::vector<ObjectRow> objects;
   absl::flat_hash_map<std::string, size_t> by_instance;
@@ -153,6 +153,12 @@ absl::StatusOr<std::vector<ObjectRow>> Prearchive::FindUnindexed(const std::stri
         if (!object.ParseFromString(found.meta)) {
           return DataLoss("INDEX_CORRUPT",
                           absl::StrCat("a record of session ", id, " has unreadable metadata"));
+        }
+        // A split took it away.
+        if (object.number() < row.moved_below() &&
+            std::count(row.moved_series().begin(), row.moved_series().end(), object.series_instance_uid()) >
+                0) {
+          return absl::OkStatus();
         }
         NX_ASSIGN_OR_RETURN(const bool known, IsIndexed(id, object));
         if (known) return absl::OkStatus();

@@ -26,9 +26,6 @@ using prearchive::State;
 constexpr absl::Duration kWatchTick = absl::Milliseconds(500);
 constexpr int kWatchBatch = 500;
 
-// Enough behind the header that the element which holds the bulk data is seen for what it is.
-constexpr uint64_t kBulkHeadBytes = 64 << 10;
-
 // Every attribute of `part`, in order: what it has more than an empty data set.
 void AddAttributes(const dicom::DataSet& part, v1::GetHeaderResponse& answer) {
   for (anonymize::AttributeChange& from :
@@ -90,34 +87,6 @@ grpc::Status PrearchiveServiceImpl::GetPrearchiveSession(grpc::ServerContext* co
       context, response, [&](const auth::Caller& caller) -> absl::StatusOr<v1::PrearchiveSession> {
         NX_ASSIGN_OR_RETURN(const SessionRow row, Find(caller, request->name(), Right::kRead));
         return Show(row, true);
-      });
-}
-
-grpc::Status PrearchiveServiceImpl::UpdatePrearchiveSession(grpc::ServerContext* context,
-                                                            const v1::UpdatePrearchiveSessionRequest* request,
-                                                            v1::PrearchiveSession* response) {
-  return with_.gate.Unary(
-      context, response, [&](const auth::Caller& caller) -> absl::StatusOr<v1::PrearchiveSession> {
-        NX_ASSIGN_OR_RETURN(const SessionRow row, Find(caller, request->name(), Right::kEdit));
-        prearchive::SessionUpdate update;
-        update.etag = request->etag();
-        if (request->has_project()) {
-          const auto project = caller.Resolve(request->project());
-          if (!project) {
-            NX_RETURN_IF_ERROR(caller.RequireEdit(request->project()));
-            return NotFound("PROJECT_NOT_FOUND", absl::StrCat("there is no project ", request->project()),
-                            {{"project", request->project()}});
-          }
-          update.project = *project;
-        }
-        if (request->has_subject()) update.subject = identify::CleanLabel(request->subject());
-        if (request->has_label()) update.label = identify::CleanLabel(request->label());
-        if (request->has_auto_archive()) update.auto_archive = request->auto_archive();
-        if ((update.subject && update.subject->empty()) || (update.label && update.label->empty())) {
-          return InvalidField(update.label ? "label" : "subject", "must not be empty");
-        }
-        NX_ASSIGN_OR_RETURN(const SessionRow changed, with_.prearchive.Update(row.id(), update));
-        return Show(changed, true);
       });
 }
 
@@ -187,6 +156,17 @@ grpc::Status PrearchiveServiceImpl::ArchivePrearchiveSession(
       });
 }
 
+grpc::Status PrearchiveServiceImpl::SplitPrearchiveSession(grpc::ServerContext* context,
+                                                           const v1::SplitPrearchiveSessionRequest* request,
+                                                           google::longrunning::Operation* response) {
+  return with_.gate.Unary(
+      context, response, [&](const auth::Caller& caller) -> absl::StatusOr<google::longrunning::Operation> {
+        NX_ASSIGN_OR_RETURN(const SessionRow row, Find(caller, request->name(), Right::kEdit));
+        NX_ASSIGN_OR_RETURN(const auto operation, with_.split(row, caller.user(), request->request_id()));
+        return OperationToProto(operation, nullptr);
+      });
+}
+
 grpc::Status PrearchiveServiceImpl::DeletePrearchiveSession(grpc::ServerContext* context,
                                                             const v1::DeletePrearchiveSessionRequest* request,
                                                             google::protobuf::Empty* response) {
@@ -227,19 +207,7 @@ grpc::Status PrearchiveServiceImpl::GetHeader(grpc::ServerContext* context,
         NX_ASSIGN_OR_RETURN(const SessionRow row, Find(caller, request->name(), Right::kRead));
         NX_ASSIGN_OR_RETURN(const prearchive::ObjectRow object,
                             with_.prearchive.FindObject(row.id(), request->instance_uid()));
-        NX_ASSIGN_OR_RETURN(const dicom::HeaderFacts facts, dicom::HeaderFacts::Decode(object.facts()));
-        // A deflated header ends where the object does.
-        const uint64_t wanted =
-            facts.is_deflated() ? object.size_bytes() : facts.header_bytes() + kBulkHeadBytes;
-        std::string bytes;
-        NX_ASSIGN_OR_RETURN(const auto log, with_.prearchive.OpenLog(row.id()));
-        NX_RETURN_IF_ERROR(log->ReadRange(prearchive::Prearchive::StoredObjectOf(object), 0,
-                                          std::min<uint64_t>(wanted, limits::kHeaderMaxBytes),
-                                          [&](absl::string_view piece) {
-                                            bytes.append(piece.data(), piece.size());
-                                            return absl::OkStatus();
-                                          }));
-        NX_ASSIGN_OR_RETURN(const dicom::ObjectHeader header, dicom::ParseObjectHeader(bytes));
+        NX_ASSIGN_OR_RETURN(const dicom::ObjectHeader header, ReadHeader(row, object));
         v1::GetHeaderResponse answer;
         for (const dicom::DataSet* part : {header.meta.get(), header.data.get()}) {
           if (part != nullptr) AddAttributes(*part, answer);
@@ -263,8 +231,11 @@ grpc::Status PrearchiveServiceImpl::WatchPrearchiveSessions(grpc::ServerContext*
   prearchive::EventLog& events = with_.prearchive.events();
   int64_t next = request->from_sequence() > 0 ? request->from_sequence() : events.NextSequence();
   // The client learns at once that it is let in.
+  context->AddInitialMetadata("narthex-next-sequence", absl::StrCat(next));
   writer->SendInitialMetadata();
   while (!context->IsCancelled()) {
+    // A reader that is slower than events come would miss some.
+    if (const absl::Status covered = events.Covers(next); !covered.ok()) return ToGrpc(covered);
     const auto entries = events.Read(next, kWatchBatch, absl::Now() + kWatchTick);
     if (!entries.ok()) return ToGrpc(entries.status());
     // Rights and tokens may have gone since.
