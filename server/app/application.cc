@@ -115,6 +115,7 @@ struct Application::Parts {
   absl::Status OpenStorage();
   absl::Status OpenRules();
   void MakeServices();
+  ingest::StreamDependencies Streams();
   absl::Status Serve();
   absl::Status ServeDicom();
   absl::Status WriteReadyFile() const;
@@ -261,6 +262,13 @@ std::vector<LimitSpec> Application::Parts::Limits() {
   };
 }
 
+ingest::StreamDependencies Application::Parts::Streams() {
+  ingest::StreamDependencies streams{*prearchive, *uploads, *policy};
+  streams.admission = admission.get();
+  streams.rules = [this](const std::string& project) { return session_rules->ForObjects(project); };
+  return streams;
+}
+
 void Application::Parts::MakeServices() {
   fs::FileSystem& files = fs::Posix();
   gate = std::make_unique<rpc::Gate>(*authenticator, *projects);
@@ -291,7 +299,7 @@ void Application::Parts::MakeServices() {
   };
   upload_service = std::make_unique<rpc::UploadServiceImpl>(rpc::UploadServiceImpl::Dependencies{
       *gate,
-      {.prearchive = *prearchive, .uploads = *uploads, .policies = *policy, .admission = admission.get()},
+      Streams(),
       *operations,
       *database,
       build,
