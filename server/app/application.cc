@@ -175,8 +175,11 @@ absl::Status Application::Parts::OpenRules() {
   projects = std::make_unique<auth::ProjectCache>(database->projects(), Clock::Real());
   NX_RETURN_IF_ERROR(projects->Refresh());
   session_rules = std::make_unique<SessionRules>(*projects);
-  prearchive->SetBuildOptions(
-      [this](const std::string& project) { return session_rules->ForBuilds(project); });
+  prearchive->SetBuildOptions([this](const std::string& project) {
+    session::BuildOptions options = archiving::BuildOptionsFor(*database, project);
+    options.pet_mr = session_rules->ForBuilds(project).pet_mr;
+    return options;
+  });
   authenticator = std::make_unique<auth::Authenticator>(*database, Clock::Real());
   token_file = config.data_dir + "/admin.token";
   return authenticator->EnsureAdministrator(token_file).status();

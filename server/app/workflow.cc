@@ -102,8 +102,7 @@ absl::StatusOr<std::string> Workflow::RunBuild(const operations::Operation& oper
                            .status());
   }
   NX_ASSIGN_OR_RETURN(const SessionRow built,
-                      prearchive::Build(with_.prearchive, with_.types, operation.target,
-                                        archiving::BuildOptionsFor(with_.database, row->key().project())));
+                      prearchive::Build(with_.prearchive, with_.types, operation.target));
   CrashPoint("build.built");
   if (built.state() == static_cast<int>(State::kReady)) GoOn(built, operation.user);
   return operation.target;

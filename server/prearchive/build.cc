@@ -86,9 +86,11 @@ absl::Status LeaveOut(const session::TypeRegistry& types, const session::BuildOp
 
 absl::StatusOr<BuiltSession> BuildPart(Prearchive& prearchive, const session::TypeRegistry& types,
                                        const SessionRow& row,
-                                       const std::function<bool(const ObjectRow&)>& belongs) {
+                                       const std::function<bool(const ObjectRow&)>& belongs,
+                                       ScanTypes scan_type) {
   BuiltSession built;
   session::BuildOptions options = prearchive.BuildOptionsOf(row.key().project());
+  if (scan_type) options.scan_type = std::move(scan_type);
   // The PET part of a split has MR scans for attenuation correction and is a PET session all the same.
   if (row.split_part() != 0) options.pet_mr = session::PetMr::kPet;
   const bool may_exclude = std::any_of(row.edits().scans().begin(), row.edits().scans().end(),
@@ -121,9 +123,9 @@ absl::StatusOr<BuiltSession> BuildPart(Prearchive& prearchive, const session::Ty
 }
 
 absl::StatusOr<BuiltSession> BuildModel(Prearchive& prearchive, const session::TypeRegistry& types,
-                                        absl::string_view id, session::BuildOptions) {
+                                        absl::string_view id, session::BuildOptions options) {
   NX_ASSIGN_OR_RETURN(const SessionRow row, prearchive.Get(id));
-  return BuildPart(prearchive, types, row, nullptr);
+  return BuildPart(prearchive, types, row, nullptr, std::move(options.scan_type));
 }
 
 void ShowModel(const BuiltSession& built, SessionRow& row) {
@@ -199,8 +201,8 @@ absl::StatusOr<SplitParts> SplitPetMr(Prearchive& prearchive, const session::Typ
 }
 
 absl::StatusOr<SessionRow> Build(Prearchive& prearchive, const session::TypeRegistry& types,
-                                 absl::string_view id, session::BuildOptions options) {
-  auto built = BuildModel(prearchive, types, id, std::move(options));
+                                 absl::string_view id) {
+  auto built = BuildModel(prearchive, types, id);
   if (!built.ok()) {
     const auto failed = prearchive.Apply(id, Event::kBuildFailed, [&](SessionRow& row) {
       row.set_error(std::string(built.status().message()));

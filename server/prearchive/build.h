@@ -35,13 +35,17 @@ struct BuiltSession {
 
 // With what people changed, and without what they left out (if that is everything, no scan is left).
 // FAILED_PRECONDITION (SESSION_EMPTY): no object is kept. Thread-safe.
+// `options`: its scan_type, if set, takes the place of the prearchive's own.
 absl::StatusOr<BuiltSession> BuildModel(Prearchive& prearchive, const session::TypeRegistry& types,
                                         absl::string_view id, session::BuildOptions options = {});
+
+using ScanTypes = decltype(session::BuildOptions::scan_type);
 
 // The same of the objects that `belongs` picks (null: all), for `row` as it is given.
 absl::StatusOr<BuiltSession> BuildPart(Prearchive& prearchive, const session::TypeRegistry& types,
                                        const SessionRow& row,
-                                       const std::function<bool(const ObjectRow&)>& belongs);
+                                       const std::function<bool(const ObjectRow&)>& belongs,
+                                       ScanTypes scan_type = nullptr);
 
 // Writes what was built into the session's row.
 void ShowModel(const BuiltSession& built, SessionRow& row);
@@ -61,6 +65,6 @@ absl::StatusOr<SplitParts> SplitPetMr(Prearchive& prearchive, const session::Typ
 // The build operation: the session goes from BUILDING to READY (or RECEIVING if objects arrived meanwhile, or
 // ERROR). Repeatable after a crash.
 absl::StatusOr<SessionRow> Build(Prearchive& prearchive, const session::TypeRegistry& types,
-                                 absl::string_view id, session::BuildOptions options = {});
+                                 absl::string_view id);
 
 }  // namespace narthex::prearchive
