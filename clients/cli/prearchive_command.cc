@@ -1,4 +1,4 @@
-// narthex prearchive list|show|watch|build|check|archive|delete|update|split|header|outcomes
+// narthex prearchive list|show|watch|build|check|archive|delete|split|header|outcomes
 #include <functional>
 #include <map>
 
@@ -11,6 +11,7 @@
 #include "clients/cli/calls.h"
 #include "clients/cli/change_lines.h"
 #include "clients/cli/operations.h"
+#include "clients/cli/prearchive_review.h"
 #include "clients/cli/prearchive_watch.h"
 #include "clients/cli/program.h"
 #include "clients/cli/resource_tables.h"
@@ -30,12 +31,8 @@ struct PrearchiveFlags {
   bool quarantine = false;
   bool no_wait = false;
   std::string instance;
+  int64_t from = 0;
   bool preview = false;
-  std::optional<std::string> new_project;
-  std::optional<std::string> subject;
-  std::optional<std::string> label;
-  std::optional<std::string> auto_archive;
-  bool accept_leftovers = false;
 };
 
 absl::StatusOr<ExitCode> List(Program& program, const PrearchiveFlags& flags) {
@@ -145,25 +142,6 @@ absl::StatusOr<ExitCode> Delete(Program& program, const PrearchiveFlags& flags) 
   return program.Print(empty, [&](std::ostream& out) { out << request.name() << " is deleted\n"; });
 }
 
-absl::StatusOr<ExitCode> Update(Program& program, const PrearchiveFlags& flags) {
-  v1::UpdatePrearchiveSessionRequest request;
-  request.set_name(PrearchiveName(flags.id));
-  if (flags.new_project) request.set_project(*flags.new_project);
-  if (flags.subject) request.set_subject(*flags.subject);
-  if (flags.label) request.set_label(*flags.label);
-  if (flags.auto_archive) {
-    v1::AutoArchive::Mode mode = v1::AutoArchive::MODE_UNSPECIFIED;
-    v1::AutoArchive::Mode_Parse(absl::AsciiStrToUpper(*flags.auto_archive), &mode);
-    request.set_auto_archive(mode);
-  }
-  if (flags.accept_leftovers) request.set_leftovers_accepted(true);
-  request.set_request_id(NewUuid());
-  NX_ASSIGN_OR_RETURN(auto connection, program.Connect());
-  NX_ASSIGN_OR_RETURN(v1::PrearchiveSession session,
-                      connection->Call(connection->prearchive(), &Stub::UpdatePrearchiveSession, request));
-  return program.Print(session, [&](std::ostream& out) { PrintPrearchiveSession(out, session); });
-}
-
 absl::StatusOr<ExitCode> Header(Program& program, const PrearchiveFlags& flags) {
   NX_ASSIGN_OR_RETURN(auto connection, program.Connect());
   v1::GetHeaderRequest request;
@@ -227,8 +205,11 @@ void AddWatch(CLI::App* group, Program& program, const Flags& flags) {
   CLI::App* watch = group->add_subcommand("watch", "shows every change, without end");
   watch->add_option("ID", flags->id, "only this session");
   watch->add_option("--project", flags->project, "only of this project");
+  watch->add_option("--from", flags->from, "sequence of the first event; else from now on")
+      ->check(CLI::NonNegativeNumber);
   program.OnChosen(watch, [&program, flags] {
-    return WatchPrearchive(program, flags->id.empty() ? "" : PrearchiveName(flags->id), flags->project);
+    return WatchPrearchive(program, flags->id.empty() ? "" : PrearchiveName(flags->id), flags->project,
+                           flags->from);
   });
 }
 
@@ -251,14 +232,7 @@ void AddPrearchiveCommands(CLI::App& app, Program& program) {
       ->capture_default_str();
   archive->add_flag("--quarantine", flags->quarantine, "archive into quarantine");
   AddOne(group, program, flags, "delete", "deletes a session and its objects; cannot be undone", Delete);
-  CLI::App* update = AddOne(group, program, flags, "update", "changes where a session will go", Update);
-  update->add_option("--project", flags->new_project, "project id or alias");
-  update->add_option("--subject", flags->subject, "subject label");
-  update->add_option("--label", flags->label, "session label");
-  update->add_option("--auto-archive", flags->auto_archive, "manual, auto or overwrite")
-      ->check(CLI::IsMember({"manual", "auto", "overwrite"}));
-  update->add_flag("--accept-leftovers", flags->accept_leftovers,
-                   "identifiers that anonymization left were looked at, and may stay");
+  AddPrearchiveReviewCommands(group, program);
   CLI::App* split = AddOne(group, program, flags, "split", "splits a PET-MR session into PET and MR", Split);
   CLI::App* header = AddOne(group, program, flags, "header", "shows the header of one object", Header);
   header->add_option("--instance", flags->instance, "SOP Instance UID")->required();

@@ -33,10 +33,11 @@ Table SessionTable(const std::vector<v1::Session>& sessions) {
 }
 
 Table ScanTable(const google::protobuf::RepeatedPtrField<v1::Scan>& scans) {
-  Table table({"SCAN", "TYPE", "MODALITY", "DESCRIPTION", ">FRAMES", ">FILES", ">SIZE", "QUALITY"});
+  Table table({"SCAN", "TYPE", "MODALITY", "DESCRIPTION", ">FRAMES", ">FILES", ">SIZE", "QUALITY", "NOTE"});
   for (const v1::Scan& s : scans) {
     table.Add({s.id(), s.type(), s.modality(), s.series_description(), absl::StrCat(s.frames()),
-               absl::StrCat(s.file_count()), HumanSize(s.size_bytes()), s.quality()});
+               absl::StrCat(s.file_count()), HumanSize(s.size_bytes()),
+               s.excluded() ? "left out" : s.quality(), s.note()});
   }
   return table;
 }
@@ -66,25 +67,34 @@ Table ProjectTable(const google::protobuf::RepeatedPtrField<v1::Project>& projec
 }
 
 void PrintPrearchiveSession(std::ostream& out, const v1::PrearchiveSession& s) {
-  PrintFields(out, {{"id", ShortName(s.name())},
-                    {"state", Lower(v1::PrearchiveSession::State_Name(s.state()))},
-                    {"error", s.error()},
-                    {"project", s.project().empty() ? "(unassigned)" : s.project()},
-                    {"subject", s.subject()},
-                    {"label", s.label()},
-                    {"study", s.study_instance_uid()},
-                    {"modality", s.modality()},
-                    {"type", s.session_type()},
-                    {"date", s.session_date()},
-                    {"objects", absl::StrCat(s.object_count())},
-                    {"size", HumanSize(s.size_bytes())},
-                    {"outcomes", OutcomeCounts(s.outcome_counts())},
-                    {"source", s.source()},
-                    {"auto-archive", Lower(v1::AutoArchive::Mode_Name(s.auto_archive()))},
-                    {"created", HumanTime(s.create_time())},
-                    {"last received", HumanTime(s.last_received_time())},
-                    {"build after", HumanTime(s.build_after_time())},
-                    {"operation", s.operation()}});
+  PrintFields(
+      out,
+      {{"id", ShortName(s.name())},
+       {"state", Lower(v1::PrearchiveSession::State_Name(s.state()))},
+       {"error", s.error()},
+       {"project", s.project().empty() ? "(unassigned)" : s.project()},
+       {"subject", s.subject()},
+       {"label", s.label()},
+       {"study", s.study_instance_uid()},
+       {"modality", s.modality()},
+       {"type", s.session_type()},
+       {"date", s.session_date()},
+       {"objects", absl::StrCat(s.object_count())},
+       {"size", HumanSize(s.size_bytes())},
+       {"outcomes", OutcomeCounts(s.outcome_counts())},
+       {"source", s.source()},
+       {"auto-archive", Lower(v1::AutoArchive::Mode_Name(s.auto_archive()))},
+       {"created", HumanTime(s.create_time())},
+       {"last received", HumanTime(s.last_received_time())},
+       {"ended by",
+        s.completion().empty() ? "" : absl::StrCat(s.completion(), " at ", HumanTime(s.completion_time()))},
+       {"will be ended by",
+        s.awaited_signal().empty()
+            ? ""
+            : absl::StrCat(s.awaited_signal(), " at ", HumanTime(s.build_after_time()), ", or by a commit")},
+       {"contested", s.contested_count() == 0 ? "" : absl::StrCat(s.contested_count(), " objects")},
+       {"replaced", s.replaced_count() == 0 ? "" : absl::StrCat(s.replaced_count(), " objects")},
+       {"operation", s.operation()}});
   if (s.scans_size() > 0) {
     out << "\n";
     ScanTable(s.scans()).Print(out);

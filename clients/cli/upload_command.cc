@@ -29,6 +29,7 @@ struct UploadFlags {
   std::string subject;
   std::string session;
   std::string auto_archive;
+  std::string duplicates;
   bool commit = false;  // the default, too
   bool no_commit = false;
   bool archive = false;
@@ -48,6 +49,9 @@ v1::Destination DestinationOf(const UploadFlags& flags) {
   v1::AutoArchive::Mode mode = v1::AutoArchive::MODE_UNSPECIFIED;
   v1::AutoArchive::Mode_Parse(absl::AsciiStrToUpper(flags.auto_archive), &mode);
   destination.set_auto_archive(mode);
+  v1::DuplicatePolicy::Mode duplicates = v1::DuplicatePolicy::MODE_UNSPECIFIED;
+  v1::DuplicatePolicy::Mode_Parse(absl::AsciiStrToUpper(flags.duplicates), &duplicates);
+  destination.set_duplicates(duplicates);
   return destination;
 }
 
@@ -388,6 +392,12 @@ void AddDestination(CLI::App* command, const Flags& flags, bool project_required
       ->add_option("--auto-archive", flags->auto_archive,
                    "manual, auto or overwrite; else as the project says")
       ->check(CLI::IsMember({"manual", "auto", "overwrite"}));
+  command
+      ->add_option(
+          "--duplicates", flags->duplicates,
+          "other content under a SOP Instance UID that is there: keep, replace or conflict; else as the "
+          "project says")
+      ->check(CLI::IsMember({"keep", "replace", "conflict"}));
   command->add_flag("--no-wait", flags->no_wait, "do not wait for what the server goes on to do");
 }
 

@@ -33,6 +33,7 @@
 #include "server/app/metrics_server.h"
 #include "server/app/policy.h"
 #include "server/app/postgres_keeper.h"
+#include "server/app/session_rules.h"
 #include "server/app/transport.h"
 #include "server/app/workflow.h"
 #include "server/archive/archiver.h"
@@ -92,6 +93,7 @@ struct Application::Parts {
   std::unique_ptr<prearchive::Prearchive> prearchive;
   std::unique_ptr<ingest::Uploads> uploads;
   std::unique_ptr<auth::ProjectCache> projects;
+  std::unique_ptr<SessionRules> session_rules;
   std::unique_ptr<auth::Authenticator> authenticator;
   std::unique_ptr<rpc::Gate> gate;
   std::unique_ptr<archiving::Checker> checker;
@@ -132,6 +134,7 @@ struct Application::Parts {
   absl::Status OpenStorage();
   absl::Status OpenRules();
   void MakeServices();
+  ingest::StreamDependencies Streams();
   absl::Status Serve();
   absl::Status ServeDicom();
   absl::Status WriteReadyFile() const;
@@ -191,6 +194,12 @@ absl::Status Application::Parts::OpenRules() {
   uploads = std::make_unique<ingest::Uploads>(*index, Clock::Real());
   projects = std::make_unique<auth::ProjectCache>(database->projects(), Clock::Real());
   NX_RETURN_IF_ERROR(projects->Refresh());
+  session_rules = std::make_unique<SessionRules>(*projects);
+  prearchive->SetBuildOptions([this](const std::string& project) {
+    session::BuildOptions options = archiving::BuildOptionsFor(*database, project);
+    options.pet_mr = session_rules->ForBuilds(project).pet_mr;
+    return options;
+  });
   authenticator = std::make_unique<auth::Authenticator>(*database, Clock::Real());
   token_file = config.data_dir + "/admin.token";
   return authenticator->EnsureAdministrator(token_file).status();
@@ -234,6 +243,7 @@ std::vector<rpc::SettingSpec> Application::Parts::Settings() {
       {"anonymize.url_hosts",
        "hosts that getURL in anonymization scripts may ask, separated by commas; none: it is off", "",
        [this, words](const std::string& value) { return plans->SetUrlHosts(words(value)); }});
+  for (rpc::SettingSpec& spec : session_rules->Settings()) settings.push_back(std::move(spec));
   const auto rule = [this](std::string key, std::string what, std::string identify::RoutingConfig::*field) {
     return rpc::SettingSpec{
         std::move(key),
@@ -302,6 +312,14 @@ std::vector<LimitSpec> Application::Parts::Limits() {
   };
 }
 
+ingest::StreamDependencies Application::Parts::Streams() {
+  ingest::StreamDependencies streams{*prearchive, *uploads, *policy};
+  streams.plans = plans.get();
+  streams.admission = admission.get();
+  streams.rules = [this](const std::string& project) { return session_rules->ForObjects(project); };
+  return streams;
+}
+
 void Application::Parts::MakeServices() {
   fs::FileSystem& files = fs::Posix();
   gate = std::make_unique<rpc::Gate>(*authenticator, *projects);
@@ -331,15 +349,16 @@ void Application::Parts::MakeServices() {
     return workflow->StartArchive(session, user, policy, quarantine, request_id);
   };
   upload_service = std::make_unique<rpc::UploadServiceImpl>(rpc::UploadServiceImpl::Dependencies{
-      *gate,
-      {.prearchive = *prearchive, .uploads = *uploads, .policies = *policy, .plans = plans.get(), .admission = admission.get()},
-      *operations,
-      *database,
-      build,
-      config.inbox_dir,
-      *stalls});
-  prearchive_service = std::make_unique<rpc::PrearchiveServiceImpl>(
-      rpc::PrearchiveServiceImpl::Dependencies{*gate, *prearchive, *operations, *checker, build, archive, plans.get()});
+      *gate, Streams(), *operations, *database, build, config.inbox_dir, *stalls});
+  prearchive_service = std::make_unique<rpc::PrearchiveServiceImpl>(rpc::PrearchiveServiceImpl::Dependencies{
+      *gate, *prearchive, *operations, *checker, build, archive,
+      [this](const prearchive::SessionRow& edited) {
+        return prearchive::ShowEdits(*prearchive, *types, edited);
+      },
+      [this](const prearchive::SessionRow& row, const std::string& user, const std::string& request_id) {
+        return workflow->StartSplit(row, user, false, request_id);
+      },
+      [this] { return session_rules->claim_unassigned(); }, plans.get()});
   session_changes = std::make_unique<archiving::SessionChanges>(
       archiving::SessionChanges::Dependencies{*database, *types, files, config.archive_dir});
   archive_service = std::make_unique<rpc::ArchiveServiceImpl>(rpc::ArchiveServiceImpl::Dependencies{

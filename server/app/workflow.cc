@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
 
 #include "base/crash_point.h"
 #include "base/error.h"
@@ -48,6 +49,10 @@ void Workflow::Register(operations::Operations::Handler import_inbox) {
                             [this](const operations::Operation& operation, operations::Progress& progress) {
                               return with_.archiver.Archive(operation, progress);
                             });
+  with_.operations.Register("split",
+                            [this](const operations::Operation& operation, operations::Progress& progress) {
+                              return RunSplit(operation, progress);
+                            });
   with_.operations.Register("import-inbox", std::move(import_inbox));
 }
 
@@ -68,6 +73,7 @@ absl::StatusOr<std::string> Workflow::StartBuild(const std::string& session, con
                [&](SessionRow& changed) {
                  changed.set_operation(id);
                  changed.set_completion(completion);
+                 changed.set_completion_time_us(absl::ToUnixMicros(absl::Now()));
                })
         .status();
   });
@@ -83,7 +89,7 @@ absl::StatusOr<std::string> Workflow::RunBuild(const operations::Operation& oper
   if (row->state() != static_cast<int>(State::kBuilding)) {
     // After a crash: the build was finished, what follows it was not.
     if (row->state() == static_cast<int>(State::kReady) && row->operation() == operation.id) {
-      ArchiveIfWanted(*row, operation.user);
+      GoOn(*row, operation.user);
     }
     // Or the process died between the operation's row and the session's: what was asked for is done now.
     if (row->operation() == operation.id ||
@@ -96,11 +102,79 @@ absl::StatusOr<std::string> Workflow::RunBuild(const operations::Operation& oper
                            .status());
   }
   NX_ASSIGN_OR_RETURN(const SessionRow built,
-                      prearchive::Build(with_.prearchive, with_.types, operation.target,
-                                        archiving::BuildOptionsFor(with_.database, row->key().project())));
+                      prearchive::Build(with_.prearchive, with_.types, operation.target));
   CrashPoint("build.built");
-  if (built.state() == static_cast<int>(State::kReady)) ArchiveIfWanted(built, operation.user);
+  if (built.state() == static_cast<int>(State::kReady)) GoOn(built, operation.user);
   return operation.target;
+}
+
+void Workflow::GoOn(const SessionRow& built, const std::string& user) {
+  const session::BuildOptions options = with_.prearchive.BuildOptionsOf(built.key().project());
+  if (options.pet_mr != session::PetMr::kSeparate || !prearchive::MixesPetAndMr(built)) {
+    ArchiveIfWanted(built, user);
+    return;
+  }
+  const auto started = StartSplit(built, user, true, "");
+  if (!started.ok())
+    Log(LogLevel::kWarning, "split not started", {{"session", built.id()}, {"error", started.status()}});
+}
+
+absl::StatusOr<operations::Operation> Workflow::StartSplit(const SessionRow& session, const std::string& user,
+                                                           bool then_archive, const std::string& request_id) {
+  operations::Operation operation;
+  operation.kind = "split";
+  operation.target = session.id();
+  operation.user = user;
+  operation.project = session.key().project();
+  if (then_archive) operation.arguments["then_archive"] = "1";
+  return with_.operations.Start(std::move(operation), request_id, [&](const std::string& id) -> absl::Status {
+    NX_ASSIGN_OR_RETURN(const SessionRow row, with_.prearchive.Get(session.id()));
+    if (row.built() && !prearchive::MixesPetAndMr(row)) {
+      return FailedPrecondition("NOTHING_TO_SPLIT",
+                                absl::StrCat("session ", row.id(), " does not hold both PET and MR"),
+                                {{"session", row.id()}});
+    }
+    return with_.prearchive
+        .Apply(session.id(), Event::kSplit,
+               [&](SessionRow& changed) {
+                 changed.set_operation(id);
+                 changed.set_split_into(with_.prearchive.NewId());
+               })
+        .status();
+  });
+}
+
+absl::StatusOr<std::string> Workflow::RunSplit(const operations::Operation& operation,
+                                               operations::Progress& progress) {
+  const std::string& id = operation.target;
+  NX_ASSIGN_OR_RETURN(SessionRow row, with_.prearchive.Get(id));
+  const bool archives = operation.arguments.count("then_archive") > 0;
+  if (row.state() != static_cast<int>(State::kSeparating)) {
+    // After a crash: it was done, or it had not begun.
+    if (row.operation() == operation.id) return absl::StrCat(id, ",", row.split_into());
+    NX_ASSIGN_OR_RETURN(row, with_.prearchive.Apply(id, Event::kSplit, [&](SessionRow& changed) {
+      changed.set_operation(operation.id);
+      changed.set_split_into(with_.prearchive.NewId());
+    }));
+  }
+  const auto parts = prearchive::SplitPetMr(with_.prearchive, with_.types, id,
+                                            [&] { return !progress.SleepFor(absl::ZeroDuration()); });
+  if (!parts.ok()) {
+    if (ErrorReason(parts.status()) == "SHUTTING_DOWN") return parts.status();
+    const auto failed = with_.prearchive.Apply(id, Event::kSplitFailed, [&](SessionRow& changed) {
+      changed.set_error(std::string(parts.status().message()));
+    });
+    if (!failed.ok())
+      Log(LogLevel::kError, "state not changed", {{"session", id}, {"error", failed.status()}});
+    return parts.status();
+  }
+  Log(LogLevel::kInfo, "session split",
+      {{"session", id}, {"made", parts->made.id()}, {"operation", operation.id}});
+  if (archives) {
+    ArchiveIfWanted(parts->remaining, operation.user);
+    ArchiveIfWanted(parts->made, operation.user);
+  }
+  return absl::StrCat(id, ",", parts->made.id());
 }
 
 void Workflow::ArchiveIfWanted(const SessionRow& session, const std::string& user) {
@@ -153,7 +227,7 @@ absl::StatusOr<std::vector<SessionRow>> Workflow::Reconcile() {
   std::vector<SessionRow> rows;
   std::vector<SessionRow> not_archived;
   prearchive::ListQuery query;
-  for (State state : {State::kBuilding, State::kArchiving}) {
+  for (State state : {State::kBuilding, State::kArchiving, State::kSeparating}) {
     query.state = state;
     query.limit = 1 << 30;
     NX_ASSIGN_OR_RETURN(const auto found, with_.prearchive.List(query));
@@ -165,6 +239,16 @@ absl::StatusOr<std::vector<SessionRow>> Workflow::Reconcile() {
     if (row.state() == static_cast<int>(State::kBuilding)) {
       // Nobody was told of a build: the session goes on receiving, and its idle timer builds it.
       NX_RETURN_IF_ERROR(with_.prearchive.Apply(row.id(), Event::kBuiltDirty).status());
+      continue;
+    }
+    if (row.state() == static_cast<int>(State::kSeparating)) {
+      NX_RETURN_IF_ERROR(with_.prearchive
+                             .Apply(row.id(), Event::kSplitFailed,
+                                    [](SessionRow& changed) {
+                                      changed.set_error(
+                                          "the server stopped before the split began; build it again");
+                                    })
+                             .status());
       continue;
     }
     NX_ASSIGN_OR_RETURN(SessionRow failed,

@@ -40,6 +40,12 @@ class Workflow {
   absl::StatusOr<std::string> StartBuild(const std::string& session, const std::string& user,
                                          const std::string& completion, const std::string& request_id);
 
+  // Splits a PET-MR session. ILLEGAL_STATE, NOTHING_TO_SPLIT (FAILED_PRECONDITION). `then_archive`: both
+  // parts are archived if that is wanted of such sessions.
+  absl::StatusOr<operations::Operation> StartSplit(const prearchive::SessionRow& session,
+                                                   const std::string& user, bool then_archive,
+                                                   const std::string& request_id);
+
   // ILLEGAL_STATE, UNASSIGNED (FAILED_PRECONDITION).
   absl::StatusOr<operations::Operation> StartArchive(const prearchive::SessionRow& session,
                                                      const std::string& user,
@@ -48,6 +54,11 @@ class Workflow {
 
  private:
   absl::StatusOr<std::string> RunBuild(const operations::Operation& operation);
+  // The ids of both parts, separated by a comma.
+  absl::StatusOr<std::string> RunSplit(const operations::Operation& operation,
+                                       operations::Progress& progress);
+  // What follows a build: a split or an archival, if that is wanted.
+  void GoOn(const prearchive::SessionRow& built, const std::string& user);
   void ArchiveIfWanted(const prearchive::SessionRow& session, const std::string& user);
   // Sessions whose operation was never written: builds are undone; archives end in ERROR and are returned.
   absl::StatusOr<std::vector<prearchive::SessionRow>> Reconcile();

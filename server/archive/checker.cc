@@ -128,11 +128,15 @@ class Checker::Run {
     } else {
       return built.status();
     }
+    LookAtVersions();
     const auto count = [&](prearchive::Outcome outcome) -> size_t {
       const auto it = row_.outcome_counts().find(static_cast<int>(outcome));
       return it == row_.outcome_counts().end() ? 0 : it->second;
     };
-    if (const size_t conflicts = count(prearchive::Outcome::kConflict); conflicts > 0) {
+    // Those that were kept beside others are told of above, or were decided.
+    const size_t conflicts =
+        row_.replaced_count() + row_.contested_count() > 0 ? 0 : count(prearchive::Outcome::kConflict);
+    if (conflicts > 0) {
       Add(ConflictCode::kLeftOut, ConflictType::kWarn,
           absl::StrCat(Some(conflicts, "object"),
                        " with other content under a SOP Instance UID that is here ", "already ",
@@ -140,6 +144,34 @@ class Checker::Run {
           absl::StrCat("see which: ", Command("outcomes", "")));
     }
     return absl::OkStatus();
+  }
+
+  // What people left out, and instances that came with several contents.
+  void LookAtVersions() {
+    for (const session::ScanModel& scan : built_.excluded) {
+      Add(ConflictCode::kLeftOut, ConflictType::kWarn,
+          absl::StrCat("scan ", scan.id, " is left out, with ", Some(scan.objects.size(), "object")),
+          absl::StrCat("nothing, if that is right; else: ", Command("update", "--scan "), scan.id,
+                       " --include"));
+    }
+    if (!built_.excluded.empty() && built_.model.scans.empty()) {
+      Add(ConflictCode::kNoDocument, ConflictType::kFail, "all scans are left out",
+          "include one, or delete the session");
+    }
+    if (row_.contested_count() > 0) {
+      Add(ConflictCode::kNotAllowed, ConflictType::kConflict,
+          absl::StrCat(Some(row_.contested_count(), "object"),
+                       " came with other content under a SOP Instance UID ",
+                       "that is here already, and nobody has decided"),
+          absl::StrCat("compare: ", Command("diff", "--instance UID"),
+                       "; decide: ", Command("update", "--contested first|last")));
+    }
+    if (row_.replaced_count() > 0) {
+      Add(ConflictCode::kNotAllowed, ConflictType::kWarn,
+          absl::StrCat(Some(row_.replaced_count(), "object"),
+                       " gave way to others of the same SOP Instance UID"),
+          absl::StrCat("see which: ", Command("outcomes", "")));
+    }
   }
 
   absl::StatusOr<bool> LookAtProject() {

@@ -143,6 +143,7 @@ absl::Status ObjectStream::AddToCurrent(absl::string_view data) {
   if (!current_->filtered.ok()) return absl::OkStatus();
   if (current_->streaming) {
     current_->data_set.Update(data);
+    current_->bulk.Update(data);
     return Stream(data);
   }
   if (current_->held.size() + data.size() > kHeldMaxBytes) NX_RETURN_IF_ERROR(current_->Hold(data.size()));

@@ -40,6 +40,7 @@ struct StreamDependencies {
   // What the site's script and profile do to everything that comes; null: nothing.
   const deidentify::PlanSource* plans = nullptr;
   Admission* admission = nullptr;  // null: nothing is limited
+  SessionRulesSource rules = nullptr;  // null: none but the defaults
 };
 
 class SiteStage;
@@ -106,7 +107,8 @@ class ObjectStream {
                                                               prearchive::OutcomeRow& outcome);
   absl::Status Stream(absl::string_view data);
   absl::Status JoinStaged();
-  absl::Status Conclude(prearchive::Arrived& arrived, prearchive::ObjectRow row, absl::string_view bytes);
+  absl::Status Conclude(prearchive::Arrived& arrived, prearchive::ObjectRow row, absl::string_view bytes,
+                        absl::string_view head);
   absl::Status BeginLarge();
   absl::Status FinishChunked(const Chunk& chunk);
   absl::Status AddToCurrent(absl::string_view data);

@@ -52,6 +52,8 @@ struct ObjectStream::Current {
   uint64_t received = 0;
   Xxh3Hasher xxh3;
   Xxh3Hasher data_set;  // of a large object: what stands behind its meta group
+  Xxh3Hasher bulk;      // of a large object: from its bulk data on
+  std::string head;     // of a large object: its header, and a little more
   std::optional<CryptoHasher> sha256;
   bool streaming = false;  // bytes go through `stage`, if there is one, to `reception`
   prearchive::ArrivingObject object;

@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "base/limits.h"
+#include "server/auth/project_rules.h"
 #include "server/rpc/status.h"
 
 namespace narthex::rpc {
@@ -55,6 +56,8 @@ v1::Scan ToProto(const prearchive::ScanRow& row) {
   *scan.mutable_parameters() = row.parameters();
   scan.set_file_count(row.file_count());
   scan.set_size_bytes(row.size_bytes());
+  scan.set_note(row.note());
+  scan.set_excluded(row.excluded());
   return scan;
 }
 
@@ -96,6 +99,11 @@ v1::PrearchiveSession ToProto(const prearchive::SessionRow& row, std::optional<a
   session.set_leftover_object_count(row.leftover_object_count());
   session.set_leftovers_accepted(row.leftovers_accepted());
   session.set_completion(row.completion());
+  if (row.completion_time_us() != 0)
+    SetTime(absl::FromUnixMicros(row.completion_time_us()), session.mutable_completion_time());
+  if (build_after) session.set_awaited_signal("idle");
+  session.set_contested_count(static_cast<int32_t>(row.contested_count()));
+  session.set_replaced_count(static_cast<int32_t>(row.replaced_count()));
   session.set_etag(absl::StrCat(row.version()));
   if (with_scans) {
     for (const prearchive::ScanRow& scan : row.scans()) *session.add_scans() = ToProto(scan);
@@ -251,6 +259,10 @@ v1::Project ToProto(const metadata::Project& from) {
       break;
   }
   project.set_quarantine(from.quarantine);
+  const auth::ProjectRules rules = auth::RulesOf(from);
+  project.set_duplicates(static_cast<v1::DuplicatePolicy::Mode>(rules.duplicates));
+  project.set_pet_mr(static_cast<v1::PetMr::Mode>(rules.pet_mr));
+  project.set_idle_build_seconds(rules.idle_build_seconds);
   SetTime(from.create_time, project.mutable_create_time());
   SetTime(from.update_time, project.mutable_update_time());
   project.set_etag(from.etag);

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "google/rpc/status.pb.h"
 
 #include "base/error.h"
@@ -50,6 +51,18 @@ void PackResult(const operations::Operation& operation, const ResultSources& sou
       message = ToProto(*row, sources.prearchive.BuildAfter(*row), true);
     } else {
       message.set_name(absl::StrCat("prearchiveSessions/", operation.target));
+    }
+    to.mutable_response()->PackFrom(message);
+  } else if (operation.kind == "split") {
+    v1::SplitPrearchiveSessionResponse message;
+    for (const absl::string_view id : absl::StrSplit(operation.result, ',', absl::SkipEmpty())) {
+      const auto row = sources.prearchive.Get(id);
+      v1::PrearchiveSession& part = *message.add_prearchive_sessions();
+      if (row.ok()) {
+        part = ToProto(*row, sources.prearchive.BuildAfter(*row), false);
+      } else {
+        part.set_name(absl::StrCat("prearchiveSessions/", id));
+      }
     }
     to.mutable_response()->PackFrom(message);
   } else if (operation.kind == "import-inbox") {

@@ -91,35 +91,6 @@ grpc::Status PrearchiveServiceImpl::GetPrearchiveSession(grpc::ServerContext* co
       });
 }
 
-grpc::Status PrearchiveServiceImpl::UpdatePrearchiveSession(grpc::ServerContext* context,
-                                                            const v1::UpdatePrearchiveSessionRequest* request,
-                                                            v1::PrearchiveSession* response) {
-  return with_.gate.Unary(
-      context, response, [&](const auth::Caller& caller) -> absl::StatusOr<v1::PrearchiveSession> {
-        NX_ASSIGN_OR_RETURN(const SessionRow row, Find(caller, request->name(), Right::kEdit));
-        prearchive::SessionUpdate update;
-        update.etag = request->etag();
-        if (request->has_project()) {
-          const auto project = caller.Resolve(request->project());
-          if (!project) {
-            NX_RETURN_IF_ERROR(caller.RequireEdit(request->project()));
-            return NotFound("PROJECT_NOT_FOUND", absl::StrCat("there is no project ", request->project()),
-                            {{"project", request->project()}});
-          }
-          update.project = *project;
-        }
-        if (request->has_subject()) update.subject = identify::CleanLabel(request->subject());
-        if (request->has_label()) update.label = identify::CleanLabel(request->label());
-        if (request->has_leftovers_accepted()) update.leftovers_accepted = request->leftovers_accepted();
-        if (request->has_auto_archive()) update.auto_archive = request->auto_archive();
-        if ((update.subject && update.subject->empty()) || (update.label && update.label->empty())) {
-          return InvalidField(update.label ? "label" : "subject", "must not be empty");
-        }
-        NX_ASSIGN_OR_RETURN(const SessionRow changed, with_.prearchive.Update(row.id(), update));
-        return Show(changed, true);
-      });
-}
-
 grpc::Status PrearchiveServiceImpl::BuildPrearchiveSession(grpc::ServerContext* context,
                                                            const v1::BuildPrearchiveSessionRequest* request,
                                                            google::longrunning::Operation* response) {
@@ -182,6 +153,17 @@ grpc::Status PrearchiveServiceImpl::ArchivePrearchiveSession(
         NX_ASSIGN_OR_RETURN(
             const auto operation,
             with_.archive(*row, caller.user(), policy, request->quarantine(), request->request_id()));
+        return OperationToProto(operation, nullptr);
+      });
+}
+
+grpc::Status PrearchiveServiceImpl::SplitPrearchiveSession(grpc::ServerContext* context,
+                                                           const v1::SplitPrearchiveSessionRequest* request,
+                                                           google::longrunning::Operation* response) {
+  return with_.gate.Unary(
+      context, response, [&](const auth::Caller& caller) -> absl::StatusOr<google::longrunning::Operation> {
+        NX_ASSIGN_OR_RETURN(const SessionRow row, Find(caller, request->name(), Right::kEdit));
+        NX_ASSIGN_OR_RETURN(const auto operation, with_.split(row, caller.user(), request->request_id()));
         return OperationToProto(operation, nullptr);
       });
 }
@@ -273,8 +255,11 @@ grpc::Status PrearchiveServiceImpl::WatchPrearchiveSessions(grpc::ServerContext*
   prearchive::EventLog& events = with_.prearchive.events();
   int64_t next = request->from_sequence() > 0 ? request->from_sequence() : events.NextSequence();
   // The client learns at once that it is let in.
+  context->AddInitialMetadata("narthex-next-sequence", absl::StrCat(next));
   writer->SendInitialMetadata();
   while (!context->IsCancelled()) {
+    // A reader that is slower than events come would miss some.
+    if (const absl::Status covered = events.Covers(next); !covered.ok()) return ToGrpc(covered);
     const auto entries = events.Read(next, kWatchBatch, absl::Now() + kWatchTick);
     if (!entries.ok()) return ToGrpc(entries.status());
     // Rights and tokens may have gone since.

@@ -81,6 +81,7 @@ absl::StatusOr<prearchive::UploadRow> UploadServiceImpl::NewRow(const auth::Call
   row.mutable_destination()->set_subject(destination.subject());
   row.mutable_destination()->set_label(destination.session());
   row.mutable_destination()->set_auto_archive(destination.auto_archive());
+  row.set_duplicates(destination.duplicates());
   return row;
 }
 
