@@ -44,6 +44,8 @@ inline constexpr uint64_t kFreeSpaceMinBytes = 1ull << 30;  // (set) watermark b
 // Sessions.
 inline constexpr int64_t kIdleBuildSecondsDefault = 60;  // (set) no object for so long: the session is built
 
+inline constexpr int64_t kIdleBuildSecondsMax = 86400;       // a day: then nobody sends any more
+
 // Lists.
 inline constexpr int kPageSizeDefault = 100;
 inline constexpr int kPageSizeMax = 1000;
@@ -60,5 +62,10 @@ inline constexpr uint32_t kAssociateMaxBytes =
     512 << 10;  // an A-ASSOCIATE PDU; 128 contexts of 30 syntaxes: 130 KiB
 inline constexpr size_t kCommandMaxBytes = 64 << 10;  // a DIMSE command set; real ones stay below 1 KiB
 inline constexpr uint16_t kAsyncWindowMax = 64;  // objects of one association that may wait for an answer
+
+// DICOM receivers.
+inline constexpr int kReceiversMax = 1000;       // a hospital has some dozens
+inline constexpr int kAllowedCallersMax = 1000;  // of one receiver
+inline constexpr int kReceiverWatchesMax = 64;   // gateways of one server; each holds a thread
 
 }  // namespace narthex::limits

@@ -94,6 +94,8 @@ void AddPrearchiveCommands(CLI::App& app, Program& program);
 void AddSessionCommands(CLI::App& app, Program& program);
 void AddProjectCommands(CLI::App& app, Program& program);
 void AddOperationCommands(CLI::App& app, Program& program);
+void AddReceiverCommands(CLI::App& app, Program& program);
+void AddRoutingCommands(CLI::App& app, Program& program);
 void AddServerCommands(CLI::App& app, Program& program);
 
 }  // namespace narthex::cli

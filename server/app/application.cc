@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
@@ -20,9 +21,9 @@
 #include "base/limits.h"
 #include "base/log.h"
 #include "base/status.h"
+#include "server/app/dicom_door.h"
 #include "server/app/direct_sink.h"
 #include "server/app/metrics_server.h"
-#include "server/app/policy.h"
 #include "server/app/postgres_keeper.h"
 #include "server/app/transport.h"
 #include "server/app/workflow.h"
@@ -93,7 +94,7 @@ struct Application::Parts {
   std::unique_ptr<staging::Index> index;
   std::unique_ptr<staging::StagingStore> staging;
   std::unique_ptr<const session::TypeRegistry> types;
-  std::unique_ptr<LivePolicy> policy;
+  std::unique_ptr<DicomDoor> door;
   std::unique_ptr<prearchive::Prearchive> prearchive;
   std::unique_ptr<ingest::Uploads> uploads;
   std::unique_ptr<auth::ProjectCache> projects;
@@ -111,7 +112,6 @@ struct Application::Parts {
   std::unique_ptr<rpc::OperationsServiceImpl> operations_service;
   std::unique_ptr<TlsFiles> tls;
   std::unique_ptr<grpc::Server> server;
-  std::unique_ptr<gateway::Gateway> gateway;
   std::unique_ptr<MetricsServer> metrics;
   std::string grpc_address;
   std::string dicom_address = "off";
@@ -128,6 +128,8 @@ struct Application::Parts {
   absl::Status ServeDicom();
   absl::Status WriteReadyFile() const;
   std::vector<rpc::SettingSpec> Settings();
+  // As XNAT: a study's route holds until the study is archived.
+  void ForgetRoute(const std::string& accession_id);
 };
 
 absl::Status Application::Parts::CheckTransport() {
@@ -168,8 +170,8 @@ absl::Status Application::Parts::OpenStorage() {
 
 absl::Status Application::Parts::OpenRules() {
   NX_ASSIGN_OR_RETURN(types, session::TypeRegistry::LoadDirectory(config.types_dir));
-  policy = std::make_unique<LivePolicy>(*types);
-  NX_RETURN_IF_ERROR(policy->SetRouting({}));
+  door = std::make_unique<DicomDoor>(*types, *database);
+  NX_RETURN_IF_ERROR(door->policy().SetRouting({}));
   prearchive::Prearchive::Options options;
   options.idle_build = absl::Seconds(limits::kIdleBuildSecondsDefault);
   NX_ASSIGN_OR_RETURN(prearchive, prearchive::Prearchive::Open(options, *staging, *index, Clock::Real()));
@@ -179,6 +181,15 @@ absl::Status Application::Parts::OpenRules() {
   authenticator = std::make_unique<auth::Authenticator>(*database, Clock::Real());
   token_file = config.data_dir + "/admin.token";
   return authenticator->EnsureAdministrator(token_file).status();
+}
+
+void Application::Parts::ForgetRoute(const std::string& accession_id) {
+  const auto session = database->session_reader().Get(accession_id, metadata::Visibility::All(true));
+  const absl::Status forgotten =
+      session.ok() ? door->routes().Forget(session->study_instance_uid) : session.status();
+  if (!forgotten.ok()) {
+    Log(LogLevel::kWarning, "study route not forgotten", {{"session", accession_id}, {"error", forgotten}});
+  }
 }
 
 std::vector<rpc::SettingSpec> Application::Parts::Settings() {
@@ -192,23 +203,9 @@ std::vector<rpc::SettingSpec> Application::Parts::Settings() {
                         }
                         return prearchive->SetIdleBuild(absl::Seconds(seconds));
                       }});
-  const auto rule = [this](std::string key, std::string what, std::string identify::RoutingConfig::*field) {
-    return rpc::SettingSpec{
-        std::move(key),
-        absl::StrCat(
-            "rules that find the ", what,
-            " in an object's header, one a line: (gggg,eeee):regex[:group][ t:target r:replacement]"),
-        "", [this, field](const std::string& value) {
-          identify::RoutingConfig changed = policy->routing();
-          changed.*field = value;
-          return policy->SetRouting(changed);
-        }};
-  };
-  settings.push_back(
-      rule("routing.auto_archive_rules", "auto-archive flag", &identify::RoutingConfig::auto_archive_rules));
-  settings.push_back(rule("routing.project_rules", "project", &identify::RoutingConfig::project_rules));
-  settings.push_back(rule("routing.session_rules", "session label", &identify::RoutingConfig::session_rules));
-  settings.push_back(rule("routing.subject_rules", "subject", &identify::RoutingConfig::subject_rules));
+  for (rpc::SettingSpec& spec : door->Settings()) settings.push_back(std::move(spec));
+  std::sort(settings.begin(), settings.end(),
+            [](const rpc::SettingSpec& a, const rpc::SettingSpec& b) { return a.key < b.key; });
   return settings;
 }
 
@@ -217,13 +214,21 @@ void Application::Parts::MakeServices() {
   gate = std::make_unique<rpc::Gate>(*authenticator, *projects);
   gate->BindCertificates(config.tls_client_user == "cn" ? rpc::CertificateUser::kCommonName
                                                         : rpc::CertificateUser::kAny);
+  door->MakeServices(*gate, *projects);
   checker = std::make_unique<archiving::Checker>(
-      archiving::Checker::Dependencies{*prearchive, *database, *types, nullptr});
+      archiving::Checker::Dependencies{*prearchive, *database, *types,
+                                       [this](absl::string_view project, const dicom::HeaderFacts& facts)
+                                           -> absl::StatusOr<std::string> {
+                                         return door->policy().Excludes(project, facts);
+                                       }});
   archiver = std::make_unique<archiving::Archiver>(archiving::Archiver::Dependencies{
       *prearchive, *database, *types, files, Clock::Real(), config.archive_dir, *checker});
   operations = std::make_unique<operations::Operations>(*index, Clock::Real(), kOperationWorkers);
   workflow = std::make_unique<Workflow>(
-      Workflow::Dependencies{*prearchive, *operations, *archiver, *types, *projects});
+      Workflow::Dependencies{
+      *prearchive, *operations, *archiver, *types, *projects, [this](const std::string& accession_id) {
+        ForgetRoute(accession_id);
+      }});
   const rpc::BuildStarter build = [this](const std::string& session, const std::string& user,
                                          const std::string& completion, const std::string& request_id) {
     return workflow->StartBuild(session, user, completion, request_id);
@@ -234,7 +239,7 @@ void Application::Parts::MakeServices() {
     return workflow->StartArchive(session, user, policy, quarantine, request_id);
   };
   upload_service = std::make_unique<rpc::UploadServiceImpl>(rpc::UploadServiceImpl::Dependencies{
-      *gate, {*prearchive, *uploads, *policy}, *operations, *database, build, config.inbox_dir});
+      *gate, {*prearchive, *uploads, door->policy()}, *operations, *database, build, config.inbox_dir});
   prearchive_service = std::make_unique<rpc::PrearchiveServiceImpl>(
       rpc::PrearchiveServiceImpl::Dependencies{*gate, *prearchive, *operations, *checker, build, archive});
   archive_service = std::make_unique<rpc::ArchiveServiceImpl>(*gate, *database, files, config.archive_dir);
@@ -273,6 +278,7 @@ absl::Status Application::Parts::Serve() {
            settings_service.get(), operations_service.get()}) {
     builder.RegisterService(service);
   }
+  for (grpc::Service* service : door->services()) builder.RegisterService(service);
   server = builder.BuildAndStart();
   const bool is_unix = config.grpc_listen.rfind("unix:", 0) == 0;
   if (!server || (!is_unix && port <= 0)) {
@@ -289,14 +295,17 @@ absl::Status Application::Parts::ServeDicom() {
   if (config.dicom_listen == "off") return absl::OkStatus();
   gateway::GatewayOptions options;
   NX_ASSIGN_OR_RETURN(options.listen, gateway::ParseListenAddress(config.dicom_listen));
-  const std::string token = authenticator->IssueInternal("dicom-receiver");
-  NX_ASSIGN_OR_RETURN(gateway,
-                      gateway::Gateway::StartWithSinks(
-                          options, DirectSinks({*upload_service,
-                                                {*prearchive, *uploads, *policy},
-                                                [this, token] { return authenticator->Authenticate(token); },
-                                                *projects})));
-  dicom_address = gateway->address();
+  client::ConnectionOptions connection;
+  connection.token = authenticator->IssueInternal("dicom-receiver");
+  const std::string token = connection.token;
+  NX_RETURN_IF_ERROR(
+      door->Serve(options,
+                  DirectSinks({*upload_service,
+                               {*prearchive, *uploads, door->policy()},
+                               [this, token] { return authenticator->Authenticate(token); },
+                               *projects}),
+                  client::Connection::Wrap(server->InProcessChannel({}), connection)));
+  dicom_address = door->address();
   return absl::OkStatus();
 }
 
@@ -337,6 +346,7 @@ absl::StatusOr<std::unique_ptr<Application>> Application::Start(const Config& co
   NX_RETURN_IF_ERROR(parts.OpenRules());
   parts.MakeServices();
   NX_RETURN_IF_ERROR(parts.settings_service->ApplyStored());
+  NX_RETURN_IF_ERROR(parts.door->Load(kAeTitle));
   NX_RETURN_IF_ERROR(parts.workflow->Resume());
   NX_RETURN_IF_ERROR(parts.Serve());
   NX_RETURN_IF_ERROR(parts.ServeDicom());
@@ -358,14 +368,13 @@ void Application::Stop() {
   if (parts.stopped) return;
   parts.stopped = true;
   Log(LogLevel::kInfo, "narthexd stops");
-  if (parts.gateway) parts.gateway->Stop();
+  if (parts.door) parts.door->Stop();
   if (parts.prearchive) parts.prearchive->events().Close();
   if (parts.server) {
     parts.server->Shutdown(std::chrono::system_clock::now() + absl::ToChronoMilliseconds(kDrain));
     parts.server->Wait();
   }
   parts.metrics.reset();
-  parts.gateway.reset();
   if (parts.prearchive) parts.prearchive->OnIdle(nullptr);
   parts.operations.reset();
   parts.postgres_keeper.reset();

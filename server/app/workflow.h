@@ -2,6 +2,7 @@
 // crash interrupted go on. Thread-safe.
 #pragma once
 
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -24,6 +25,8 @@ class Workflow {
     archiving::Archiver& archiver;
     const session::TypeRegistry& types;
     const auth::ProjectCache& projects;
+    // Called with the accession id after each archival; may be called again after a crash.
+    std::function<void(const std::string& accession_id)> on_archived;
   };
   explicit Workflow(const Dependencies& dependencies) : with_(dependencies) {}
 

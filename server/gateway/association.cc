@@ -59,16 +59,17 @@ absl::StatusOr<bool> Association::Establish() {
   NX_ASSIGN_OR_RETURN(Associate request, ReceiveRequest());
   called_ae_title_ = LoggedAeTitle(request.called_ae_title);
   calling_ae_title_ = LoggedAeTitle(request.calling_ae_title);
-  std::optional<Reject> reject = Decide(request);
-  if (reject) {
+  if (const std::optional<Refusal> refusal = Decide(request)) {
+    const Reject& reject = refusal->reject;
     Log(LogLevel::kWarning, "dicom association rejected",
-        {{"reason", DescribeReject(*reject)},
+        {{"reason", DescribeReject(reject)},
+         {"detail", refusal->detail},
          {"called", called_ae_title_},
          {"calling", calling_ae_title_},
          {"source", peer_address_}});
     Metrics::Global().Count("narthex_gateway_rejected_total", "associations rejected", 1,
-                            {{"reason", DescribeReject(*reject)}});
-    NX_RETURN_IF_ERROR(responder_.SendPdu(EncodeReject(*reject)));
+                            {{"reason", DescribeReject(reject)}});
+    NX_RETURN_IF_ERROR(responder_.SendPdu(EncodeReject(reject)));
     return false;
   }
   Accept(request);
@@ -102,12 +103,12 @@ absl::StatusOr<Associate> Association::ReceiveRequest() {
   return request;
 }
 
-std::optional<Reject> Association::Decide(const Associate& request) {
-  if (over_limit_) return kRejectLocalLimit;
-  if (std::optional<Reject> reject = CheckProtocol(request)) return reject;
+std::optional<Refusal> Association::Decide(const Associate& request) {
+  if (over_limit_) return Refusal{kRejectLocalLimit, "as many associations as there may be are open"};
+  if (const std::optional<Reject> reject = CheckProtocol(request)) return Refusal{*reject};
   auto admitted = environment_.admit(request, peer_address_, local_port_);
-  if (const Reject* reject = std::get_if<Reject>(&admitted)) return *reject;
-  destination_ = std::get<v1::Destination>(std::move(admitted));
+  if (Refusal* refusal = std::get_if<Refusal>(&admitted)) return std::move(*refusal);
+  admission_ = std::get<Admission>(std::move(admitted));
   return std::nullopt;
 }
 
@@ -122,7 +123,8 @@ void Association::Accept(const Associate& request) {
 
   StoreOptions options;
   options.calling_ae_title = request.calling_ae_title;
-  options.destination = destination_;
+  options.destination = admission_.destination;
+  options.refuses_filtered = admission_.refuses_filtered;
   options.source.set_kind("dicom");
   options.source.set_called_ae_title(request.called_ae_title);
   options.source.set_calling_ae_title(request.calling_ae_title);

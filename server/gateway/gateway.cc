@@ -59,12 +59,13 @@ class Gateway::Impl {
   absl::Status Start() {
     wake_ = UniqueFd(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
     if (!wake_.valid()) return absl::ErrnoToStatus(errno, "eventfd");
-    NX_RETURN_IF_ERROR(SetReceivers(options_.receivers));
+    NX_RETURN_IF_ERROR(SetReceivers(options_.receivers, nullptr));
     acceptor_ = std::thread([this] { AcceptLoop(); });
     return absl::OkStatus();
   }
 
-  absl::Status SetReceivers(std::vector<ReceiverConfig> receivers);
+  absl::Status SetReceivers(std::vector<ReceiverConfig> receivers,
+                            std::map<std::string, absl::Status>* errors);
   void Stop();
 
   std::shared_ptr<const ReceiverTable> table() const {
@@ -72,6 +73,12 @@ class Gateway::Impl {
     return table_;
   }
   const GatewayOptions& options() const { return options_; }
+  // The port that is listened to though no receiver may be there; 0: there is none.
+  uint16_t kept_port() const {
+    absl::MutexLock lock(&mutex_);
+    const auto found = listeners_.find(options_.listen.port);
+    return options_.keep_default_port && found != listeners_.end() ? found->second->port : 0;
+  }
   int association_count() const {
     absl::MutexLock lock(&mutex_);
     return static_cast<int>(connections_.size());
@@ -109,7 +116,21 @@ class Gateway::Impl {
   int64_t next_id_ ABSL_GUARDED_BY(mutex_) = 0;
 };
 
-absl::Status Gateway::Impl::SetReceivers(std::vector<ReceiverConfig> receivers) {
+namespace {
+
+// The listener of `port` in `listeners`, opened if it is not there.
+absl::StatusOr<std::shared_ptr<Listener>> ListenerOf(const std::string& host, uint16_t port,
+                                                     Listeners& listeners) {
+  if (const auto found = listeners.find(port); found != listeners.end()) return found->second;
+  NX_ASSIGN_OR_RETURN(UniqueFd fd, Listen({host, port}));
+  const uint16_t bound = LocalPort(fd.get());
+  return listeners[port] = std::make_shared<Listener>(Listener{std::move(fd), bound});
+}
+
+}  // namespace
+
+absl::Status Gateway::Impl::SetReceivers(std::vector<ReceiverConfig> receivers,
+                                         std::map<std::string, absl::Status>* errors) {
   absl::MutexLock one_at_a_time(&receivers_mutex_);
   NX_RETURN_IF_ERROR(CheckReceivers(receivers));
   Listeners wanted;
@@ -117,22 +138,32 @@ absl::Status Gateway::Impl::SetReceivers(std::vector<ReceiverConfig> receivers) 
     absl::MutexLock lock(&mutex_);
     wanted = listeners_;
   }
+  const std::string& host = options_.listen.host;
   std::set<uint16_t> asked;
+  uint16_t kept = 0;  // where the default port is known under another number (0)
+  if (options_.keep_default_port) {
+    asked.insert(options_.listen.port);
+    NX_ASSIGN_OR_RETURN(const auto listener, ListenerOf(host, options_.listen.port, wanted));
+    kept = listener->port;
+  }
+  std::vector<ReceiverConfig> listened;
   for (ReceiverConfig& receiver : receivers) {
-    const uint16_t port = receiver.port == 0 ? options_.listen.port : receiver.port;
-    asked.insert(port);
-    std::shared_ptr<Listener>& listener = wanted[port];
-    if (listener == nullptr) {
-      NX_ASSIGN_OR_RETURN(UniqueFd fd, Listen({options_.listen.host, port}));
-      const uint16_t bound = LocalPort(fd.get());
-      listener = std::make_shared<Listener>(Listener{std::move(fd), bound});
+    const bool by_default = receiver.port == 0 || receiver.port == kept;
+    const uint16_t port = by_default ? options_.listen.port : receiver.port;
+    const auto listener = ListenerOf(host, port, wanted);
+    if (!listener.ok() && errors != nullptr) {
+      (*errors)[receiver.ae_title] = listener.status();
+      continue;
     }
-    receiver.port = listener->port;
+    NX_RETURN_IF_ERROR(listener.status());
+    asked.insert(port);
+    receiver.port = (*listener)->port;
+    listened.push_back(std::move(receiver));
   }
   for (auto it = wanted.begin(); it != wanted.end();) {
     it = asked.count(it->first) != 0 ? std::next(it) : wanted.erase(it);
   }
-  NX_ASSIGN_OR_RETURN(ReceiverTable table, ReceiverTable::Make(receivers));
+  NX_ASSIGN_OR_RETURN(ReceiverTable table, ReceiverTable::Make(listened));
   {
     absl::MutexLock lock(&mutex_);
     table_ = std::make_shared<const ReceiverTable>(std::move(table));
@@ -263,15 +294,17 @@ uint16_t Gateway::port(absl::string_view ae_title) const {
 }
 
 std::string Gateway::address() const {
-  const uint16_t port = this->port();
+  const uint16_t kept = impl_->kept_port();
+  const uint16_t port = kept != 0 ? kept : this->port();
   if (port == 0) return "";
   const std::string& host = impl_->options().listen.host;
   const bool bracketed = host.find(':') != std::string::npos;
   return absl::StrCat(bracketed ? "[" : "", host.empty() ? "*" : host, bracketed ? "]" : "", ":", port);
 }
 
-absl::Status Gateway::SetReceivers(std::vector<ReceiverConfig> receivers) {
-  return impl_->SetReceivers(std::move(receivers));
+absl::Status Gateway::SetReceivers(std::vector<ReceiverConfig> receivers,
+                                   std::map<std::string, absl::Status>* errors) {
+  return impl_->SetReceivers(std::move(receivers), errors);
 }
 
 int Gateway::association_count() const { return impl_->association_count(); }

@@ -13,6 +13,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -31,8 +32,10 @@ namespace narthex::gateway {
 struct GatewayOptions {
   // All receivers listen on this host; those of port 0 on this port, too.
   ListenAddress listen = {};
-  // None: nothing is listened to until SetReceivers.
+  // None: nothing is listened to until SetReceivers (but see keep_default_port).
   std::vector<ReceiverConfig> receivers = {ReceiverConfig()};
+  // Listen on `listen`'s port also while no receiver is there; callers are then told so.
+  bool keep_default_port = false;
   // More are rejected: transient, local limit exceeded.
   int associations_max = limits::kAssociationsMax;
   // An association that says nothing for so long is aborted.
@@ -64,12 +67,15 @@ class Gateway {
   uint16_t port() const;
   // The port of the receiver of this AE title (the first, if several ports have one); 0 if there is none.
   uint16_t port(absl::string_view ae_title) const;
-  // HOST:PORT of the first receiver, an IPv6 host in brackets; "" if there is none.
+  // HOST:PORT of the kept default port, else of the first receiver, an IPv6 host in brackets; "" if there is
+  // none.
   std::string address() const;
 
   // Replaces the receivers: opens and closes ports as needed; associations that exist go on. Receivers of
-  // port 0 keep the port that they have. Nothing changes if it fails (errors as Start).
-  absl::Status SetReceivers(std::vector<ReceiverConfig> receivers);
+  // port 0 keep the port that they have. Nothing changes if it fails (errors as Start). With `errors`:
+  // receivers whose port cannot be listened to are left out, and the reason is found there by AE title.
+  absl::Status SetReceivers(std::vector<ReceiverConfig> receivers,
+                            std::map<std::string, absl::Status>* errors = nullptr);
 
   // Associations at this moment.
   int association_count() const;

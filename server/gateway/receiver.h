@@ -21,8 +21,11 @@ struct ReceiverConfig {
   uint16_t port = 0;
   // Who may call: `AE`, `ADDRESS[/BITS]` or `AE@ADDRESS[/BITS]`, IPv4 or IPv6. Empty: everybody.
   std::vector<std::string> allowed_callers = {};
-  // Where everything goes that arrives here; empty fields are found by routing.
+  // Where everything goes that arrives here, as its sender's explicit wish; empty fields are found by routing.
+  // The server knows what it fixes for its own receivers.
   v1::Destination destination = {};
+  // Whether the sender of an object that a series import filter excludes is told so.
+  bool refuses_filtered = false;
 };
 
 // Where to listen.
