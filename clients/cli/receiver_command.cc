@@ -5,6 +5,7 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
 
 #include "base/error.h"
 #include "base/ids.h"
@@ -25,6 +26,7 @@ struct ReceiverFlags {
   std::optional<std::string> project_rules, subject_rules, session_rules;  // files
   std::optional<int> idle_build_seconds;
   std::vector<std::string> allow;
+  std::vector<std::string> commitment;
   bool allow_all = false;
 };
 
@@ -73,6 +75,11 @@ absl::StatusOr<v1::Receiver> FromFlags(const ReceiverFlags& flags, google::proto
   }
   given(flags.allow_all || !flags.allow.empty(), "allowed_callers");
   for (const std::string& caller : flags.allow) receiver.add_allowed_callers(caller);
+  given(!flags.commitment.empty(), "commitment_addresses");
+  for (const std::string& entry : flags.commitment) {
+    const std::pair<std::string, std::string> pair = absl::StrSplit(entry, absl::MaxSplits('=', 1));
+    if (!pair.second.empty()) (*receiver.mutable_commitment_addresses())[pair.first] = pair.second;
+  }
   if (given(flags.project_rules.has_value(), "project_rules")) {
     NX_RETURN_IF_ERROR(ReadRules(*flags.project_rules, receiver.mutable_project_rules()));
   }
@@ -198,6 +205,11 @@ void AddFieldFlags(CLI::App* command, ReceiverFlags& flags) {
       ->add_option("--filtered", flags.filtered_status,
                    "what senders of filtered objects are told: success, refusal; \"\": as the site")
       ->check(CLI::IsMember({"success", "refusal", ""}));
+  command
+      ->add_option("--commitment", flags.commitment,
+                   "AE_TITLE=HOST:PORT, where a requester of storage commitment listens for reports; may be "
+                   "repeated; \"\": none")
+      ->allow_extra_args(false);
   command->add_option("--enabled", flags.enabled, "whether it accepts associations: on or off")->check(on_off);
   command->add_option("--description", flags.description, "for people");
 }

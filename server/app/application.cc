@@ -184,6 +184,7 @@ absl::Status Application::Parts::OpenRules() {
 }
 
 void Application::Parts::ForgetRoute(const std::string& accession_id) {
+  const metadata::SystemScope scope;
   const auto session = database->session_reader().Get(accession_id, metadata::Visibility::All(true));
   const absl::Status forgotten =
       session.ok() ? door->routes().Forget(session->study_instance_uid) : session.status();
@@ -214,7 +215,6 @@ void Application::Parts::MakeServices() {
   gate = std::make_unique<rpc::Gate>(*authenticator, *projects);
   gate->BindCertificates(config.tls_client_user == "cn" ? rpc::CertificateUser::kCommonName
                                                         : rpc::CertificateUser::kAny);
-  door->MakeServices(*gate, *projects);
   checker = std::make_unique<archiving::Checker>(
       archiving::Checker::Dependencies{*prearchive, *database, *types,
                                        [this](absl::string_view project, const dicom::HeaderFacts& facts)
@@ -238,6 +238,7 @@ void Application::Parts::MakeServices() {
                                              const std::string& request_id) {
     return workflow->StartArchive(session, user, policy, quarantine, request_id);
   };
+  door->MakeServices({*gate, *projects, *prearchive, *index, build, nullptr});
   upload_service = std::make_unique<rpc::UploadServiceImpl>(rpc::UploadServiceImpl::Dependencies{
       *gate, {*prearchive, *uploads, door->policy()}, *operations, *database, build, config.inbox_dir});
   prearchive_service = std::make_unique<rpc::PrearchiveServiceImpl>(

@@ -8,6 +8,7 @@
 #include "server/gateway/receiver_feed.h"
 #include "server/rpc/convert.h"
 #include "server/rpc/receiver_records.h"
+#include "storage/metadata/access.h"
 
 namespace narthex::app {
 namespace {
@@ -32,14 +33,39 @@ ReceiverRules RulesOf(const v1::Receiver& receiver) {
 DicomDoor::DicomDoor(const session::TypeRegistry& types, metadata::Database& database)
     : database_(database), routes_(database.study_routes()), policy_(types, &routes_) {}
 
-void DicomDoor::MakeServices(const rpc::Gate& gate, const auth::ProjectCache& projects) {
+void DicomDoor::MakeServices(Parts parts) {
   receivers_ = std::make_unique<rpc::ReceiverServiceImpl>(rpc::ReceiverServiceImpl::Dependencies{
-      gate, database_, projects, [this](const std::vector<v1::Receiver>& receivers) { return Apply(receivers); },
+      parts.gate, database_, parts.projects, [this](const std::vector<v1::Receiver>& receivers) { return Apply(receivers); },
       [this] { return refuses_filtered_.load(); }});
   routing_ = std::make_unique<rpc::RoutingServiceImpl>(rpc::RoutingServiceImpl::Dependencies{
-      gate, database_, policy_, routes_, [this](const v1::SeriesFilter& filter) {
+      parts.gate, database_, policy_, routes_, [this](const v1::SeriesFilter& filter) {
         return policy_.SetFilter(filter.project(), rpc::ModeOf(filter), filter.enabled() ? filter.text() : "");
       }});
+  const auto archived = [this](const std::vector<std::string>& uids)
+      -> absl::StatusOr<std::vector<ingest::Commitments::ArchivedInstance>> {
+    const metadata::SystemScope scope;  // only whether they are there is told
+    NX_ASSIGN_OR_RETURN(const auto found, database_.session_reader().FindInstances(uids));
+    std::vector<ingest::Commitments::ArchivedInstance> instances;
+    for (const auto& instance : found) instances.push_back({instance.instance_uid, instance.sop_class_uid});
+    return instances;
+  };
+  commitments_ = std::make_unique<ingest::Commitments>(ingest::Commitments::Dependencies{
+      parts.prearchive, parts.index, Clock::Real(), archived, std::move(parts.fingerprint)});
+  commitment_service_ =
+      std::make_unique<rpc::CommitmentServiceImpl>(rpc::CommitmentServiceImpl::Dependencies{
+          parts.gate, *commitments_, std::move(parts.build),
+          [this](const std::string& called, const std::string& calling) {
+            return CommitmentAddress(called, calling);
+          }});
+}
+
+std::string DicomDoor::CommitmentAddress(const std::string& called, const std::string& calling) const {
+  for (const v1::Receiver& receiver : receivers_->Receivers()) {
+    if (receiver.ae_title() != called) continue;
+    const auto found = receiver.commitment_addresses().find(calling);
+    return found == receiver.commitment_addresses().end() ? "" : found->second;
+  }
+  return "";
 }
 
 std::vector<rpc::SettingSpec> DicomDoor::Settings() {
@@ -80,6 +106,7 @@ std::vector<rpc::SettingSpec> DicomDoor::Settings() {
 absl::Status DicomDoor::Load(const std::string& default_ae_title) {
   NX_RETURN_IF_ERROR(routes_.Load());
   NX_RETURN_IF_ERROR(routing_->Load());
+  NX_RETURN_IF_ERROR(commitments_->ReleaseClaims());
   return receivers_->Load(default_ae_title);
 }
 

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <atomic>
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -15,11 +16,15 @@
 #include "server/app/policy.h"
 #include "server/auth/project_cache.h"
 #include "server/gateway/gateway.h"
+#include "server/ingest/commitments.h"
 #include "server/ingest/study_routes.h"
+#include "server/prearchive/prearchive.h"
+#include "server/rpc/commitment_service.h"
 #include "server/rpc/receiver_service.h"
 #include "server/rpc/routing_service.h"
 #include "server/rpc/settings_service.h"
 #include "storage/metadata/database.h"
+#include "storage/staging/index.h"
 
 namespace narthex::app {
 
@@ -31,8 +36,19 @@ class DicomDoor {
   LivePolicy& policy() { return policy_; }
   ingest::StudyRoutes& routes() { return routes_; }
 
-  void MakeServices(const rpc::Gate& gate, const auth::ProjectCache& projects);
-  std::vector<grpc::Service*> services() { return {receivers_.get(), routing_.get()}; }
+  struct Parts {
+    const rpc::Gate& gate;
+    const auth::ProjectCache& projects;
+    prearchive::Prearchive& prearchive;
+    staging::Index& index;
+    rpc::BuildStarter build;
+    // What stands for a UID that the site's script replaces; may be empty.
+    std::function<std::string(absl::string_view uid)> fingerprint;
+  };
+  void MakeServices(Parts parts);
+  std::vector<grpc::Service*> services() {
+    return {receivers_.get(), routing_.get(), commitment_service_.get()};
+  }
   // The settings that are about arriving objects, by key.
   std::vector<rpc::SettingSpec> Settings();
   // Takes filters, study routes and receivers of the database into use. After the stored settings were
@@ -50,6 +66,8 @@ class DicomDoor {
 
  private:
   absl::StatusOr<std::map<std::string, absl::Status>> Apply(const std::vector<v1::Receiver>& receivers);
+  // Where `calling` wants the storage commitment reports of receiver `called`.
+  std::string CommitmentAddress(const std::string& called, const std::string& calling) const;
 
   metadata::Database& database_;
   ingest::StudyRoutes routes_;
@@ -57,6 +75,8 @@ class DicomDoor {
   std::atomic<bool> refuses_filtered_{false};
   std::unique_ptr<rpc::ReceiverServiceImpl> receivers_;
   std::unique_ptr<rpc::RoutingServiceImpl> routing_;
+  std::unique_ptr<ingest::Commitments> commitments_;
+  std::unique_ptr<rpc::CommitmentServiceImpl> commitment_service_;
   std::unique_ptr<gateway::Gateway> gateway_;
 };
 

@@ -48,6 +48,7 @@ void Association::Run() {
     end = Serve();
     store_->Abandon();
     store_->Drain();
+    commitment_->Finish();
   }
   Conclude(end);
   const bool rejected = accepted.ok() && !*accepted;
@@ -131,6 +132,12 @@ void Association::Accept(const Associate& request) {
   options.source.set_address(peer_address_);
   options.window = answer.async_window ? answer.async_window->invoked : 1;
   store_ = std::make_unique<StoreHandler>(std::move(options), environment_.sinks, responder_);
+  CommitmentHandler::Options committing;
+  committing.source = environment_.commitments.get();
+  committing.called_ae_title = request.called_ae_title;
+  committing.calling_ae_title = request.calling_ae_title;
+  committing.on_interrupted = environment_.on_interrupted_report;
+  commitment_ = std::make_unique<CommitmentHandler>(std::move(committing), responder_);
   // If it cannot be sent, receiving will say so.
   responder_.SendPdu(EncodeAssociate(PduType::kAssociateAc, answer)).IgnoreError();
 }
@@ -215,10 +222,13 @@ absl::Status Association::ReceiveCommandFragment(const PdvHeader& pdv) {
 absl::Status Association::OnCommand() {
   absl::StatusOr<Command> command = ParseCommand(message_->command_bytes);
   if (!command.ok()) return Violation(kAbortInvalidParameter, command.status().message());
-  if (command->is_response()) return Violation(kAbortUnexpectedPdu, "a response, though nothing was asked");
+  if (command->is_response() && !commitment_->OnResponse(*command)) {
+    return Violation(kAbortUnexpectedPdu, "a response, though nothing was asked");
+  }
   message_->has_command = true;
   message_->command = *std::move(command);
   if (!message_->command.has_data_set()) return OnMessageComplete();
+  if (message_->command.field == kNActionRq) commitment_->Begin();
   if (message_->command.field == kCStoreRq) {
     const Context& context = contexts_[message_->context_id];
     store_->Begin(message_->command, message_->context_id, context.abstract_syntax, context.transfer_syntax);
@@ -231,9 +241,11 @@ absl::Status Association::ReceiveDataFragment(const PdvHeader& pdv) {
     return Violation(kAbortUnexpectedPdu, "a data set fragment where a command is due");
   }
   const bool store = message_->command.field == kCStoreRq;
+  const bool action = message_->command.field == kNActionRq;
   for (uint32_t left = pdv.data_length; left > 0;) {
     NX_ASSIGN_OR_RETURN(absl::string_view piece, reader_.Read(left));
     if (store) store_->Append(piece);
+    if (action) commitment_->Append(piece);
     left -= static_cast<uint32_t>(piece.size());
   }
   return pdv.last ? OnMessageComplete() : absl::OkStatus();
@@ -250,6 +262,14 @@ absl::Status Association::OnMessageComplete() {
                                     ResponseTo(command, kStatusCannotUnderstand, "NO_DATA_SET"));
     case kCEchoRq:
       return responder_.SendCommand(message.context_id, ResponseTo(command, kStatusSuccess));
+    case kNActionRq: {
+      if (!command.has_data_set()) commitment_->Begin();
+      // What was stored on this association before has its outcome, and so has what is asked about.
+      store_->Drain();
+      return commitment_->End(command, message.context_id, contexts_[message.context_id].transfer_syntax);
+    }
+    case kNEventReportRsp:
+      return absl::OkStatus();
     case kCCancelRq:
       return absl::OkStatus();  // has no answer, and there is nothing to cancel
     default:

@@ -14,6 +14,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 
+#include "server/gateway/commitment_handler.h"
 #include "server/gateway/dimse.h"
 #include "server/gateway/object_sink.h"
 #include "server/gateway/pdu.h"
@@ -28,6 +29,8 @@ namespace narthex::gateway {
 // What all associations of a gateway have in common. Outlives them.
 struct AssociationEnvironment {
   SinkFactory sinks;
+  std::shared_ptr<CommitmentSource> commitments;  // may be null: requests fail
+  std::function<void()> on_interrupted_report;    // see CommitmentHandler
   // See ReceiverTable::Admit.
   std::function<std::variant<Admission, Refusal>(const Associate&, absl::string_view peer_address,
                                                  uint16_t local_port)>
@@ -100,6 +103,7 @@ class Association {
   std::optional<IncomingMessage> message_;
   std::optional<Abort> abort_;
   std::unique_ptr<StoreHandler> store_;  // of an accepted association
+  std::unique_ptr<CommitmentHandler> commitment_;  // as store_
 };
 
 }  // namespace narthex::gateway

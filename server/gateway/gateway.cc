@@ -23,6 +23,7 @@
 #include "base/metrics.h"
 #include "base/status.h"
 #include "server/gateway/association.h"
+#include "server/gateway/commitment_reporter.h"
 #include "server/gateway/receiver_table.h"
 
 namespace narthex::gateway {
@@ -51,6 +52,10 @@ class Gateway::Impl {
     environment_.artim_timeout = options_.artim_timeout;
     environment_.idle_timeout = options_.idle_timeout;
     environment_.progress_timeout = options_.progress_timeout;
+    environment_.commitments = options_.commitments;
+    environment_.on_interrupted_report = [this] {
+      if (reporter_) reporter_->Wake();
+    };
     environment_.admit = [this](const Associate& request, absl::string_view address, uint16_t port) {
       return table()->Admit(request, address, port);
     };
@@ -60,6 +65,10 @@ class Gateway::Impl {
     wake_ = UniqueFd(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
     if (!wake_.valid()) return absl::ErrnoToStatus(errno, "eventfd");
     NX_RETURN_IF_ERROR(SetReceivers(options_.receivers, nullptr));
+    if (options_.commitments) {
+      reporter_ = std::make_unique<CommitmentReporter>(options_.commitments, options_.commitment_poll,
+                                                       environment_.stop);
+    }
     acceptor_ = std::thread([this] { AcceptLoop(); });
     return absl::OkStatus();
   }
@@ -104,6 +113,7 @@ class Gateway::Impl {
   const GatewayOptions options_;
   AssociationEnvironment environment_;
   UniqueFd wake_;
+  std::unique_ptr<CommitmentReporter> reporter_;
   std::thread acceptor_;
   absl::Mutex stop_mutex_;       // one Stop at a time
   absl::Mutex receivers_mutex_;  // one SetReceivers at a time
@@ -260,10 +270,12 @@ void Gateway::Impl::Stop() {
     }
   }
   Join();
+  reporter_.reset();
 }
 
 absl::StatusOr<std::unique_ptr<Gateway>> Gateway::Start(GatewayOptions options,
                                                         std::shared_ptr<client::Connection> connection) {
+  if (!options.commitments) options.commitments = ServerCommitments(connection);
   return StartWithSinks(std::move(options), UploadSinks(std::move(connection)));
 }
 

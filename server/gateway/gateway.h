@@ -1,4 +1,4 @@
-// The DICOM gateway: a C-ECHO and C-STORE service class provider that turns every association that stores
+// The DICOM gateway: a verification, storage and storage commitment service class provider that turns every association that stores
 // into an Upload of narthexd. It is a client of the service, over the network or over gRPC's in-process
 // channel.
 //
@@ -24,6 +24,7 @@
 
 #include "base/limits.h"
 #include "clients/cpp/connection.h"
+#include "server/gateway/commitment_source.h"
 #include "server/gateway/object_sink.h"
 #include "server/gateway/receiver.h"
 
@@ -46,6 +47,10 @@ struct GatewayOptions {
   // Within a message each 64 KiB, or the rest of it, must come within so long; else the association is
   // aborted.
   absl::Duration progress_timeout = absl::Seconds(60);
+  // What answers storage commitment; null: narthexd (Start), nobody (StartWithSinks).
+  std::shared_ptr<CommitmentSource> commitments = nullptr;
+  // How often reports are looked for that could not be delivered on their association.
+  absl::Duration commitment_poll = absl::Seconds(10);
   // Stop lets objects that are under way finish for so long.
   absl::Duration drain_timeout = absl::Seconds(10);
 };

@@ -108,13 +108,18 @@ Socket::Socket(UniqueFd fd) : fd_(std::move(fd)) {
   SetOption(fd_.get(), SOL_SOCKET, SO_KEEPALIVE, 1);
 }
 
-absl::StatusOr<Socket> Socket::Connect(const ListenAddress& address) {
+absl::StatusOr<Socket> Socket::Connect(const ListenAddress& address, absl::Time deadline,
+                                       const StopSignal* stop) {
   AddressList list;
   NX_RETURN_IF_ERROR(Resolve(address, 0, list));
-  UniqueFd fd(socket(list.first->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0));
-  if (connect(fd.get(), list.first->ai_addr, list.first->ai_addrlen) != 0) {
-    return absl::UnavailableError(absl::ErrnoToStatus(errno, "connecting").message());
+  UniqueFd fd(socket(list.first->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  int error = connect(fd.get(), list.first->ai_addr, list.first->ai_addrlen) == 0 ? 0 : errno;
+  if (error == EINPROGRESS) {
+    NX_RETURN_IF_ERROR(Wait(fd.get(), POLLOUT, deadline, stop));
+    socklen_t size = sizeof(error);
+    getsockopt(fd.get(), SOL_SOCKET, SO_ERROR, &error, &size);
   }
+  if (error != 0) return absl::UnavailableError(absl::ErrnoToStatus(error, "connecting").message());
   return Socket(std::move(fd));
 }
 

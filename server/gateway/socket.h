@@ -58,8 +58,10 @@ class Socket {
  public:
   explicit Socket(UniqueFd fd);
 
-  // For clients: tests and benchmarks. UNAVAILABLE: nobody answers.
-  static absl::StatusOr<Socket> Connect(const ListenAddress& address);
+  // For clients. UNAVAILABLE: nobody answers. DEADLINE_EXCEEDED and CANCELLED as Receive.
+  static absl::StatusOr<Socket> Connect(const ListenAddress& address,
+                                        absl::Time deadline = absl::InfiniteFuture(),
+                                        const StopSignal* stop = nullptr);
 
   // Receives 1 to `size` (> 0) bytes to `to` and returns how many; 0: the peer sent its last byte. Waits
   // until `deadline` (DEADLINE_EXCEEDED) and, if `stop` is given, until it is set (CANCELLED); bytes that are

@@ -2,6 +2,7 @@
 
 #include <string>
 
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include <google/protobuf/util/json_util.h>
 
@@ -81,6 +82,20 @@ absl::Status CheckReceiverFields(const v1::Receiver& receiver) {
   }
   if (receiver.description().size() > limits::kValueMaxBytes) {
     return InvalidField("receiver.description", "too long");
+  }
+  for (const auto& [ae_title, address] : receiver.commitment_addresses()) {
+    int port = 0;
+    const size_t colon = address.rfind(':');
+    if (colon == std::string::npos || colon == 0 || !absl::SimpleAtoi(address.substr(colon + 1), &port) ||
+        port < 1 || port > 65535) {
+      return InvalidField("receiver.commitment_addresses", "an address is HOST:PORT");
+    }
+  }
+  if (receiver.commitment_addresses_size() > limits::kAllowedCallersMax) {
+    return InvalidField("receiver.commitment_addresses", absl::StrCat("at most ", limits::kAllowedCallersMax));
+  }
+  if (receiver.tls_client_certificate() && !receiver.tls()) {
+    return InvalidField("receiver.tls_client_certificate", "it needs tls");
   }
   if (!v1::AutoArchive::Mode_IsValid(receiver.auto_archive())) {
     return InvalidField("receiver.auto_archive", "no such mode");
