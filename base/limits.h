@@ -44,8 +44,6 @@ inline constexpr uint64_t kFreeSpaceMinBytes = 1ull << 30;  // (set) watermark b
 // Sessions.
 inline constexpr int64_t kIdleBuildSecondsDefault = 60;  // (set) no object for so long: the session is built
 
-inline constexpr int64_t kIdleBuildSecondsMax = 86400;       // a day: then nobody sends any more
-
 // Lists.
 inline constexpr int kPageSizeDefault = 100;
 inline constexpr int kPageSizeMax = 1000;
@@ -62,17 +60,5 @@ inline constexpr uint32_t kAssociateMaxBytes =
     512 << 10;  // an A-ASSOCIATE PDU; 128 contexts of 30 syntaxes: 130 KiB
 inline constexpr size_t kCommandMaxBytes = 64 << 10;  // a DIMSE command set; real ones stay below 1 KiB
 inline constexpr uint16_t kAsyncWindowMax = 64;  // objects of one association that may wait for an answer
-
-// DICOM receivers.
-inline constexpr int kReceiversMax = 1000;       // a hospital has some dozens
-inline constexpr int kAllowedCallersMax = 1000;  // of one receiver
-inline constexpr int kReceiverWatchesMax = 64;   // gateways of one server; each holds a thread
-
-// Storage commitment.
-inline constexpr int kCommitmentInstancesMax = 100'000;    // of one request; a large study has some thousands
-inline constexpr size_t kCommitmentMaxBytes = 16 << 20;    // of its data set: 160 bytes an instance
-inline constexpr int kCommitmentsMax = 10'000;             // reports that wait for their delivery
-inline constexpr int kCommitmentTriesMax = 10;             // then a report is given up: after about a day
-inline constexpr int kCommitmentsOfAssociationMax = 16;    // that wait for the peer's answer
 
 }  // namespace narthex::limits

@@ -22,7 +22,7 @@ struct ReceiverFlags {
   std::string ae_title;
   std::optional<int> port;
   std::optional<std::string> enabled, project, subject, anonymize, auto_archive, direct_archive,
-      filtered_status, description;
+      filtered_status, description, tls, tls_client_certificate;
   std::optional<std::string> project_rules, subject_rules, session_rules;  // files
   std::optional<int> idle_build_seconds;
   std::vector<std::string> allow;
@@ -59,6 +59,10 @@ absl::StatusOr<v1::Receiver> FromFlags(const ReceiverFlags& flags, google::proto
   if (given(flags.description.has_value(), "description")) receiver.set_description(*flags.description);
   if (given(flags.direct_archive.has_value(), "direct_archive")) {
     receiver.set_direct_archive(*flags.direct_archive == "on");
+  }
+  if (given(flags.tls.has_value(), "tls")) receiver.set_tls(*flags.tls == "on");
+  if (given(flags.tls_client_certificate.has_value(), "tls_client_certificate")) {
+    receiver.set_tls_client_certificate(*flags.tls_client_certificate == "on");
   }
   if (given(flags.idle_build_seconds.has_value(), "idle_build_seconds")) {
     receiver.set_idle_build_seconds(*flags.idle_build_seconds);
@@ -100,8 +104,8 @@ ExitCode Answer(Program& program, const v1::Receiver& receiver) {
          {"port", receiver.port() == 0 ? "default" : absl::StrCat(receiver.port())},
          {"enabled", receiver.enabled() ? "yes" : "no"},
          {"description", receiver.description()},
-         {"allowed callers", receiver.allowed_callers().empty() ? "everybody"
-                                                                : absl::StrJoin(receiver.allowed_callers(), ", ")},
+         {"allowed callers",
+          receiver.allowed_callers().empty() ? "everybody" : absl::StrJoin(receiver.allowed_callers(), ", ")},
          {"project", receiver.project()},
          {"subject", receiver.subject()},
          {"project rules", receiver.project_rules()},
@@ -109,8 +113,12 @@ ExitCode Answer(Program& program, const v1::Receiver& receiver) {
          {"session rules", receiver.session_rules()},
          {"anonymize", receiver.anonymize() ? "yes" : "no"},
          {"auto-archive", Lower(v1::AutoArchive::Mode_Name(receiver.auto_archive()))},
-         {"idle", receiver.idle_build_seconds() == 0 ? "" : absl::StrCat(receiver.idle_build_seconds(), " s")},
+         {"idle",
+          receiver.idle_build_seconds() == 0 ? "" : absl::StrCat(receiver.idle_build_seconds(), " s")},
          {"direct archive", receiver.direct_archive() ? "yes" : ""},
+         {"TLS", !receiver.tls()                     ? ""
+                 : receiver.tls_client_certificate() ? "yes, with the caller's certificate"
+                                                     : "yes"},
          {"filtered objects", receiver.refuses_filtered() ? "refused" : "answered with success"},
          {"not listened for", receiver.listen_error()}});
   });
@@ -127,9 +135,9 @@ absl::StatusOr<ExitCode> List(Program& program, const ReceiverFlags& /*flags*/) 
     Table table({"AE TITLE", ">PORT", "STATE", "PROJECT", "ALLOWED CALLERS"});
     for (const v1::Receiver& receiver : response.receivers()) {
       table.Add({receiver.ae_title(), receiver.port() == 0 ? "default" : absl::StrCat(receiver.port()),
-                 !receiver.enabled()                ? "disabled"
+                 !receiver.enabled()               ? "disabled"
                  : receiver.listen_error().empty() ? "enabled"
-                                                    : "not listened for",
+                                                   : "not listened for",
                  receiver.project(), absl::StrJoin(receiver.allowed_callers(), " ")});
     }
     table.Print(out);
@@ -172,9 +180,8 @@ absl::StatusOr<ExitCode> Delete(Program& program, const ReceiverFlags& flags) {
   request.set_request_id(NewUuid());
   NX_ASSIGN_OR_RETURN(auto connection, program.Connect());
   NX_ASSIGN_OR_RETURN(auto empty, connection->Call(connection->receivers(), &Stub::DeleteReceiver, request));
-  return program.Print(empty, [&](std::ostream& out) {
-    out << "receiver " << Printable(flags.ae_title) << " is no more\n";
-  });
+  return program.Print(
+      empty, [&](std::ostream& out) { out << "receiver " << Printable(flags.ae_title) << " is no more\n"; });
 }
 
 void AddFieldFlags(CLI::App* command, ReceiverFlags& flags) {
@@ -187,7 +194,8 @@ void AddFieldFlags(CLI::App* command, ReceiverFlags& flags) {
       ->allow_extra_args(false);
   command->add_flag("--allow-all", flags.allow_all, "everybody may call");
   command->add_option("--project", flags.project, "everything goes to this project; \"\": routing decides");
-  command->add_option("--subject", flags.subject, "everything belongs to this subject; \"\": routing decides");
+  command->add_option("--subject", flags.subject,
+                      "everything belongs to this subject; \"\": routing decides");
   command->add_option("--project-rules", flags.project_rules, "FILE of routing rules; \"-\": none");
   command->add_option("--subject-rules", flags.subject_rules, "FILE of routing rules; \"-\": none");
   command->add_option("--session-rules", flags.session_rules, "FILE of routing rules; \"-\": none");
@@ -210,7 +218,13 @@ void AddFieldFlags(CLI::App* command, ReceiverFlags& flags) {
                    "AE_TITLE=HOST:PORT, where a requester of storage commitment listens for reports; may be "
                    "repeated; \"\": none")
       ->allow_extra_args(false);
-  command->add_option("--enabled", flags.enabled, "whether it accepts associations: on or off")->check(on_off);
+  command->add_option("--tls", flags.tls, "associations over TLS only: on or off")->check(on_off);
+  command
+      ->add_option("--tls-client-certificate", flags.tls_client_certificate,
+                   "callers show a certificate whose common name is their AE title: on or off")
+      ->check(on_off);
+  command->add_option("--enabled", flags.enabled, "whether it accepts associations: on or off")
+      ->check(on_off);
   command->add_option("--description", flags.description, "for people");
 }
 

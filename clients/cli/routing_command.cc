@@ -1,4 +1,5 @@
-// narthex routing get|set|test, narthex routing study list|set|delete and narthex filter get|set|enable|disable
+// narthex routing get|set|test, narthex routing study list|set|delete and narthex filter
+// get|set|enable|disable
 #include <fstream>
 #include <iostream>
 #include <iterator>
@@ -112,7 +113,8 @@ void PrintExplanation(std::ostream& out, const v1::ExplainRoutingResponse& answe
   }
   for (const v1::FilterStep& step : answer.filters()) {
     steps.Add({"filter", step.scope(), "", "",
-               !step.enabled() ? "not configured" : (step.allowed() ? "allowed" : "excluded"), step.reason()});
+               !step.enabled() ? "not configured" : (step.allowed() ? "allowed" : "excluded"),
+               step.reason()});
   }
   steps.Print(out);
 }
@@ -134,9 +136,9 @@ absl::StatusOr<ExitCode> Test(Program& program, const RoutingFlags& flags) {
 
 absl::StatusOr<ExitCode> ListStudies(Program& program, const RoutingFlags& /*flags*/) {
   NX_ASSIGN_OR_RETURN(auto connection, program.Connect());
-  NX_ASSIGN_OR_RETURN(v1::ListStudyRoutesResponse response,
-                      CallAllPages(*connection, connection->routing(), &Stub::ListStudyRoutes,
-                                   v1::ListStudyRoutesRequest()));
+  NX_ASSIGN_OR_RETURN(
+      v1::ListStudyRoutesResponse response,
+      CallAllPages(*connection, connection->routing(), &Stub::ListStudyRoutes, v1::ListStudyRoutesRequest()));
   return program.Print(response, [&](std::ostream& out) {
     Table table({"STUDY", "PROJECT", "SUBJECT", "SESSION"});
     for (const v1::StudyRoute& route : response.routes()) {
@@ -168,7 +170,8 @@ absl::StatusOr<ExitCode> DeleteStudy(Program& program, const RoutingFlags& flags
   request.set_request_id(NewUuid());
   NX_ASSIGN_OR_RETURN(auto connection, program.Connect());
   NX_ASSIGN_OR_RETURN(auto empty, connection->Call(connection->routing(), &Stub::DeleteStudyRoute, request));
-  return program.Print(empty, [&](std::ostream& out) { out << "study " << flags.study << " has no route\n"; });
+  return program.Print(empty,
+                       [&](std::ostream& out) { out << "study " << flags.study << " has no route\n"; });
 }
 
 ExitCode Answer(Program& program, const v1::SeriesFilter& filter, bool with_text) {
@@ -273,7 +276,8 @@ void AddRoutingCommands(CLI::App& app, Program& program) {
   }
   get->add_option("FILE", flags->file, "where to write them");
   set->add_option("FILE", flags->file, "the rules; \"-\" or nothing: standard input");
-  CLI::App* test = add(group, "test", "explains rule by rule where an object would go; changes nothing", Test);
+  CLI::App* test =
+      add(group, "test", "explains rule by rule where an object would go; changes nothing", Test);
   test->add_option("FILE", flags->file, "a DICOM file; only its header is sent")->required();
   test->add_option("--called-ae", flags->called_ae, "the AE title that the sender would call");
   test->add_option("--calling-ae", flags->calling_ae, "the sender's AE title");

@@ -138,6 +138,9 @@ absl::Status Application::Parts::CheckTransport() {
   } else {
     NX_ASSIGN_OR_RETURN(tls, TlsFiles::Open(transport()));
   }
+  if (config.dicom_listen != "off" && config.dicom_tls_cert.empty()) {
+    NX_RETURN_IF_ERROR(CheckPlaintext(config.dicom_listen, "dicom-listen", config.allow_plaintext));
+  }
   if (config.metrics_listen == "off") return absl::OkStatus();
   return CheckPlaintext(config.metrics_listen, "metrics-listen", config.allow_plaintext);
 }
@@ -215,20 +218,17 @@ void Application::Parts::MakeServices() {
   gate = std::make_unique<rpc::Gate>(*authenticator, *projects);
   gate->BindCertificates(config.tls_client_user == "cn" ? rpc::CertificateUser::kCommonName
                                                         : rpc::CertificateUser::kAny);
-  checker = std::make_unique<archiving::Checker>(
-      archiving::Checker::Dependencies{*prearchive, *database, *types,
-                                       [this](absl::string_view project, const dicom::HeaderFacts& facts)
-                                           -> absl::StatusOr<std::string> {
-                                         return door->policy().Excludes(project, facts);
-                                       }});
+  checker = std::make_unique<archiving::Checker>(archiving::Checker::Dependencies{
+      *prearchive, *database, *types,
+      [this](absl::string_view project, const dicom::HeaderFacts& facts) -> absl::StatusOr<std::string> {
+        return door->policy().Excludes(project, facts);
+      }});
   archiver = std::make_unique<archiving::Archiver>(archiving::Archiver::Dependencies{
       *prearchive, *database, *types, files, Clock::Real(), config.archive_dir, *checker});
   operations = std::make_unique<operations::Operations>(*index, Clock::Real(), kOperationWorkers);
   workflow = std::make_unique<Workflow>(
-      Workflow::Dependencies{
-      *prearchive, *operations, *archiver, *types, *projects, [this](const std::string& accession_id) {
-        ForgetRoute(accession_id);
-      }});
+      Workflow::Dependencies{*prearchive, *operations, *archiver, *types, *projects,
+                             [this](const std::string& accession_id) { ForgetRoute(accession_id); }});
   const rpc::BuildStarter build = [this](const std::string& session, const std::string& user,
                                          const std::string& completion, const std::string& request_id) {
     return workflow->StartBuild(session, user, completion, request_id);
@@ -296,16 +296,20 @@ absl::Status Application::Parts::ServeDicom() {
   if (config.dicom_listen == "off") return absl::OkStatus();
   gateway::GatewayOptions options;
   NX_ASSIGN_OR_RETURN(options.listen, gateway::ParseListenAddress(config.dicom_listen));
+  if (!config.dicom_tls_cert.empty()) {
+    NX_ASSIGN_OR_RETURN(options.tls, gateway::TlsServer::Open({config.dicom_tls_cert, config.dicom_tls_key,
+                                                               config.dicom_tls_client_ca}));
+  }
+  options.plaintext_allowed = config.allow_plaintext || IsLocalAddress(config.dicom_listen);
   client::ConnectionOptions connection;
   connection.token = authenticator->IssueInternal("dicom-receiver");
   const std::string token = connection.token;
-  NX_RETURN_IF_ERROR(
-      door->Serve(options,
-                  DirectSinks({*upload_service,
-                               {*prearchive, *uploads, door->policy()},
-                               [this, token] { return authenticator->Authenticate(token); },
-                               *projects}),
-                  client::Connection::Wrap(server->InProcessChannel({}), connection)));
+  NX_RETURN_IF_ERROR(door->Serve(options,
+                                 DirectSinks({*upload_service,
+                                              {*prearchive, *uploads, door->policy()},
+                                              [this, token] { return authenticator->Authenticate(token); },
+                                              *projects}),
+                                 client::Connection::Wrap(server->InProcessChannel({}), connection)));
   dicom_address = door->address();
   return absl::OkStatus();
 }

@@ -35,11 +35,13 @@ DicomDoor::DicomDoor(const session::TypeRegistry& types, metadata::Database& dat
 
 void DicomDoor::MakeServices(Parts parts) {
   receivers_ = std::make_unique<rpc::ReceiverServiceImpl>(rpc::ReceiverServiceImpl::Dependencies{
-      parts.gate, database_, parts.projects, [this](const std::vector<v1::Receiver>& receivers) { return Apply(receivers); },
+      parts.gate, database_, parts.projects,
+      [this](const std::vector<v1::Receiver>& receivers) { return Apply(receivers); },
       [this] { return refuses_filtered_.load(); }});
   routing_ = std::make_unique<rpc::RoutingServiceImpl>(rpc::RoutingServiceImpl::Dependencies{
       parts.gate, database_, policy_, routes_, [this](const v1::SeriesFilter& filter) {
-        return policy_.SetFilter(filter.project(), rpc::ModeOf(filter), filter.enabled() ? filter.text() : "");
+        return policy_.SetFilter(filter.project(), rpc::ModeOf(filter),
+                                 filter.enabled() ? filter.text() : "");
       }});
   const auto archived = [this](const std::vector<std::string>& uids)
       -> absl::StatusOr<std::vector<ingest::Commitments::ArchivedInstance>> {
@@ -51,12 +53,11 @@ void DicomDoor::MakeServices(Parts parts) {
   };
   commitments_ = std::make_unique<ingest::Commitments>(ingest::Commitments::Dependencies{
       parts.prearchive, parts.index, Clock::Real(), archived, std::move(parts.fingerprint)});
-  commitment_service_ =
-      std::make_unique<rpc::CommitmentServiceImpl>(rpc::CommitmentServiceImpl::Dependencies{
-          parts.gate, *commitments_, std::move(parts.build),
-          [this](const std::string& called, const std::string& calling) {
-            return CommitmentAddress(called, calling);
-          }});
+  commitment_service_ = std::make_unique<rpc::CommitmentServiceImpl>(
+      rpc::CommitmentServiceImpl::Dependencies{parts.gate, *commitments_, std::move(parts.build),
+                                               [this](const std::string& called, const std::string& calling) {
+                                                 return CommitmentAddress(called, calling);
+                                               }});
 }
 
 std::string DicomDoor::CommitmentAddress(const std::string& called, const std::string& calling) const {
@@ -95,7 +96,8 @@ std::vector<rpc::SettingSpec> DicomDoor::Settings() {
   };
   using Config = identify::RoutingConfig;
   settings.push_back(rule("routing.auto_archive_rules", "auto-archive flag", &Config::auto_archive_rules));
-  settings.push_back(rule("routing.legacy_project_rules", "project, after all else failed (an old dicom-project.rules),",
+  settings.push_back(rule("routing.legacy_project_rules",
+                          "project, after all else failed (an old dicom-project.rules),",
                           &Config::legacy_project_rules));
   settings.push_back(rule("routing.project_rules", "project", &Config::project_rules));
   settings.push_back(rule("routing.session_rules", "session label", &Config::session_rules));
@@ -123,11 +125,12 @@ absl::StatusOr<std::map<std::string, absl::Status>> DicomDoor::Apply(
   return errors;
 }
 
-absl::Status DicomDoor::Serve(gateway::GatewayOptions options,
+absl::Status DicomDoor::Serve(gateway::GatewayOptions options, gateway::SinkFactory sinks,
                               std::shared_ptr<client::Connection> connection) {
   options.receivers.clear();
   options.keep_default_port = true;
-  NX_ASSIGN_OR_RETURN(gateway_, gateway::Gateway::Start(std::move(options), std::move(connection)));
+  options.commitments = gateway::ServerCommitments(std::move(connection));
+  NX_ASSIGN_OR_RETURN(gateway_, gateway::Gateway::StartWithSinks(std::move(options), std::move(sinks)));
   receivers_->Reapply();
   return absl::OkStatus();
 }

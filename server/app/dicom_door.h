@@ -56,8 +56,9 @@ class DicomDoor {
   absl::Status Load(const std::string& default_ae_title);
 
   // Listens for the receivers. One that cannot be listened for is left out, and shown with the reason, unless
-  // it is of the default port. `connection` leads to this server.
-  absl::Status Serve(gateway::GatewayOptions options, std::shared_ptr<client::Connection> connection);
+  // it is of the default port. Objects go to `sinks`; `connection` leads to this server's services.
+  absl::Status Serve(gateway::GatewayOptions options, gateway::SinkFactory sinks,
+                     std::shared_ptr<client::Connection> connection);
   // HOST:PORT of the default port.
   std::string address() const;
 

@@ -42,6 +42,15 @@ Association::Association(Socket socket, uint16_t local_port, bool over_limit,
       responder_(socket_, environment.progress_timeout) {}
 
 void Association::Run() {
+  if (const absl::Status agreed =
+          socket_.Handshake(absl::Now() + environment_.artim_timeout, &environment_.stop);
+      !agreed.ok()) {
+    Log(LogLevel::kWarning, "dicom tls handshake failed",
+        {{"source", peer_address_}, {"end", agreed.message()}});
+    Metrics::Global().Count("narthex_gateway_rejected_total", "associations rejected", 1,
+                            {{"reason", "TLS"}});
+    return;
+  }
   absl::StatusOr<bool> accepted = Establish();
   absl::Status end = accepted.status();
   if (accepted.ok() && *accepted) {
@@ -107,7 +116,7 @@ absl::StatusOr<Associate> Association::ReceiveRequest() {
 std::optional<Refusal> Association::Decide(const Associate& request) {
   if (over_limit_) return Refusal{kRejectLocalLimit, "as many associations as there may be are open"};
   if (const std::optional<Reject> reject = CheckProtocol(request)) return Refusal{*reject};
-  auto admitted = environment_.admit(request, peer_address_, local_port_);
+  auto admitted = environment_.admit(request, peer_address_, local_port_, socket_.PeerCertificateName());
   if (Refusal* refusal = std::get_if<Refusal>(&admitted)) return std::move(*refusal);
   admission_ = std::get<Admission>(std::move(admitted));
   return std::nullopt;

@@ -33,7 +33,7 @@ struct AssociationEnvironment {
   std::function<void()> on_interrupted_report;    // see CommitmentHandler
   // See ReceiverTable::Admit.
   std::function<std::variant<Admission, Refusal>(const Associate&, absl::string_view peer_address,
-                                                 uint16_t local_port)>
+                                                 uint16_t local_port, absl::string_view certificate_name)>
       admit;
   absl::Duration artim_timeout;
   absl::Duration idle_timeout;
@@ -102,7 +102,7 @@ class Association {
   std::array<Context, 256> contexts_;
   std::optional<IncomingMessage> message_;
   std::optional<Abort> abort_;
-  std::unique_ptr<StoreHandler> store_;  // of an accepted association
+  std::unique_ptr<StoreHandler> store_;            // of an accepted association
   std::unique_ptr<CommitmentHandler> commitment_;  // as store_
 };
 

@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "base/limits.h"
+#include "base/limits_dicom.h"
 #include "base/status.h"
 #include "server/gateway/byte_order.h"
 

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "base/limits.h"
+#include "base/limits_dicom.h"
 #include "base/log.h"
 #include "base/metrics.h"
 #include "base/status.h"
@@ -25,7 +26,8 @@ uint16_t CommitmentHandler::Check(const Command& request) const {
   if (request.affected_sop_class_uid != kCommitmentSopClass) return kStatusNoSuchSopClass;
   if (request.affected_sop_instance_uid != kCommitmentSopInstance) return kStatusNoSuchInstance;
   if (request.action_type_id != 1) return kStatusNoSuchAction;
-  if (too_large_ || unanswered_.size() >= limits::kCommitmentsOfAssociationMax) return kStatusResourceLimitation;
+  if (too_large_ || unanswered_.size() >= limits::kCommitmentsOfAssociationMax)
+    return kStatusResourceLimitation;
   return options_.source == nullptr ? kStatusProcessingFailure : kStatusSuccess;
 }
 
@@ -47,10 +49,10 @@ absl::Status CommitmentHandler::End(const Command& request, uint8_t context_id,
         Log(LogLevel::kWarning, "storage commitment failed",
             {{"calling", LoggedAeTitle(options_.calling_ae_title)}, {"status", answer.status()}});
       }
-      status = answer.ok()                                     ? kStatusSuccess
-               : absl::IsInvalidArgument(answer.status())    ? kStatusInvalidArgument
+      status = answer.ok()                                  ? kStatusSuccess
+               : absl::IsInvalidArgument(answer.status())   ? kStatusInvalidArgument
                : absl::IsResourceExhausted(answer.status()) ? kStatusResourceLimitation
-                                                               : kStatusProcessingFailure;
+                                                            : kStatusProcessingFailure;
     } else {
       status = kStatusInvalidArgument;
     }

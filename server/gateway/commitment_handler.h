@@ -1,5 +1,5 @@
-// The storage commitment service (push model SCP, PS3.4 annex J) of one association: answers N-ACTION requests
-// and sends the reports, on this association if it lasts, else by the CommitmentReporter.
+// The storage commitment service (push model SCP, PS3.4 annex J) of one association: answers N-ACTION
+// requests and sends the reports, on this association if it lasts, else by the CommitmentReporter.
 #pragma once
 
 #include <cstdint>

@@ -52,7 +52,8 @@ absl::StatusOr<Requester::Pdu> Requester::Receive() {
   NX_ASSIGN_OR_RETURN(const absl::string_view head, reader_.Peek(kPduHeaderBytes));
   const PduHeader header = ParsePduHeader(head);
   reader_.Consume(kPduHeaderBytes);
-  if (header.length > limits::kAssociateMaxBytes) return absl::InvalidArgumentError("a PDU that is too large");
+  if (header.length > limits::kAssociateMaxBytes)
+    return absl::InvalidArgumentError("a PDU that is too large");
   Pdu pdu{header.type, ""};
   while (pdu.body.size() < header.length) {
     NX_ASSIGN_OR_RETURN(const absl::string_view piece, reader_.Read(header.length - pdu.body.size()));
@@ -92,7 +93,8 @@ absl::StatusOr<std::string> Requester::Associate(const v1::CommitmentReport& rep
 
 absl::Status Requester::Report(const v1::CommitmentReport& report, bool explicit_vr) {
   std::string bytes;
-  AppendPData(kContextId, true, EncodeCommand(CommitmentReportCommand(report, 1)), peer_max_pdu_bytes_, bytes);
+  AppendPData(kContextId, true, EncodeCommand(CommitmentReportCommand(report, 1)), peer_max_pdu_bytes_,
+              bytes);
   AppendPData(kContextId, false, EncodeCommitmentReport(report, explicit_vr), peer_max_pdu_bytes_, bytes);
   NX_RETURN_IF_ERROR(socket_.Send(bytes, deadline_));
   std::string command_bytes;

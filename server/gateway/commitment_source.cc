@@ -20,9 +20,9 @@ class ServerSource : public CommitmentSource {
   }
 
   absl::StatusOr<std::vector<v1::CommitmentReport>> Claim() override {
-    NX_ASSIGN_OR_RETURN(v1::ClaimCommitmentReportsResponse response,
-                        connection_->Call<Stub>(*stub_, &Stub::ClaimCommitmentReports,
-                                                v1::ClaimCommitmentReportsRequest()));
+    NX_ASSIGN_OR_RETURN(
+        v1::ClaimCommitmentReportsResponse response,
+        connection_->Call<Stub>(*stub_, &Stub::ClaimCommitmentReports, v1::ClaimCommitmentReportsRequest()));
     return std::vector<v1::CommitmentReport>(response.reports().begin(), response.reports().end());
   }
 

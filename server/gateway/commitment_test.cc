@@ -56,8 +56,9 @@ TEST(CommitmentDatasetTest, ReadsDefinedAndUndefinedLengths) {
 }
 
 TEST(CommitmentDatasetTest, RefusesWhatIsCutOffAnywhere) {
-  const std::string whole = Implicit(0x00081195, "1.2.30") +
-                            Undefined(0x00081199, Undefined(0xfffee000, Item("1.1.10"), 0xfffee00d), 0xfffee0dd);
+  const std::string whole =
+      Implicit(0x00081195, "1.2.30") +
+      Undefined(0x00081199, Undefined(0xfffee000, Item("1.1.10"), 0xfffee00d), 0xfffee0dd);
   for (size_t size = 0; size < whole.size(); ++size) {
     if (size == 14) continue;  // behind the transaction UID: a request about nothing
     EXPECT_FALSE(ParseCommitmentRequest(whole.substr(0, size), false).ok()) << size;
@@ -144,8 +145,7 @@ class CommitmentTest : public AssociationFixture {
                                 .transfer_syntaxes = {std::string(kImplicitLittleEndian)}});
     return request;
   }
-  static std::string Action(uint16_t action_type = 1,
-                            absl::string_view instance = kCommitmentSopInstance) {
+  static std::string Action(uint16_t action_type = 1, absl::string_view instance = kCommitmentSopInstance) {
     Command command;
     command.field = kNActionRq;
     command.affected_sop_class_uid = std::string(kCommitmentSopClass);
@@ -156,8 +156,8 @@ class CommitmentTest : public AssociationFixture {
     std::string out;
     AppendPData(5, true, EncodeCommand(command), 0, out);
     AppendPData(5, false,
-                Implicit(0x00081195, "1.2.30") + Implicit(0x00081199, Implicit(0xfffee000, Item("1.1.10"))), 0,
-                out);
+                Implicit(0x00081195, "1.2.30") + Implicit(0x00081199, Implicit(0xfffee000, Item("1.1.10"))),
+                0, out);
     return out;
   }
 

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
 #include <map>
 #include <set>
@@ -35,8 +36,11 @@ constexpr int kRejectingMax = 64;
 constexpr absl::Duration kAcceptPause = absl::Milliseconds(50);
 
 struct Listener {
+  Listener(UniqueFd given, uint16_t bound) : fd(std::move(given)), port(bound) {}
+
   UniqueFd fd;
   uint16_t port = 0;
+  std::atomic<bool> tls = false;
 };
 using Listeners =
     std::map<uint16_t, std::shared_ptr<Listener>>;  // by the port that was asked for, 0 included
@@ -56,8 +60,9 @@ class Gateway::Impl {
     environment_.on_interrupted_report = [this] {
       if (reporter_) reporter_->Wake();
     };
-    environment_.admit = [this](const Associate& request, absl::string_view address, uint16_t port) {
-      return table()->Admit(request, address, port);
+    environment_.admit = [this](const Associate& request, absl::string_view address, uint16_t port,
+                                absl::string_view certificate_name) {
+      return table()->Admit(request, address, port, certificate_name);
     };
   }
 
@@ -101,7 +106,8 @@ class Gateway::Impl {
 
   void AcceptLoop();
   void AcceptFrom(const Listener& listener);
-  void StartAssociation(UniqueFd fd, uint16_t port);
+  void StartAssociation(UniqueFd fd, const Listener& listener);
+  absl::Status CheckTransport(const ReceiverConfig& receiver) const;
   void Serve(int64_t id, Association* association);
   void Join();
   void Wake() {
@@ -134,7 +140,7 @@ absl::StatusOr<std::shared_ptr<Listener>> ListenerOf(const std::string& host, ui
   if (const auto found = listeners.find(port); found != listeners.end()) return found->second;
   NX_ASSIGN_OR_RETURN(UniqueFd fd, Listen({host, port}));
   const uint16_t bound = LocalPort(fd.get());
-  return listeners[port] = std::make_shared<Listener>(Listener{std::move(fd), bound});
+  return listeners[port] = std::make_shared<Listener>(std::move(fd), bound);
 }
 
 }  // namespace
@@ -157,10 +163,12 @@ absl::Status Gateway::Impl::SetReceivers(std::vector<ReceiverConfig> receivers,
     kept = listener->port;
   }
   std::vector<ReceiverConfig> listened;
+  std::map<std::shared_ptr<Listener>, bool> encrypted;
   for (ReceiverConfig& receiver : receivers) {
     const bool by_default = receiver.port == 0 || receiver.port == kept;
     const uint16_t port = by_default ? options_.listen.port : receiver.port;
-    const auto listener = ListenerOf(host, port, wanted);
+    const absl::Status allowed = CheckTransport(receiver);
+    const auto listener = allowed.ok() ? ListenerOf(host, port, wanted) : allowed;
     if (!listener.ok() && errors != nullptr) {
       (*errors)[receiver.ae_title] = listener.status();
       continue;
@@ -168,18 +176,31 @@ absl::Status Gateway::Impl::SetReceivers(std::vector<ReceiverConfig> receivers,
     NX_RETURN_IF_ERROR(listener.status());
     asked.insert(port);
     receiver.port = (*listener)->port;
+    encrypted[*listener] = receiver.tls;
     listened.push_back(std::move(receiver));
   }
   for (auto it = wanted.begin(); it != wanted.end();) {
     it = asked.count(it->first) != 0 ? std::next(it) : wanted.erase(it);
   }
   NX_ASSIGN_OR_RETURN(ReceiverTable table, ReceiverTable::Make(listened));
+  for (const auto& [listener, tls] : encrypted) listener->tls = tls;
   {
     absl::MutexLock lock(&mutex_);
     table_ = std::make_shared<const ReceiverTable>(std::move(table));
     listeners_.swap(wanted);
   }
   Wake();
+  return absl::OkStatus();
+}
+
+absl::Status Gateway::Impl::CheckTransport(const ReceiverConfig& receiver) const {
+  if (receiver.tls && options_.tls == nullptr) {
+    return absl::FailedPreconditionError("it wants TLS, and no certificate was given (--dicom-tls-cert)");
+  }
+  if (!receiver.tls && !options_.plaintext_allowed) {
+    return absl::FailedPreconditionError(
+        "it would offer plain text to other machines; give it TLS, or the program --allow-plaintext");
+  }
   return absl::OkStatus();
 }
 
@@ -205,7 +226,7 @@ void Gateway::Impl::AcceptLoop() {
 void Gateway::Impl::AcceptFrom(const Listener& listener) {
   UniqueFd fd(accept4(listener.fd.get(), nullptr, nullptr, SOCK_CLOEXEC));
   if (fd.valid()) {
-    StartAssociation(std::move(fd), listener.port);
+    StartAssociation(std::move(fd), listener);
     return;
   }
   if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
@@ -215,7 +236,10 @@ void Gateway::Impl::AcceptFrom(const Listener& listener) {
   }
 }
 
-void Gateway::Impl::StartAssociation(UniqueFd fd, uint16_t port) {
+void Gateway::Impl::StartAssociation(UniqueFd fd, const Listener& listener) {
+  const uint16_t port = listener.port;
+  std::unique_ptr<TlsSession> tls;
+  if (listener.tls) tls = std::make_unique<TlsSession>(options_.tls->Current(), fd.get());
   absl::MutexLock lock(&mutex_);
   const auto count = static_cast<int>(connections_.size());
   if (count >= options_.associations_max + kRejectingMax) {
@@ -227,7 +251,7 @@ void Gateway::Impl::StartAssociation(UniqueFd fd, uint16_t port) {
   const int64_t id = next_id_++;
   Connection& connection = connections_[id];
   connection.association =
-      std::make_unique<Association>(Socket(std::move(fd)), port, over_limit, environment_);
+      std::make_unique<Association>(Socket(std::move(fd), std::move(tls)), port, over_limit, environment_);
   Association* association = connection.association.get();
   try {
     connection.thread = std::thread([this, id, association] { Serve(id, association); });

@@ -1,6 +1,6 @@
-// The DICOM gateway: a verification, storage and storage commitment service class provider that turns every association that stores
-// into an Upload of narthexd. It is a client of the service, over the network or over gRPC's in-process
-// channel.
+// The DICOM gateway: a verification, storage and storage commitment service class provider that turns every
+// association that stores into an Upload of narthexd. It is a client of the service, over the network or over
+// gRPC's in-process channel.
 //
 //   NX_ASSIGN_OR_RETURN(auto gateway, Gateway::Start({.listen = {"127.0.0.1", 0}}, connection));
 //   Log(LogLevel::kInfo, "gateway serves", {{"dicom", gateway->address()}});
@@ -27,6 +27,7 @@
 #include "server/gateway/commitment_source.h"
 #include "server/gateway/object_sink.h"
 #include "server/gateway/receiver.h"
+#include "server/gateway/tls.h"
 
 namespace narthex::gateway {
 
@@ -47,6 +48,10 @@ struct GatewayOptions {
   // Within a message each 64 KiB, or the rest of it, must come within so long; else the association is
   // aborted.
   absl::Duration progress_timeout = absl::Seconds(60);
+  // The certificates of receivers with `tls`; null: there can be none.
+  std::shared_ptr<TlsServer> tls = nullptr;
+  // Whether there may be receivers without.
+  bool plaintext_allowed = true;
   // What answers storage commitment; null: narthexd (Start), nobody (StartWithSinks).
   std::shared_ptr<CommitmentSource> commitments = nullptr;
   // How often reports are looked for that could not be delivered on their association.

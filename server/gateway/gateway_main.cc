@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
 
@@ -43,6 +44,8 @@ struct Flags {
   std::string ae_title;  // "": the server knows
   ReceiverConfig receiver;
   std::string project;
+  TlsFiles tls;
+  bool allow_plaintext = false;
 };
 
 void Declare(Flags& flags, CLI::App& app) {
@@ -63,6 +66,16 @@ void Declare(Flags& flags, CLI::App& app) {
                  "AE, ADDRESS[/BITS] or AE@ADDRESS[/BITS]; may be repeated; without it everybody may send");
   app.add_option("--project", flags.project,
                  "with --ae-title: the project that everything goes to (else found by routing)");
+  app.add_option("--dicom-tls-cert", flags.tls.certificate,
+                 "PEM file of the certificate shown to DICOM callers");
+  app.add_option("--dicom-tls-key", flags.tls.private_key, "PEM file of its private key");
+  app.add_option("--dicom-tls-client-ca", flags.tls.client_authorities,
+                 "PEM file of the authorities of callers' certificates");
+  app.add_flag("--dicom-tls", flags.receiver.tls, "with --ae-title: associations over TLS only");
+  app.add_flag("--dicom-tls-client-certificate", flags.receiver.tls_client_certificate,
+               "with --dicom-tls: callers show a certificate whose common name is their AE title");
+  app.add_flag("--allow-plaintext", flags.allow_plaintext,
+               "accept DICOM without TLS from other machines, too");
   app.add_option("--ready-file", flags.ready_file, "written, by rename, once the gateway serves");
 }
 
@@ -104,6 +117,12 @@ absl::Status Serve(const Flags& flags, const sigset_t& signals) {
     return InvalidArgument("INVALID_FIELD", "--project and --allow-caller need --ae-title",
                            {{"field", "ae_title"}});
   }
+  if (!flags.tls.empty()) {
+    NX_ASSIGN_OR_RETURN(options.tls, TlsServer::Open(flags.tls));
+  }
+  const std::string& host = options.listen.host;
+  const bool local = host == "localhost" || host == "::1" || absl::StartsWith(host, "127.");
+  options.plaintext_allowed = flags.allow_plaintext || local;
   options.keep_default_port = flags.ae_title.empty();
 
   client::ConnectionOptions connecting;

@@ -36,7 +36,8 @@ PresentationContext Answer(const PresentationContext& proposed, const std::set<s
   const auto first = std::find_if(proposed.transfer_syntaxes.begin(), proposed.transfer_syntaxes.end(),
                                   [commitment](const std::string& uid) {
                                     // Its data sets are read here, and in these syntaxes only.
-                                    if (commitment) return uid == kExplicitLittleEndian || uid == kImplicitLittleEndian;
+                                    if (commitment)
+                                      return uid == kExplicitLittleEndian || uid == kImplicitLittleEndian;
                                     return IsUid(uid);
                                   });
   if (first == proposed.transfer_syntaxes.end()) {

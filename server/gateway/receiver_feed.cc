@@ -18,6 +18,8 @@ std::vector<ReceiverConfig> ConfigsOf(const std::vector<v1::Receiver>& receivers
     config.port = static_cast<uint16_t>(std::clamp(receiver.port(), 0, 65535));
     config.allowed_callers = {receiver.allowed_callers().begin(), receiver.allowed_callers().end()};
     config.refuses_filtered = receiver.refuses_filtered();
+    config.tls = receiver.tls();
+    config.tls_client_certificate = receiver.tls_client_certificate();
     configs.push_back(std::move(config));
   }
   return configs;

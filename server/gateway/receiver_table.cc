@@ -24,8 +24,8 @@ absl::StatusOr<ReceiverTable> ReceiverTable::Make(const std::vector<ReceiverConf
 }
 
 std::variant<Admission, Refusal> ReceiverTable::Admit(const Associate& request,
-                                                      absl::string_view peer_address,
-                                                      uint16_t local_port) const {
+                                                      absl::string_view peer_address, uint16_t local_port,
+                                                      absl::string_view certificate_name) const {
   const std::string& calling = request.calling_ae_title;
   for (size_t i = 0; i < configs_.size(); ++i) {
     const ReceiverConfig& config = configs_[i];
@@ -38,7 +38,12 @@ std::variant<Admission, Refusal> ReceiverTable::Admit(const Associate& request,
                                                               return caller.Matches(calling, peer_address);
                                                             });
     if (!welcome) {
-      return Refusal{kRejectCallingAe, "the receiver's allow-list has neither this AE title nor this address"};
+      return Refusal{kRejectCallingAe,
+                     "the receiver's allow-list has neither this AE title nor this address"};
+    }
+    if (config.tls_client_certificate && (calling.empty() || calling != certificate_name)) {
+      return Refusal{kRejectCallingAe, certificate_name.empty() ? "the caller shows no certificate"
+                                                                : "the certificate is of another AE title"};
     }
     return Admission{config.destination, config.refuses_filtered};
   }

@@ -31,10 +31,11 @@ class ReceiverTable {
   // `configs` as CheckReceivers wants them, with the ports that are really listened to.
   static absl::StatusOr<ReceiverTable> Make(const std::vector<ReceiverConfig>& configs);
 
-  // What the called receiver does with objects, or why the caller is rejected. The titles are without padding;
-  // the calling one may be empty (some senders leave it so), else it must be an AE title.
+  // What the called receiver does with objects, or why the caller is rejected. The titles are without
+  // padding; the calling one may be empty (some senders leave it so), else it must be an AE title.
+  // `certificate_name`: common name of the certificate that the caller showed; "": none.
   std::variant<Admission, Refusal> Admit(const Associate& request, absl::string_view peer_address,
-                                         uint16_t local_port) const;
+                                         uint16_t local_port, absl::string_view certificate_name = {}) const;
 
   const std::vector<ReceiverConfig>& configs() const { return configs_; }
 

@@ -158,7 +158,9 @@ void StoreHandler::OnOutcome(const v1::ObjectOutcome& outcome) {
     waiting_.erase(found);
   }
   // If it fails the association's thread finds its connection broken, too.
-  Answer(*object, StoreStatusOf(outcome, object->request.affected_sop_instance_uid, options_.refuses_filtered)).IgnoreError();
+  Answer(*object,
+         StoreStatusOf(outcome, object->request.affected_sop_instance_uid, options_.refuses_filtered))
+      .IgnoreError();
 }
 
 void StoreHandler::AnswerLost(const StoreStatus& status) {

@@ -131,7 +131,8 @@ TlsSession::Step TlsSession::StepOf(int result) {
     default: {
       const unsigned long code = ERR_peek_last_error();
       const char* why = code == 0 ? nullptr : ERR_reason_error_string(code);
-      step.status = absl::UnavailableError(absl::StrCat("TLS: ", why == nullptr ? "the connection broke" : why));
+      step.status =
+          absl::UnavailableError(absl::StrCat("TLS: ", why == nullptr ? "the connection broke" : why));
     }
   }
   ERR_clear_error();

@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "base/ids.h"
 #include "base/limits.h"
+#include "base/limits_dicom.h"
 #include "base/log.h"
 #include "base/metrics.h"
 #include "base/status.h"
@@ -31,8 +32,8 @@ absl::Duration Rest(int failures) {
 }
 
 void Settle(absl::string_view sop_class_uid, CommittedInstanceRow& instance) {
-  instance.set_failure_reason(sop_class_uid == instance.sop_class_uid() ? 0
-                                                                        : Commitments::kClassInstanceConflict);
+  instance.set_failure_reason(
+      sop_class_uid == instance.sop_class_uid() ? 0 : Commitments::kClassInstanceConflict);
 }
 
 }  // namespace
@@ -107,10 +108,9 @@ absl::Status Commitments::CheckArchived(CommitmentRow& row) const {
 absl::StatusOr<Commitments::Answer> Commitments::Request(CommitmentRow row) {
   int waiting = 0;
   const std::string prefix(kPrefix);
-  NX_RETURN_IF_ERROR(with_.index.Scan(Table::kMeta, prefix, prearchive::keys::EndOf(prefix),
-                                      [&](absl::string_view, absl::string_view) {
-                                        return ++waiting < limits::kCommitmentsMax;
-                                      }));
+  NX_RETURN_IF_ERROR(with_.index.Scan(
+      Table::kMeta, prefix, prearchive::keys::EndOf(prefix),
+      [&](absl::string_view, absl::string_view) { return ++waiting < limits::kCommitmentsMax; }));
   if (waiting >= limits::kCommitmentsMax) {
     return ResourceExhausted("OVERLOADED", "too many storage commitment reports wait for their delivery");
   }
@@ -169,7 +169,8 @@ absl::Status Commitments::ReleaseClaims() {
                                         CommitmentRow row;
                                         row.ParseFromArray(value.data(), static_cast<int>(value.size()));
                                         // What rests after a failure may be due a little early.
-                                        if (absl::FromUnixMicros(row.due_time_us()) - now > kLease) return true;
+                                        if (absl::FromUnixMicros(row.due_time_us()) - now > kLease)
+                                          return true;
                                         row.set_due_time_us(absl::ToUnixMicros(now));
                                         batch.Put(Table::kMeta, key, row.SerializeAsString());
                                         return true;

@@ -37,7 +37,8 @@ class Commitments {
     staging::Index& index;
     const Clock& clock;
     // Which of these instances the archive holds, in sessions that are not deleted.
-    std::function<absl::StatusOr<std::vector<ArchivedInstance>>(const std::vector<std::string>& uids)> archived;
+    std::function<absl::StatusOr<std::vector<ArchivedInstance>>(const std::vector<std::string>& uids)>
+        archived;
     // What stands for a UID that the site's script replaces; may be empty.
     std::function<std::string(absl::string_view uid)> fingerprint;
   };
@@ -65,8 +66,8 @@ class Commitments {
 
  private:
   absl::Status CheckStaged(CommitmentRow& row, std::vector<std::string>& sessions) const;
-  absl::Status CheckSession(const prearchive::SessionRow& session,
-                            std::vector<CommittedInstanceRow*>& open, bool* holds) const;
+  absl::Status CheckSession(const prearchive::SessionRow& session, std::vector<CommittedInstanceRow*>& open,
+                            bool* holds) const;
   absl::Status CheckArchived(CommitmentRow& row) const;
   absl::Status Write(const CommitmentRow& row);
 

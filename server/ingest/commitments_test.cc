@@ -1,5 +1,6 @@
 #include "server/ingest/commitments.h"
 
+#include "base/limits_dicom.h"
 #include "server/ingest/ingest_fixture.h"
 
 namespace narthex::ingest {
@@ -50,10 +51,8 @@ TEST_F(CommitmentsTest, CommitsToWhatIsStagedOrArchivedAndToNothingElse) {
   const prearchive::OutcomeRow sent = SendOne(NewUpload(), 0, study.Instance(0, 0));
   archived_ = {{"1.9", kMr}, {"1.10", kMr}};
 
-  const auto answer = commitments_->Request(Ask({{kMr, sent.sop_instance_uid()},
-                                                 {kMr, "1.9"},
-                                                 {"1.2.840.10008.5.1.4.1.1.2", "1.10"},
-                                                 {kMr, "1.11"}}));
+  const auto answer = commitments_->Request(Ask(
+      {{kMr, sent.sop_instance_uid()}, {kMr, "1.9"}, {"1.2.840.10008.5.1.4.1.1.2", "1.10"}, {kMr, "1.11"}}));
 
   ASSERT_TRUE(answer.ok()) << answer.status();
   EXPECT_EQ(answer->row.instances(0).failure_reason(), 0);

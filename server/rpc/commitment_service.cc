@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 
 #include "base/limits.h"
+#include "base/limits_dicom.h"
 #include "base/log.h"
 #include "base/status.h"
 #include "server/rpc/convert.h"
@@ -90,7 +91,8 @@ grpc::Status CommitmentServiceImpl::ClaimCommitmentReports(grpc::ServerContext* 
                                                            const v1::ClaimCommitmentReportsRequest* request,
                                                            v1::ClaimCommitmentReportsResponse* response) {
   return with_.gate.Unary(
-      context, response, [&](const auth::Caller& caller) -> absl::StatusOr<v1::ClaimCommitmentReportsResponse> {
+      context, response,
+      [&](const auth::Caller& caller) -> absl::StatusOr<v1::ClaimCommitmentReportsResponse> {
         NX_RETURN_IF_ERROR(RequireGateway(caller));
         const int asked = request->max_count() <= 0 ? kClaimedDefault : request->max_count();
         NX_ASSIGN_OR_RETURN(const auto rows, with_.commitments.Claim(std::min(asked, kClaimedMax)));

@@ -7,6 +7,7 @@
 #include <google/protobuf/util/json_util.h>
 
 #include "base/limits.h"
+#include "base/limits_dicom.h"
 #include "base/log.h"
 #include "base/status.h"
 #include "imaging/identify/labels.h"
@@ -92,7 +93,8 @@ absl::Status CheckReceiverFields(const v1::Receiver& receiver) {
     }
   }
   if (receiver.commitment_addresses_size() > limits::kAllowedCallersMax) {
-    return InvalidField("receiver.commitment_addresses", absl::StrCat("at most ", limits::kAllowedCallersMax));
+    return InvalidField("receiver.commitment_addresses",
+                        absl::StrCat("at most ", limits::kAllowedCallersMax));
   }
   if (receiver.tls_client_certificate() && !receiver.tls()) {
     return InvalidField("receiver.tls_client_certificate", "it needs tls");

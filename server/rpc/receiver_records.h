@@ -21,8 +21,8 @@ v1::Receiver FromRecord(const metadata::Receiver& record);
 // Fills in what is unset: enabled and anonymize.
 void FillDefaults(v1::Receiver* receiver);
 
-// INVALID_ARGUMENT (INVALID_FIELD): labels, numbers or lengths that cannot be. AE title, callers and rules are
-// checked by who uses them.
+// INVALID_ARGUMENT (INVALID_FIELD): labels, numbers or lengths that cannot be. AE title, callers and rules
+// are checked by who uses them.
 absl::Status CheckReceiverFields(const v1::Receiver& receiver);
 
 metadata::Script ToRecord(const v1::SeriesFilter& filter);

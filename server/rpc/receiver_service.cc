@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "base/limits.h"
+#include "base/limits_dicom.h"
 #include "base/log.h"
 #include "base/status.h"
 #include "server/rpc/convert.h"
@@ -111,9 +112,9 @@ void ReceiverServiceImpl::Publish(ByTitle receivers, const std::map<std::string,
 }
 
 v1::Receiver ReceiverServiceImpl::Shown(v1::Receiver receiver) const {
-  receiver.set_refuses_filtered(receiver.filtered_status() == v1::Receiver::REFUSAL ||
-                                (receiver.filtered_status() == v1::Receiver::FILTERED_STATUS_UNSPECIFIED &&
-                                 with_.refuses_filtered()));
+  receiver.set_refuses_filtered(
+      receiver.filtered_status() == v1::Receiver::REFUSAL ||
+      (receiver.filtered_status() == v1::Receiver::FILTERED_STATUS_UNSPECIFIED && with_.refuses_filtered()));
   return receiver;
 }
 
@@ -168,13 +169,14 @@ absl::StatusOr<v1::Receiver> ReceiverServiceImpl::Put(v1::Receiver receiver, con
 grpc::Status ReceiverServiceImpl::ListReceivers(grpc::ServerContext* context,
                                                 const v1::ListReceiversRequest* /*request*/,
                                                 v1::ListReceiversResponse* response) {
-  return with_.gate.Unary(
-      context, response, [&](const auth::Caller& caller) -> absl::StatusOr<v1::ListReceiversResponse> {
-        NX_RETURN_IF_ERROR(RequireGateway(caller));
-        v1::ListReceiversResponse answer;
-        for (v1::Receiver& receiver : Receivers()) *answer.add_receivers() = std::move(receiver);
-        return answer;
-      });
+  return with_.gate.Unary(context, response,
+                          [&](const auth::Caller& caller) -> absl::StatusOr<v1::ListReceiversResponse> {
+                            NX_RETURN_IF_ERROR(RequireGateway(caller));
+                            v1::ListReceiversResponse answer;
+                            for (v1::Receiver& receiver : Receivers())
+                              *answer.add_receivers() = std::move(receiver);
+                            return answer;
+                          });
 }
 
 grpc::Status ReceiverServiceImpl::CreateReceiver(grpc::ServerContext* context,

@@ -21,8 +21,7 @@ absl::Status CheckUid(const std::string& uid) {
   const bool valid =
       !uid.empty() && uid.size() <= limits::kUidMaxBytes &&
       std::all_of(uid.begin(), uid.end(), [](char c) { return (c >= '0' && c <= '9') || c == '.'; });
-  return valid ? absl::OkStatus()
-               : InvalidField("study_instance_uid", "a UID is 1 to 64 digits and dots");
+  return valid ? absl::OkStatus() : InvalidField("study_instance_uid", "a UID is 1 to 64 digits and dots");
 }
 
 v1::StudyRoute ToProto(const metadata::StudyRoute& from) {
@@ -78,8 +77,7 @@ absl::StatusOr<v1::ExplainRoutingResponse> RoutingServiceImpl::Explain(
   const auto policy = with_.policies.Current();
   v1::ExplainRoutingResponse answer;
   const identify::Router* router = policy->router.get();
-  const std::string& title =
-      request.receiver().empty() ? request.called_ae_title() : request.receiver();
+  const std::string& title = request.receiver().empty() ? request.called_ae_title() : request.receiver();
   const ingest::ReceiverPolicy* receiver = policy->FindReceiver(title);
   if (receiver == nullptr && !request.receiver().empty()) {
     return NotFound("NOT_FOUND", absl::StrCat("there is no receiver ", request.receiver()),
@@ -127,11 +125,11 @@ absl::StatusOr<v1::ExplainRoutingResponse> RoutingServiceImpl::Explain(
 grpc::Status RoutingServiceImpl::ExplainRouting(grpc::ServerContext* context,
                                                 const v1::ExplainRoutingRequest* request,
                                                 v1::ExplainRoutingResponse* response) {
-  return with_.gate.Unary(
-      context, response, [&](const auth::Caller& caller) -> absl::StatusOr<v1::ExplainRoutingResponse> {
-        NX_RETURN_IF_ERROR(caller.RequireAdmin());
-        return Explain(caller, *request);
-      });
+  return with_.gate.Unary(context, response,
+                          [&](const auth::Caller& caller) -> absl::StatusOr<v1::ExplainRoutingResponse> {
+                            NX_RETURN_IF_ERROR(caller.RequireAdmin());
+                            return Explain(caller, *request);
+                          });
 }
 
 grpc::Status RoutingServiceImpl::ListStudyRoutes(grpc::ServerContext* context,
@@ -168,8 +166,8 @@ grpc::Status RoutingServiceImpl::SetStudyRoute(grpc::ServerContext* context,
           return NotFound("PROJECT_NOT_FOUND", absl::StrCat("there is no project ", given.project()),
                           {{"project", given.project()}});
         }
-        for (const auto& [field, label] : {std::pair("route.subject", &given.subject()),
-                                           std::pair("route.session", &given.session())}) {
+        for (const auto& [field, label] :
+             {std::pair("route.subject", &given.subject()), std::pair("route.session", &given.session())}) {
           if (!label->empty() && !identify::IsLabel(*label)) {
             return InvalidField(field, "a label is letters, digits, '_' and '-', 64 at most");
           }
@@ -184,13 +182,13 @@ grpc::Status RoutingServiceImpl::SetStudyRoute(grpc::ServerContext* context,
 grpc::Status RoutingServiceImpl::DeleteStudyRoute(grpc::ServerContext* context,
                                                   const v1::DeleteStudyRouteRequest* request,
                                                   google::protobuf::Empty* response) {
-  return with_.gate.Unary(
-      context, response, [&](const auth::Caller& caller) -> absl::StatusOr<google::protobuf::Empty> {
-        NX_RETURN_IF_ERROR(caller.RequireAdmin());
-        NX_RETURN_IF_ERROR(CheckUid(request->study_instance_uid()));
-        NX_RETURN_IF_ERROR(with_.routes.Forget(request->study_instance_uid()));
-        return google::protobuf::Empty();
-      });
+  return with_.gate.Unary(context, response,
+                          [&](const auth::Caller& caller) -> absl::StatusOr<google::protobuf::Empty> {
+                            NX_RETURN_IF_ERROR(caller.RequireAdmin());
+                            NX_RETURN_IF_ERROR(CheckUid(request->study_instance_uid()));
+                            NX_RETURN_IF_ERROR(with_.routes.Forget(request->study_instance_uid()));
+                            return google::protobuf::Empty();
+                          });
 }
 
 grpc::Status RoutingServiceImpl::GetSeriesFilter(grpc::ServerContext* context,
@@ -200,8 +198,7 @@ grpc::Status RoutingServiceImpl::GetSeriesFilter(grpc::ServerContext* context,
       context, response, [&](const auth::Caller& caller) -> absl::StatusOr<v1::SeriesFilter> {
         // The site's filter is no secret: it explains what became of the objects that somebody sent.
         if (!request->project().empty()) NX_RETURN_IF_ERROR(caller.RequireRead(request->project()));
-        NX_ASSIGN_OR_RETURN(const auto script,
-                            with_.database.scripts().Get(kFilterKind, request->project()));
+        NX_ASSIGN_OR_RETURN(const auto script, with_.database.scripts().Get(kFilterKind, request->project()));
         if (script) return FromRecord(*script);
         v1::SeriesFilter none;
         none.set_project(request->project());

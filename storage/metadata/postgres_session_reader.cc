@@ -135,7 +135,8 @@ class PostgresSessionReader : public SessionReader {
       const std::vector<std::string>& instance_uids) override {
     Statement select(
         "SELECT DISTINCT f.instance_uid, f.sop_class_uid FROM files f JOIN sessions s USING (project_id, "
-        "session_id) WHERE f.instance_uid = ANY($1::text[]) AND f.instance_uid <> '' AND s.status <> 'DELETED'");
+        "session_id) WHERE f.instance_uid = ANY($1::text[]) AND f.instance_uid <> '' AND s.status <> "
+        "'DELETED'");
     NX_ASSIGN_OR_RETURN(Rows rows, pool_.Read(select.TextArray(instance_uids)));
     std::vector<Instance> found;
     for (int i = 0; i < rows.size(); ++i) found.push_back({rows.Text(i, 0), rows.Text(i, 1)});

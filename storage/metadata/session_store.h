@@ -97,7 +97,8 @@ class SessionReader {
   };
   // Which of these SOP instances files of sessions of any project are that are not deleted; in no order. One
   // round trip.
-  virtual absl::StatusOr<std::vector<Instance>> FindInstances(const std::vector<std::string>& instance_uids) = 0;
+  virtual absl::StatusOr<std::vector<Instance>> FindInstances(
+      const std::vector<std::string>& instance_uids) = 0;
 
   // By number, then text. Call Get first: these take ids that the caller may see.
   virtual absl::StatusOr<std::vector<Scan>> ListScans(absl::string_view accession_id) = 0;

@@ -47,8 +47,8 @@ class ScriptStore {
   virtual absl::StatusOr<std::vector<Script>> ListVersions(absl::string_view kind,
                                                            absl::string_view project) = 0;
 
-  // The secret of a project ("": of the site), made of 32 random bytes at the first call. Safe to repeat; several
-  // callers at once get the same one. NOT_FOUND (PROJECT_NOT_FOUND).
+  // The secret of a project ("": of the site), made of 32 random bytes at the first call. Safe to repeat;
+  // several callers at once get the same one. NOT_FOUND (PROJECT_NOT_FOUND).
   virtual absl::StatusOr<std::string> Secret(absl::string_view project) = 0;
 };
 
