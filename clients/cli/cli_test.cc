@@ -422,6 +422,9 @@ TEST(HelpTest, IsAsRecorded) {
                               "anon",
                               "anon enable",
                               "anon preview"}) {
+    "receiver", "receiver create", "routing", "routing set", "routing test", "routing study set", "filter",
+        "filter set", "server"
+  }) {
     std::vector<std::string> arguments = absl::StrSplit(command, ' ', absl::SkipEmpty());
     arguments.push_back("--help");
     absl::StrAppend(&help, "$ narthex ", command, *command == 0 ? "" : " ", "--help\n",

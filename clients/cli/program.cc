@@ -159,6 +159,8 @@ int RunNarthex(int argc, const char* const* argv, const Terminal& terminal) {
   AddIdentityCommands(app, program);
   AddAnonCommands(app, program);
   AddOperationCommands(app, program);
+  AddReceiverCommands(app, program);
+  AddRoutingCommands(app, program);
   AddServerCommands(app, program);
   if (auto code = Parse(app, argc, argv, terminal)) return *code;
   return program.Finish(program.action_());

@@ -98,6 +98,8 @@ void AddProjectCommands(CLI::App& app, Program& program);
 void AddProjectFieldCommands(CLI::App* group, Program& program);
 void AddAnonCommands(CLI::App& app, Program& program);
 void AddOperationCommands(CLI::App& app, Program& program);
+void AddReceiverCommands(CLI::App& app, Program& program);
+void AddRoutingCommands(CLI::App& app, Program& program);
 void AddServerCommands(CLI::App& app, Program& program);
 void AddIdentityCommands(CLI::App& app, Program& program);
 // To the group `server`.

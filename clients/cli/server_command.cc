@@ -109,8 +109,7 @@ void AddServerCommands(CLI::App& app, Program& program) {
   CLI::App* info = group->add_subcommand("info", "shows version, addresses and counts");
   program.OnChosen(info, [&program] { return Info(program); });
   auto backup_id = std::make_shared<std::string>();
-  CLI::App* backup = group->add_subcommand(
-      "backup", "copies everything into a folder of the server");
+  CLI::App* backup = group->add_subcommand("backup", "copies everything into a folder of the server");
   backup->add_option("NAME", *backup_id, "a new name for it")->required();
   program.OnChosen(backup, [&program, backup_id] { return Backup(program, *backup_id); });
   AddAuditCommands(group, program);

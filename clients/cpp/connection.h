@@ -24,7 +24,9 @@
 #include "narthex/v1/archive_service.grpc.pb.h"
 #include "narthex/v1/prearchive_service.grpc.pb.h"
 #include "narthex/v1/project_service.grpc.pb.h"
+#include "narthex/v1/receiver_service.grpc.pb.h"
 #include "narthex/v1/resource_service.grpc.pb.h"
+#include "narthex/v1/routing_service.grpc.pb.h"
 #include "narthex/v1/settings_service.grpc.pb.h"
 #include "narthex/v1/upload_service.grpc.pb.h"
 
@@ -81,6 +83,8 @@ class Connection {
   v1::ProjectService::StubInterface& projects() { return *projects_; }
   v1::SettingsService::StubInterface& settings() { return *settings_; }
   v1::AnonymizationService::StubInterface& anonymization() { return *anonymization_; }
+  v1::ReceiverService::StubInterface& receivers() { return *receivers_; }
+  v1::RoutingService::StubInterface& routing() { return *routing_; }
   google::longrunning::Operations::StubInterface& operations() { return *operations_; }
 
   // For services that have no accessor above.
@@ -128,6 +132,8 @@ class Connection {
   const std::unique_ptr<v1::ProjectService::StubInterface> projects_;
   const std::unique_ptr<v1::SettingsService::StubInterface> settings_;
   const std::unique_ptr<v1::AnonymizationService::StubInterface> anonymization_;
+  const std::unique_ptr<v1::ReceiverService::StubInterface> receivers_;
+  const std::unique_ptr<v1::RoutingService::StubInterface> routing_;
   const std::unique_ptr<google::longrunning::Operations::StubInterface> operations_;
 };
 

@@ -25,13 +25,13 @@
 #include "base/log.h"
 #include "base/status.h"
 #include "server/app/backup.h"
+#include "server/app/dicom_door.h"
 #include "server/app/direct_sink.h"
 #include "server/app/directory_lock.h"
 #include "server/app/disk_watch.h"
 #include "server/app/grpc_listener.h"
 #include "server/app/limit_settings.h"
 #include "server/app/metrics_server.h"
-#include "server/app/policy.h"
 #include "server/app/postgres_keeper.h"
 #include "server/app/session_rules.h"
 #include "server/app/transport.h"
@@ -88,7 +88,7 @@ struct Application::Parts {
   std::unique_ptr<staging::Index> index;
   std::unique_ptr<staging::StagingStore> staging;
   std::unique_ptr<const session::TypeRegistry> types;
-  std::unique_ptr<LivePolicy> policy;
+  std::unique_ptr<DicomDoor> door;
   std::unique_ptr<deidentify::Plans> plans;
   std::unique_ptr<prearchive::Prearchive> prearchive;
   std::unique_ptr<ingest::Uploads> uploads;
@@ -121,7 +121,6 @@ struct Application::Parts {
   std::unique_ptr<TlsFiles> tls;
   std::unique_ptr<grpc::Server> server;
   std::unique_ptr<GrpcListener> listener;
-  std::unique_ptr<gateway::Gateway> gateway;
   std::unique_ptr<MetricsServer> metrics;
   std::string grpc_address;
   std::string dicom_address = "off";
@@ -141,6 +140,8 @@ struct Application::Parts {
   std::vector<rpc::SettingSpec> Settings();
   std::vector<LimitSpec> Limits();
   void Configure(grpc::ServerBuilder& builder) const;
+  // As XNAT: a study's route holds until the study is archived.
+  void ForgetRoute(const std::string& accession_id);
 };
 
 absl::Status Application::Parts::CheckTransport() {
@@ -148,6 +149,9 @@ absl::Status Application::Parts::CheckTransport() {
     NX_RETURN_IF_ERROR(CheckPlaintext(config.grpc_listen, "grpc-listen", config.allow_plaintext));
   } else {
     NX_ASSIGN_OR_RETURN(tls, TlsFiles::Open(transport()));
+  }
+  if (config.dicom_listen != "off" && config.dicom_tls_cert.empty()) {
+    NX_RETURN_IF_ERROR(CheckPlaintext(config.dicom_listen, "dicom-listen", config.allow_plaintext));
   }
   if (config.metrics_listen == "off") return absl::OkStatus();
   return CheckPlaintext(config.metrics_listen, "metrics-listen", config.allow_plaintext);
@@ -185,9 +189,9 @@ absl::Status Application::Parts::OpenStorage() {
 
 absl::Status Application::Parts::OpenRules() {
   NX_ASSIGN_OR_RETURN(types, session::TypeRegistry::LoadDirectory(config.types_dir));
-  policy = std::make_unique<LivePolicy>(*types);
+  door = std::make_unique<DicomDoor>(*types, *database);
   NX_ASSIGN_OR_RETURN(plans, deidentify::Plans::Open(database->scripts(), {}));
-  NX_RETURN_IF_ERROR(policy->SetRouting({}));
+  NX_RETURN_IF_ERROR(door->policy().SetRouting({}));
   prearchive::Prearchive::Options options;
   options.idle_build = absl::Seconds(limits::kIdleBuildSecondsDefault);
   NX_ASSIGN_OR_RETURN(prearchive, prearchive::Prearchive::Open(options, *staging, *index, Clock::Real()));
@@ -203,6 +207,16 @@ absl::Status Application::Parts::OpenRules() {
   authenticator = std::make_unique<auth::Authenticator>(*database, Clock::Real());
   token_file = config.data_dir + "/admin.token";
   return authenticator->EnsureAdministrator(token_file).status();
+}
+
+void Application::Parts::ForgetRoute(const std::string& accession_id) {
+  const metadata::SystemScope scope;
+  const auto session = database->session_reader().Get(accession_id, metadata::Visibility::All(true));
+  const absl::Status forgotten =
+      session.ok() ? door->routes().Forget(session->study_instance_uid) : session.status();
+  if (!forgotten.ok()) {
+    Log(LogLevel::kWarning, "study route not forgotten", {{"session", accession_id}, {"error", forgotten}});
+  }
 }
 
 std::vector<rpc::SettingSpec> Application::Parts::Settings() {
@@ -244,23 +258,7 @@ std::vector<rpc::SettingSpec> Application::Parts::Settings() {
        "hosts that getURL in anonymization scripts may ask, separated by commas; none: it is off", "",
        [this, words](const std::string& value) { return plans->SetUrlHosts(words(value)); }});
   for (rpc::SettingSpec& spec : session_rules->Settings()) settings.push_back(std::move(spec));
-  const auto rule = [this](std::string key, std::string what, std::string identify::RoutingConfig::*field) {
-    return rpc::SettingSpec{
-        std::move(key),
-        absl::StrCat(
-            "rules that find the ", what,
-            " in an object's header, one a line: (gggg,eeee):regex[:group][ t:target r:replacement]"),
-        "", [this, field](const std::string& value) {
-          identify::RoutingConfig changed = policy->routing();
-          changed.*field = value;
-          return policy->SetRouting(changed);
-        }};
-  };
-  settings.push_back(
-      rule("routing.auto_archive_rules", "auto-archive flag", &identify::RoutingConfig::auto_archive_rules));
-  settings.push_back(rule("routing.project_rules", "project", &identify::RoutingConfig::project_rules));
-  settings.push_back(rule("routing.session_rules", "session label", &identify::RoutingConfig::session_rules));
-  settings.push_back(rule("routing.subject_rules", "subject", &identify::RoutingConfig::subject_rules));
+  for (rpc::SettingSpec& spec : door->Settings()) settings.push_back(std::move(spec));
   settings.push_back(
       {archiving::kUseScanTypeMapping,
        "whether scans are called what people called such scans before in their project: true or false",
@@ -313,7 +311,7 @@ std::vector<LimitSpec> Application::Parts::Limits() {
 }
 
 ingest::StreamDependencies Application::Parts::Streams() {
-  ingest::StreamDependencies streams{*prearchive, *uploads, *policy};
+  ingest::StreamDependencies streams{*prearchive, *uploads, door->policy()};
   streams.plans = plans.get();
   streams.admission = admission.get();
   streams.rules = [this](const std::string& project) { return session_rules->ForObjects(project); };
@@ -325,13 +323,18 @@ void Application::Parts::MakeServices() {
   gate = std::make_unique<rpc::Gate>(*authenticator, *projects);
   gate->BindCertificates(config.tls_client_user == "cn" ? rpc::CertificateUser::kCommonName
                                                         : rpc::CertificateUser::kAny);
-  checker = std::make_unique<archiving::Checker>(
-      archiving::Checker::Dependencies{*prearchive, *database, *types, nullptr, plans.get()});
+  checker = std::make_unique<archiving::Checker>(archiving::Checker::Dependencies{
+      *prearchive, *database, *types,
+      [this](absl::string_view project, const dicom::HeaderFacts& facts) -> absl::StatusOr<std::string> {
+        return door->policy().Excludes(project, facts);
+      },
+      plans.get()});
   archiver = std::make_unique<archiving::Archiver>(archiving::Archiver::Dependencies{
       *prearchive, *database, *types, files, Clock::Real(), config.archive_dir, *checker, plans.get()});
   operations = std::make_unique<operations::Operations>(*index, Clock::Real(), kOperationWorkers);
   workflow = std::make_unique<Workflow>(
-      Workflow::Dependencies{*prearchive, *operations, *archiver, *types, *projects, *database});
+      Workflow::Dependencies{*prearchive, *operations, *archiver, *types, *projects, *database,
+                             [this](const std::string& accession_id) { ForgetRoute(accession_id); }});
   archiver->SetFreeSpaceMin(limits::kFreeSpaceMinBytes);
   admission = std::make_unique<ingest::Admission>();
   stalls = std::make_unique<rpc::StallWatch>(absl::Seconds(limits::kUploadIdleSeconds));
@@ -348,6 +351,7 @@ void Application::Parts::MakeServices() {
                                              const std::string& request_id) {
     return workflow->StartArchive(session, user, policy, quarantine, request_id);
   };
+  door->MakeServices({*gate, *projects, *prearchive, *index, build, nullptr});
   upload_service = std::make_unique<rpc::UploadServiceImpl>(rpc::UploadServiceImpl::Dependencies{
       *gate, Streams(), *operations, *database, build, config.inbox_dir, *stalls});
   prearchive_service = std::make_unique<rpc::PrearchiveServiceImpl>(rpc::PrearchiveServiceImpl::Dependencies{
@@ -444,6 +448,7 @@ absl::Status Application::Parts::Serve() {
   } else {
     builder.AddListeningPort(config.grpc_listen, credentials);  // unix:
   }
+  for (grpc::Service* service : door->services()) builder.RegisterService(service);
   server = builder.BuildAndStart();
   if (!server) {
     return Error(absl::StatusCode::kUnavailable, "STORAGE_ERROR",
@@ -460,18 +465,20 @@ absl::Status Application::Parts::ServeDicom() {
   NX_ASSIGN_OR_RETURN(options.listen, gateway::ParseListenAddress(config.dicom_listen));
   options.limits = gateway_limits;
   options.idle_timeout = absl::Seconds(association_idle_seconds.load());
-  const std::string token = authenticator->IssueInternal("dicom-receiver");
-  NX_ASSIGN_OR_RETURN(gateway,
-                      gateway::Gateway::StartWithSinks(
-                          options, DirectSinks({*upload_service,
-                                                {.prearchive = *prearchive,
-                                                 .uploads = *uploads,
-                                                 .policies = *policy,
-                                                 .plans = plans.get(),
-                                                 .admission = admission.get()},
-                                                [this, token] { return authenticator->Authenticate(token); },
-                                                *projects})));
-  dicom_address = gateway->address();
+  if (!config.dicom_tls_cert.empty()) {
+    NX_ASSIGN_OR_RETURN(options.tls, gateway::TlsServer::Open({config.dicom_tls_cert, config.dicom_tls_key,
+                                                               config.dicom_tls_client_ca}));
+  }
+  options.plaintext_allowed = config.allow_plaintext || IsLocalAddress(config.dicom_listen);
+  client::ConnectionOptions connection;
+  connection.token = authenticator->IssueInternal("dicom-receiver");
+  const std::string token = connection.token;
+  NX_RETURN_IF_ERROR(
+      door->Serve(options,
+                  DirectSinks({*upload_service, Streams(),
+                               [this, token] { return authenticator->Authenticate(token); }, *projects}),
+                  client::Connection::Wrap(server->InProcessChannel({}), connection)));
+  dicom_address = door->address();
   return absl::OkStatus();
 }
 
@@ -518,6 +525,7 @@ absl::StatusOr<std::unique_ptr<Application>> Application::Start(const Config& co
   NX_RETURN_IF_ERROR(parts.settings_service->ApplyStored());
   NX_RETURN_IF_ERROR(parts.session_changes->ResumePurges());
   NX_RETURN_IF_ERROR(archiving::FileWork::Resume({*parts.database, fs::Posix(), config.archive_dir}));
+  NX_RETURN_IF_ERROR(parts.door->Load(kAeTitle));
   NX_RETURN_IF_ERROR(parts.workflow->Resume());
   NX_RETURN_IF_ERROR(parts.Serve());
   NX_RETURN_IF_ERROR(parts.ServeDicom());
@@ -539,7 +547,7 @@ void Application::Stop() {
   if (parts.stopped) return;
   parts.stopped = true;
   Log(LogLevel::kInfo, "narthexd stops");
-  if (parts.gateway) parts.gateway->Stop();
+  if (parts.door) parts.door->Stop();
   if (parts.prearchive) parts.prearchive->events().Close();
   parts.listener.reset();
   if (parts.server) {
@@ -547,7 +555,6 @@ void Application::Stop() {
     parts.server->Wait();
   }
   parts.metrics.reset();
-  parts.gateway.reset();
   if (parts.prearchive) parts.prearchive->OnIdle(nullptr);
   parts.operations.reset();
   parts.postgres_keeper.reset();

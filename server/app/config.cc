@@ -55,6 +55,11 @@ constexpr Key kKeys[] = {
     {"tls-key", &Config::tls_key, "PEM file of the certificate's private key"},
     {"tls-client-ca", &Config::tls_client_ca,
      "PEM file of the authorities of which every client must have a certificate"},
+    {"dicom-tls-cert", &Config::dicom_tls_cert,
+     "PEM file of the certificate that DICOM callers are shown; receivers with TLS need it"},
+    {"dicom-tls-key", &Config::dicom_tls_key, "PEM file of that certificate's private key"},
+    {"dicom-tls-client-ca", &Config::dicom_tls_client_ca,
+     "PEM file of the authorities of DICOM callers' certificates"},
     {"tls-client-user", &Config::tls_client_user,
      "cn: a token is good only with the certificate whose common name is its user; any: with each"},
     {"log-level", &Config::log_level, "debug, info, warning or error"},
@@ -82,6 +87,10 @@ std::map<std::string, std::string> Check(const Config& config) {
   if (!word) wrong["site-id"] = "expected 1 to 32 capital letters, digits and '_'";
   if (config.tls_cert.empty() != config.tls_key.empty())
     wrong["tls-key"] = "--tls-cert and --tls-key belong together";
+  if (config.dicom_tls_cert.empty() != config.dicom_tls_key.empty())
+    wrong["dicom-tls-key"] = "--dicom-tls-cert and --dicom-tls-key belong together";
+  if (!config.dicom_tls_client_ca.empty() && config.dicom_tls_cert.empty())
+    wrong["dicom-tls-client-ca"] = "it needs --dicom-tls-cert";
   if (!config.tls_client_ca.empty() && config.tls_cert.empty())
     wrong["tls-client-ca"] = "it needs --tls-cert";
   if (config.tls_client_user != "cn" && config.tls_client_user != "any")

@@ -25,6 +25,9 @@ struct Config {
   std::string tls_key;
   std::string tls_client_ca;  // "": clients need no certificate
   std::string tls_client_user = "cn";
+  std::string dicom_tls_cert;  // "": receivers cannot use TLS
+  std::string dicom_tls_key;
+  std::string dicom_tls_client_ca;
   bool allow_plaintext = false;
   bool check_config = false;
 };

@@ -47,7 +47,9 @@ void Workflow::Register(operations::Operations::Handler import_inbox) {
   });
   with_.operations.Register("archive",
                             [this](const operations::Operation& operation, operations::Progress& progress) {
-                              return with_.archiver.Archive(operation, progress);
+                              auto archived = with_.archiver.Archive(operation, progress);
+                              if (archived.ok() && with_.on_archived) with_.on_archived(*archived);
+                              return archived;
                             });
   with_.operations.Register("split",
                             [this](const operations::Operation& operation, operations::Progress& progress) {

@@ -2,6 +2,7 @@
 // crash interrupted go on. Thread-safe.
 #pragma once
 
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -26,6 +27,8 @@ class Workflow {
     const session::TypeRegistry& types;
     const auth::ProjectCache& projects;
     metadata::Database& database;
+    // Called with the accession id after each archival; may be called again after a crash.
+    std::function<void(const std::string& accession_id)> on_archived;
   };
   explicit Workflow(const Dependencies& dependencies) : with_(dependencies) {}
 

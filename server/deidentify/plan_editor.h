@@ -54,7 +54,8 @@ class PlanEditor : public dicom::HeaderEditor {
   std::unique_ptr<dicom::DataSet> before_, after_;
 };
 
-// What ScanOptions and RewriteOptions must be told of an object's transfer syntax: nothing, if it tells itself.
+// What ScanOptions and RewriteOptions must be told of an object's transfer syntax: nothing, if it tells
+// itself.
 std::string UntoldSyntax(const dicom::HeaderFacts& facts);
 
 // Runs `editor` over the header of an object; `head` is its beginning up to some bytes behind the header, or

@@ -39,7 +39,7 @@ struct StreamDependencies {
   const PolicySource& policies;
   // What the site's script and profile do to everything that comes; null: nothing.
   const deidentify::PlanSource* plans = nullptr;
-  Admission* admission = nullptr;  // null: nothing is limited
+  Admission* admission = nullptr;      // null: nothing is limited
   SessionRulesSource rules = nullptr;  // null: none but the defaults
 };
 

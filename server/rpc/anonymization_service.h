@@ -3,8 +3,8 @@
 
 #include <string>
 
-#include "narthex/v1/anonymization_service.grpc.pb.h"
 #include "imaging/anonymize/diff.h"
+#include "narthex/v1/anonymization_service.grpc.pb.h"
 #include "server/auth/project_cache.h"
 #include "server/deidentify/plan_editor.h"
 #include "server/deidentify/plans.h"

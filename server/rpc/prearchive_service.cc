@@ -268,7 +268,8 @@ grpc::Status PrearchiveServiceImpl::WatchPrearchiveSessions(grpc::ServerContext*
     for (const auto& entry : *entries) {
       next = entry.sequence + 1;
       const std::string& project = entry.row.row().key().project();
-      if (!caller->MaySeePrearchive(project) || (!request->project().empty() && project != request->project()) ||
+      if (!caller->MaySeePrearchive(project) ||
+          (!request->project().empty() && project != request->project()) ||
           (!only.empty() && entry.row.session() != only)) {
         continue;
       }

@@ -31,7 +31,7 @@ class PrearchiveServiceImpl final : public v1::PrearchiveService::Service {
     std::function<absl::StatusOr<operations::Operation>(
         const prearchive::SessionRow& session, const std::string& user, const std::string& request_id)>
         split;
-    std::function<bool()> may_claim;  // whether people may claim unassigned sessions
+    std::function<bool()> may_claim;                // whether people may claim unassigned sessions
     const deidentify::PlanSource* plans = nullptr;  // what GetHeader's preview runs
   };
   explicit PrearchiveServiceImpl(Dependencies dependencies) : with_(std::move(dependencies)) {}

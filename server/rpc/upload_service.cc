@@ -23,6 +23,18 @@ constexpr int kNotKeptMax = 1000;
 
 absl::Status Protocol(absl::string_view what) { return InvalidArgument("UPLOAD_PROTOCOL", what); }
 
+// What the receiver of the called AE title, if there is one, says of its uploads.
+void TakeFromReceiver(const ingest::Policy& policy, prearchive::UploadRow* row) {
+  const ingest::ReceiverPolicy* receiver = policy.FindReceiver(row->called_ae_title());
+  if (receiver == nullptr) return;
+  row->set_receiver(row->called_ae_title());
+  row->set_skip_anonymization(!receiver->anonymize);
+  row->set_idle_build_seconds(receiver->idle_build_seconds);
+  prearchive::SessionKeyRow& destination = *row->mutable_destination();
+  destination.set_direct_archive(receiver->direct_archive);
+  if (destination.auto_archive() == 0) destination.set_auto_archive(receiver->auto_archive);
+}
+
 }  // namespace
 
 std::string AddressOf(const grpc::ServerContext& context) {
@@ -82,6 +94,7 @@ absl::StatusOr<prearchive::UploadRow> UploadServiceImpl::NewRow(const auth::Call
   row.mutable_destination()->set_label(destination.session());
   row.mutable_destination()->set_auto_archive(destination.auto_archive());
   row.set_duplicates(destination.duplicates());
+  if (row.kind() == "dicom") TakeFromReceiver(*with_.streams.policies.Current(), &row);
   return row;
 }
 

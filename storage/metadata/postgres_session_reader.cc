@@ -155,6 +155,18 @@ class PostgresSessionReader : public SessionReader {
     return found;
   }
 
+  absl::StatusOr<std::vector<Instance>> FindInstances(
+      const std::vector<std::string>& instance_uids) override {
+    Statement select(
+        "SELECT DISTINCT f.instance_uid, f.sop_class_uid FROM files f JOIN sessions s USING (project_id, "
+        "session_id) WHERE f.instance_uid = ANY($1::text[]) AND f.instance_uid <> '' AND s.status <> "
+        "'DELETED'");
+    NX_ASSIGN_OR_RETURN(Rows rows, pool_.Read(select.TextArray(instance_uids)));
+    std::vector<Instance> found;
+    for (int i = 0; i < rows.size(); ++i) found.push_back({rows.Text(i, 0), rows.Text(i, 1)});
+    return found;
+  }
+
   absl::StatusOr<std::vector<Scan>> ListScans(absl::string_view accession_id) override {
     Statement select(absl::StrCat("SELECT ", kScanColumns, " FROM scans c WHERE ", kOfSession,
                                   " ORDER BY number_of(scan_id) NULLS LAST, scan_id"));

@@ -83,7 +83,8 @@ const char kSessionTables[] =
     "sessions s LEFT JOIN subjects u ON u.project_id = s.project_id AND u.subject_id = s.subject_id";
 
 const char kSessionColumns[] =
-    "s.session_id, s.uid, s.project_id, coalesce(u.label, ''), s.subject_id, s.label, s.study_instance_uid, s.modality, "
+    "s.session_id, s.uid, s.project_id, coalesce(u.label, ''), s.subject_id, s.label, s.study_instance_uid, "
+    "s.modality, "
     "s.session_type, "
     "coalesce(s.session_date::text, ''), coalesce(s.session_time::text, ''), s.scanner, "
     "s.scanner_manufacturer, s.scanner_model, "

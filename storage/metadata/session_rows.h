@@ -14,8 +14,8 @@
 
 namespace narthex::metadata {
 
-// Columns over `sessions s LEFT JOIN subjects u`: who sees a session only because it is shared does not see its
-// subject, whose label is then "".
+// Columns over `sessions s LEFT JOIN subjects u`: who sees a session only because it is shared does not see
+// its subject, whose label is then "".
 extern const char kSessionColumns[];
 extern const char kSessionTables[];
 inline constexpr int kSessionColumnCount = 28;

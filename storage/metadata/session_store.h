@@ -128,6 +128,14 @@ class SessionReader {
   virtual absl::StatusOr<std::vector<std::string>> FindReceived(absl::string_view project,
                                                                 const std::vector<std::string>& digests) = 0;
 
+  struct Instance {
+    std::string instance_uid, sop_class_uid;
+  };
+  // Which of these SOP instances files of sessions of any project are that are not deleted; in no order. One
+  // round trip.
+  virtual absl::StatusOr<std::vector<Instance>> FindInstances(
+      const std::vector<std::string>& instance_uids) = 0;
+
   // By number, then text. Call Get first: these take ids that the caller may see.
   virtual absl::StatusOr<std::vector<Scan>> ListScans(absl::string_view accession_id) = 0;
   virtual absl::StatusOr<std::vector<Resource>> ListResources(absl::string_view accession_id) = 0;
