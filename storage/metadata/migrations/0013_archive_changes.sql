@@ -53,14 +53,18 @@ CREATE INDEX session_shares_session ON session_shares (session_id);
 
 -- One label in a project means one session, be it its own or a shared one. The project's row orders the two sides: sessions
 -- hold it in KEY SHARE, shares in UPDATE. They look at everything, whoever asks (0020_row_security).
-CREATE FUNCTION refuse_label_of_share() RETURNS trigger LANGUAGE plpgsql SET narthex.system = 'on' AS $$
+CREATE FUNCTION refuse_label_of_share() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+  former text := coalesce(current_setting('narthex.system', true), '');
 BEGIN
   IF NOT EXISTS (SELECT 1 FROM changed WHERE status <> 'DELETED') THEN RETURN NULL; END IF;
+  PERFORM set_config('narthex.system', 'on', true);
   PERFORM 1 FROM projects p WHERE p.project_id IN (SELECT c.project_id FROM changed c) FOR KEY SHARE;
   IF EXISTS (SELECT 1 FROM session_shares h JOIN changed c ON h.project_id = c.project_id AND lower(h.label) = lower(c.label)
              WHERE c.status <> 'DELETED') THEN
     RAISE EXCEPTION 'the label is that of a shared session' USING ERRCODE = 'unique_violation', CONSTRAINT = 'sessions_label';
   END IF;
+  PERFORM set_config('narthex.system', former, true);
   RETURN NULL;
 END $$;
 CREATE TRIGGER sessions_label_insert AFTER INSERT ON sessions REFERENCING NEW TABLE AS changed
@@ -68,13 +72,17 @@ CREATE TRIGGER sessions_label_insert AFTER INSERT ON sessions REFERENCING NEW TA
 CREATE TRIGGER sessions_label_update AFTER UPDATE ON sessions REFERENCING NEW TABLE AS changed
   FOR EACH STATEMENT EXECUTE FUNCTION refuse_label_of_share();
 
-CREATE FUNCTION refuse_share_of_label() RETURNS trigger LANGUAGE plpgsql SET narthex.system = 'on' AS $$
+CREATE FUNCTION refuse_share_of_label() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+  former text := coalesce(current_setting('narthex.system', true), '');
 BEGIN
+  PERFORM set_config('narthex.system', 'on', true);
   PERFORM 1 FROM projects p WHERE p.project_id = NEW.project_id FOR UPDATE;
   IF EXISTS (SELECT 1 FROM sessions s WHERE s.project_id = NEW.project_id AND lower(s.label) = lower(NEW.label)
              AND s.status <> 'DELETED') THEN
     RAISE EXCEPTION 'the label is taken' USING ERRCODE = 'unique_violation', CONSTRAINT = 'session_shares_label';
   END IF;
+  PERFORM set_config('narthex.system', former, true);
   RETURN NEW;
 END $$;
 CREATE TRIGGER session_shares_label_insert BEFORE INSERT ON session_shares
