@@ -51,7 +51,7 @@ class World:
                 phantom(f"{folder.name}/archive/{kind}/{label}", series=1, slices=1, size=16, project=f"P_{kind}",
                         subject="S1", session=label, seed=number)
             # One for all questions, and one for each deletion that is allowed.
-            for number in range(5):
+            for number in range(6):
                 phantom(f"{folder.name}/wait/{kind}/{number}", series=1, slices=1, size=16, project=f"P_{kind}",
                         subject="S1", session="kept" if number == 0 else f"wait{number}", seed=100 + number)
         server.narthex("upload", f"{folder.name}/archive", "--archive")
@@ -131,7 +131,7 @@ REQUESTS = {
     "PrearchiveService.DeletePrearchiveSession": lambda at: {"name": f"prearchiveSessions/{at['doomed'][0]}"},
     "PrearchiveService.ListOutcomes": of_waiting(),
     "PrearchiveService.GetHeader": lambda at: {"name": f"prearchiveSessions/{at['waiting']}",
-                                               "sopInstanceUid": at["instance"]},
+                                               "instanceUid": at["instance"]},
     "PrearchiveService.WatchPrearchiveSessions": lambda at: {"project": at["project"], "fromSequence": 1},
     "ProjectService.CreateProject": lambda at: {"project": {"id": "N" + uuid.uuid4().hex[:12]}},
     "ProjectService.GetProject": of_project("name"),
