@@ -9,12 +9,10 @@
 #include <cstdio>
 #include <cstring>
 #include <functional>
-#include <set>
 #include <utility>
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_split.h"
 #include <grpcpp/ext/proto_server_reflection_plugin.h>
 #include <grpcpp/grpcpp.h>
 #include <grpcpp/health_check_service_interface.h>
@@ -24,6 +22,7 @@
 #include "base/limits.h"
 #include "base/log.h"
 #include "base/status.h"
+#include "server/app/anonymization_settings.h"
 #include "server/app/backup.h"
 #include "server/app/dicom_door.h"
 #include "server/app/direct_sink.h"
@@ -239,24 +238,7 @@ std::vector<rpc::SettingSpec> Application::Parts::Settings() {
                         }
                         return prearchive->SetIdleBuild(absl::Seconds(seconds));
                       }});
-  const auto words = [](const std::string& text) {
-    std::set<std::string> found;
-    for (absl::string_view word : absl::StrSplit(text, absl::ByAnyChar(", "), absl::SkipEmpty()))
-      found.insert(std::string(word));
-    return found;
-  };
-  settings.push_back(
-      {"anonymize.trusted_uploaders",
-       "users who may send objects that they de-identified themselves, separated by commas; each "
-       "object must record the scripts in force",
-       "", [this, words](const std::string& value) {
-         plans->SetTrustedUploaders(words(value));
-         return absl::OkStatus();
-       }});
-  settings.push_back(
-      {"anonymize.url_hosts",
-       "hosts that getURL in anonymization scripts may ask, separated by commas; none: it is off", "",
-       [this, words](const std::string& value) { return plans->SetUrlHosts(words(value)); }});
+  AddAnonymizationSettings(*plans, settings);
   for (rpc::SettingSpec& spec : session_rules->Settings()) settings.push_back(std::move(spec));
   for (rpc::SettingSpec& spec : door->Settings()) settings.push_back(std::move(spec));
   settings.push_back(
