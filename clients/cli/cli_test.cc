@@ -389,10 +389,28 @@ TEST(CallsTest, NamesResources) {
 TEST(HelpTest, IsAsRecorded) {
   ::unsetenv("NARTHEX_SERVER");
   std::string help;
-  for (const char* command :
-       {"", "upload", "import", "inbox import", "prearchive", "prearchive list", "prearchive archive",
-        "prearchive update", "prearchive header", "session", "session search", "session download", "project",
-        "project update", "project member", "operation", "server"}) {
+  for (const char* command : {"",
+                              "upload",
+                              "import",
+                              "inbox import",
+                              "prearchive",
+                              "prearchive list",
+                              "prearchive archive",
+                              "prearchive update",
+                              "prearchive header",
+                              "session",
+                              "session search",
+                              "session download",
+                              "project",
+                              "project update",
+                              "project member",
+                              "operation",
+                              "server",
+                              "server export-audit",
+                              "user",
+                              "user create",
+                              "token",
+                              "token create"}) {
     std::vector<std::string> arguments = absl::StrSplit(command, ' ', absl::SkipEmpty());
     arguments.push_back("--help");
     absl::StrAppend(&help, "$ narthex ", command, *command == 0 ? "" : " ", "--help\n",

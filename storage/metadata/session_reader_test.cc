@@ -117,7 +117,7 @@ TEST_F(SessionReaderTest, PagesCoverEverythingOnceInEveryOrder) {
   request.page.token = "AAAA";
   EXPECT_EQ(ErrorReason(reader().Search(request, Visibility::All()).status()), "PAGE_TOKEN_INVALID");
   request = {};
-  for (const char* order : {"nothing", "label up", "scans.id", "label,", "fields.x"}) {
+  for (const char* order : {"nothing", "label up", "scans.id", "label,", "fields.x'y"}) {
     request.order_by = order;
     EXPECT_EQ(ErrorReason(reader().Search(request, Visibility::All()).status()), "ORDER_BY_INVALID") << order;
   }
