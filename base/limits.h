@@ -1,5 +1,5 @@
-// Every limit of the product, each with its unit and its reason. Settings may lower or raise those marked
-// (set).
+// Every limit of the product, each with its unit and its reason. Those marked (set KEY) are the defaults of
+// settings. docs/operations.md has the table, made from here by `./dev fix`.
 #pragma once
 
 #include <cstddef>
@@ -16,6 +16,30 @@ inline constexpr size_t kUploadUnackedMaxBytes = 32
                                                  << 20;  // bytes of one stream that may wait for their sync
 inline constexpr size_t kUploadUnackedMaxObjects =
     4096;  // objects of one stream that may wait for their sync
+
+inline constexpr int kUploadStreamsMax = 256;  // (set limits.upload_streams_max) at once; more are OVERLOADED
+inline constexpr int kUploadStreamsPerUserMax =
+    64;  // (set limits.upload_streams_per_user_max) one user's bulk import leaves room; not for gateways
+inline constexpr int64_t kUploadIdleSeconds =
+    300;  // (set limits.upload_idle_seconds) a stream whose peer does nothing for so long ends
+inline constexpr uint64_t kHeldBytesMax =
+    1ull
+    << 30;  // (set limits.held_bytes_max) memory for objects whose header is not complete, of all streams
+
+// The server's connections and threads.
+inline constexpr int kConnectionsMax = 2048;  // (set limits.connections_max) of gRPC; more are closed at once
+inline constexpr int kConnectionsPerAddressMax =
+    512;  // (set limits.connections_per_address_max) one machine leaves room for others
+inline constexpr int kCallsPerConnectionMax = 128;  // HTTP/2 streams of one connection; more wait
+inline constexpr int kServerThreadsMax = 1024;      // that serve calls; more calls are RESOURCE_EXHAUSTED
+inline constexpr size_t kServerBuffersMaxBytes = 1ull << 30;  // of gRPC's transports
+inline constexpr int64_t kHandshakeSeconds =
+    20;  // from connecting to the end of TLS and HTTP/2 settings; then it is closed
+inline constexpr int64_t kConnectionIdleSeconds = 900;  // a connection without calls is closed
+inline constexpr int64_t kKeepaliveSeconds =
+    60;  // a ping after so long without a byte; unanswered for 20 seconds: closed
+inline constexpr uint64_t kOpenFilesMin =
+    4096;  // descriptors; the start raises them as far as it may and warns below
 
 // DICOM headers. Untrusted bytes.
 inline constexpr size_t kHeaderMaxBytes = 32 << 20;  // before the bulk data begin; real ones stay below 4 MiB
@@ -36,13 +60,15 @@ inline constexpr size_t kLabelMaxBytes = 64;      // XNAT's project, subject and
 inline constexpr size_t kFileNameMaxBytes = 200;  // below every file system's 255
 
 // Staging.
-inline constexpr size_t kSegmentBlockBytes = 4096;          // alignment of records and of O_DIRECT
-inline constexpr uint64_t kSegmentMaxBytes = 4ull << 30;    // then the session gets another segment file
-inline constexpr size_t kSegmentBufferBytes = 8 << 20;      // what is collected before one write
-inline constexpr uint64_t kFreeSpaceMinBytes = 1ull << 30;  // (set) watermark below which objects are refused
+inline constexpr size_t kSegmentBlockBytes = 4096;        // alignment of records and of O_DIRECT
+inline constexpr uint64_t kSegmentMaxBytes = 4ull << 30;  // then the session gets another segment file
+inline constexpr size_t kSegmentBufferBytes = 8 << 20;    // what is collected before one write
+inline constexpr uint64_t kFreeSpaceMinBytes =
+    1ull << 30;  // (set limits.free_space_min_bytes) watermark below which objects are refused
 
 // Sessions.
-inline constexpr int64_t kIdleBuildSecondsDefault = 60;  // (set) no object for so long: the session is built
+inline constexpr int64_t kIdleBuildSecondsDefault =
+    60;  // (set prearchive.idle_build_seconds) no object for so long: the session is built
 
 // People.
 inline constexpr size_t kDisplayNameMaxBytes = 200;               // names and descriptions for people
@@ -60,9 +86,12 @@ inline constexpr int kArchiveMaxNesting = 3;
 inline constexpr uint64_t kArchiveMaxEntries = 1'000'000;
 
 // DICOM network.
-inline constexpr uint32_t kPduMaxBytes = 256 << 10;      // what the gateway offers to receive
-inline constexpr int kAssociationsMax = 256;             // (set) at once
-inline constexpr int64_t kAssociationIdleSeconds = 300;  // (set) then it is aborted
+inline constexpr uint32_t kPduMaxBytes = 256 << 10;  // what the gateway offers to receive
+inline constexpr int kAssociationsMax = 256;         // (set limits.associations_max) at once
+inline constexpr int64_t kAssociationIdleSeconds =
+    300;  // (set limits.association_idle_seconds) then it is aborted; from the next start
+inline constexpr int kAssociationsPerAddressMax =
+    128;  // (set limits.associations_per_address_max) one sender leaves room for others
 inline constexpr uint32_t kAssociateMaxBytes =
     512 << 10;  // an A-ASSOCIATE PDU; 128 contexts of 30 syntaxes: 130 KiB
 inline constexpr size_t kCommandMaxBytes = 64 << 10;  // a DIMSE command set; real ones stay below 1 KiB

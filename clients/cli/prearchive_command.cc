@@ -1,4 +1,4 @@
-// narthex prearchive list|show|watch|build|check|archive|delete|update|split|header|outcomes
+// narthex prearchive list|show|watch|build|check|archive|delete|split|header|outcomes
 #include <functional>
 #include <map>
 
@@ -9,7 +9,9 @@
 #include "base/ids.h"
 #include "base/status.h"
 #include "clients/cli/calls.h"
+#include "clients/cli/change_lines.h"
 #include "clients/cli/operations.h"
+#include "clients/cli/prearchive_review.h"
 #include "clients/cli/prearchive_watch.h"
 #include "clients/cli/program.h"
 #include "clients/cli/resource_tables.h"
@@ -29,11 +31,8 @@ struct PrearchiveFlags {
   bool quarantine = false;
   bool no_wait = false;
   std::string instance;
+  int64_t from = 0;
   bool preview = false;
-  std::optional<std::string> new_project;
-  std::optional<std::string> subject;
-  std::optional<std::string> label;
-  std::optional<std::string> auto_archive;
 };
 
 absl::StatusOr<ExitCode> List(Program& program, const PrearchiveFlags& flags) {
@@ -99,6 +98,14 @@ absl::StatusOr<ExitCode> Split(Program& program, const PrearchiveFlags& flags) {
       });
 }
 
+void PrintArchived(std::ostream& out, const v1::Session& session) {
+  PrintSession(out, session);
+  if (!session.has_merge_result()) return;
+  const v1::MergeResult& merged = session.merge_result();
+  out << "merged: " << merged.added_count() << " files added, " << merged.replaced_count() << " replaced, "
+      << merged.kept_count() << " kept as they were\n";
+}
+
 absl::StatusOr<ExitCode> Archive(Program& program, const PrearchiveFlags& flags) {
   NX_ASSIGN_OR_RETURN(auto connection, program.Connect());
   v1::ArchivePrearchiveSessionRequest request;
@@ -110,7 +117,7 @@ absl::StatusOr<ExitCode> Archive(Program& program, const PrearchiveFlags& flags)
   request.set_request_id(NewUuid());
   NX_ASSIGN_OR_RETURN(Operation operation,
                       connection->Call(connection->prearchive(), &Stub::ArchivePrearchiveSession, request));
-  return Follow<v1::Session>(program, *connection, operation, flags.no_wait, PrintSession);
+  return Follow<v1::Session>(program, *connection, operation, flags.no_wait, PrintArchived);
 }
 
 absl::StatusOr<ExitCode> Check(Program& program, const PrearchiveFlags& flags) {
@@ -135,24 +142,6 @@ absl::StatusOr<ExitCode> Delete(Program& program, const PrearchiveFlags& flags) 
   return program.Print(empty, [&](std::ostream& out) { out << request.name() << " is deleted\n"; });
 }
 
-absl::StatusOr<ExitCode> Update(Program& program, const PrearchiveFlags& flags) {
-  v1::UpdatePrearchiveSessionRequest request;
-  request.set_name(PrearchiveName(flags.id));
-  if (flags.new_project) request.set_project(*flags.new_project);
-  if (flags.subject) request.set_subject(*flags.subject);
-  if (flags.label) request.set_label(*flags.label);
-  if (flags.auto_archive) {
-    v1::AutoArchive::Mode mode = v1::AutoArchive::MODE_UNSPECIFIED;
-    v1::AutoArchive::Mode_Parse(absl::AsciiStrToUpper(*flags.auto_archive), &mode);
-    request.set_auto_archive(mode);
-  }
-  request.set_request_id(NewUuid());
-  NX_ASSIGN_OR_RETURN(auto connection, program.Connect());
-  NX_ASSIGN_OR_RETURN(v1::PrearchiveSession session,
-                      connection->Call(connection->prearchive(), &Stub::UpdatePrearchiveSession, request));
-  return program.Print(session, [&](std::ostream& out) { PrintPrearchiveSession(out, session); });
-}
-
 absl::StatusOr<ExitCode> Header(Program& program, const PrearchiveFlags& flags) {
   NX_ASSIGN_OR_RETURN(auto connection, program.Connect());
   v1::GetHeaderRequest request;
@@ -168,11 +157,8 @@ absl::StatusOr<ExitCode> Header(Program& program, const PrearchiveFlags& flags) 
     attributes.Print(out);
     if (!flags.preview) return;
     out << "\nwhat the project's script would change:\n";
-    Table changes({"TAG", "KEYWORD", "ACTION", "BEFORE", "AFTER"});
-    for (const v1::AttributeChange& c : response.changes()) {
-      changes.Add({c.path(), c.keyword(), c.action(), c.before(), c.after()});
-    }
-    changes.Print(out);
+    for (const v1::AttributeChange& change : response.changes())
+      PrintChange(out, change, 1, program.draws_tables());
   });
 }
 
@@ -219,8 +205,11 @@ void AddWatch(CLI::App* group, Program& program, const Flags& flags) {
   CLI::App* watch = group->add_subcommand("watch", "shows every change, without end");
   watch->add_option("ID", flags->id, "only this session");
   watch->add_option("--project", flags->project, "only of this project");
+  watch->add_option("--from", flags->from, "sequence of the first event; else from now on")
+      ->check(CLI::NonNegativeNumber);
   program.OnChosen(watch, [&program, flags] {
-    return WatchPrearchive(program, flags->id.empty() ? "" : PrearchiveName(flags->id), flags->project);
+    return WatchPrearchive(program, flags->id.empty() ? "" : PrearchiveName(flags->id), flags->project,
+                           flags->from);
   });
 }
 
@@ -243,12 +232,7 @@ void AddPrearchiveCommands(CLI::App& app, Program& program) {
       ->capture_default_str();
   archive->add_flag("--quarantine", flags->quarantine, "archive into quarantine");
   AddOne(group, program, flags, "delete", "deletes a session and its objects; cannot be undone", Delete);
-  CLI::App* update = AddOne(group, program, flags, "update", "changes where a session will go", Update);
-  update->add_option("--project", flags->new_project, "project id or alias");
-  update->add_option("--subject", flags->subject, "subject label");
-  update->add_option("--label", flags->label, "session label");
-  update->add_option("--auto-archive", flags->auto_archive, "manual, auto or overwrite")
-      ->check(CLI::IsMember({"manual", "auto", "overwrite"}));
+  AddPrearchiveReviewCommands(group, program);
   CLI::App* split = AddOne(group, program, flags, "split", "splits a PET-MR session into PET and MR", Split);
   CLI::App* header = AddOne(group, program, flags, "header", "shows the header of one object", Header);
   header->add_option("--instance", flags->instance, "SOP Instance UID")->required();

@@ -3,9 +3,11 @@
 #include <map>
 #include <vector>
 
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 
+#include "base/error.h"
 #include "base/status.h"
 #include "clients/cli/calls.h"
 #include "clients/cli/resource_tables.h"
@@ -21,19 +23,25 @@ constexpr char kClearScreen[] = "\x1b[H\x1b[2J";
 // One run of the command.
 class Watch {
  public:
-  Watch(Program& program, client::Connection& connection, const std::string& name, const std::string& project)
+  Watch(Program& program, client::Connection& connection, const std::string& name, const std::string& project,
+        int64_t from)
       : program_(program), connection_(connection) {
     request_.set_name(name);
     request_.set_project(project);
+    request_.set_from_sequence(from);
   }
 
   absl::StatusOr<ExitCode> Run() {
     int attempt = 0;
     while (true) {
-      if (program_.draws_tables()) NX_RETURN_IF_ERROR(LoadTable());
       const int64_t before = request_.from_sequence();
       const absl::Status status = Follow();
       if (gone_ || status.ok()) return ExitCode::kDone;
+      // A table can be loaded anew; a list of events would have a hole.
+      if (program_.draws_tables() && ErrorReason(status) == "EVENTS_UNAVAILABLE" && before != 0) {
+        request_.set_from_sequence(0);
+        continue;
+      }
       attempt = request_.from_sequence() > before ? 1 : attempt + 1;
       if (!client::IsTransient(status) || attempt > kReconnectsMax) return status;
       absl::SleepFor(connection_.Backoff(attempt));
@@ -57,6 +65,21 @@ class Watch {
   absl::Status Follow() {
     auto context = connection_.NewContext();
     auto reader = connection_.prearchive().WatchPrearchiveSessions(context.get(), request_);
+    reader->WaitForInitialMetadata();
+    const auto& metadata = context->GetServerInitialMetadata();
+    if (const auto it = metadata.find("narthex-next-sequence"); it != metadata.end()) {
+      // Whatever happens from here on is in the stream, also after a reconnect.
+      int64_t next = 0;
+      if (absl::SimpleAtoi(absl::string_view(it->second.data(), it->second.size()), &next))
+        request_.set_from_sequence(next);
+      if (program_.draws_tables()) {
+        if (absl::Status loaded = LoadTable(); !loaded.ok()) {
+          context->TryCancel();
+          reader->Finish();
+          return loaded;
+        }
+      }
+    }
     v1::PrearchiveEvent event;
     while (!gone_ && program_.out() && reader->Read(&event)) Take(event);
     // The reader of our output has gone, or the session has.
@@ -101,9 +124,9 @@ class Watch {
 }  // namespace
 
 absl::StatusOr<ExitCode> WatchPrearchive(Program& program, const std::string& name,
-                                         const std::string& project) {
+                                         const std::string& project, int64_t from) {
   NX_ASSIGN_OR_RETURN(auto connection, program.Connect());
-  return Watch(program, *connection, name, project).Run();
+  return Watch(program, *connection, name, project, from).Run();
 }
 
 }  // namespace narthex::cli

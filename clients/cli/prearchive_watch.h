@@ -13,6 +13,6 @@ namespace narthex::cli {
 // table that is drawn anew on a terminal, else as one JSON object a line. Reconnects and goes on where it
 // was.
 absl::StatusOr<ExitCode> WatchPrearchive(Program& program, const std::string& name,
-                                         const std::string& project);
+                                         const std::string& project, int64_t from);
 
 }  // namespace narthex::cli

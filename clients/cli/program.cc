@@ -157,7 +157,10 @@ int RunNarthex(int argc, const char* const* argv, const Terminal& terminal) {
   AddSessionCommands(app, program);
   AddProjectCommands(app, program);
   AddIdentityCommands(app, program);
+  AddAnonCommands(app, program);
   AddOperationCommands(app, program);
+  AddReceiverCommands(app, program);
+  AddRoutingCommands(app, program);
   AddServerCommands(app, program);
   if (auto code = Parse(app, argc, argv, terminal)) return *code;
   return program.Finish(program.action_());

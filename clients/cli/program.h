@@ -92,8 +92,14 @@ class Program {
 void AddUploadCommands(CLI::App& app, Program& program);
 void AddPrearchiveCommands(CLI::App& app, Program& program);
 void AddSessionCommands(CLI::App& app, Program& program);
+// Those of `narthex session` that change more than its name.
+void AddSessionChangeCommands(CLI::App* group, Program& program);
 void AddProjectCommands(CLI::App& app, Program& program);
+void AddProjectFieldCommands(CLI::App* group, Program& program);
+void AddAnonCommands(CLI::App& app, Program& program);
 void AddOperationCommands(CLI::App& app, Program& program);
+void AddReceiverCommands(CLI::App& app, Program& program);
+void AddRoutingCommands(CLI::App& app, Program& program);
 void AddServerCommands(CLI::App& app, Program& program);
 void AddIdentityCommands(CLI::App& app, Program& program);
 // To the group `server`.

@@ -20,6 +20,8 @@ struct ProjectFlags {
   std::optional<std::string> accessibility;
   std::optional<std::string> auto_archive;
   std::optional<std::string> quarantine;
+  std::optional<std::string> duplicates, pet_mr;
+  std::optional<int64_t> idle_build;
   std::vector<std::string> aliases;
   std::string user;
   std::string role;
@@ -83,6 +85,17 @@ absl::StatusOr<ExitCode> Update(Program& program, const ProjectFlags& flags) {
   if (flags.accessibility) request.set_accessibility(AccessibilityOf(*flags.accessibility));
   if (flags.auto_archive) request.set_auto_archive(AutoArchiveOf(*flags.auto_archive));
   if (flags.quarantine) request.set_quarantine(*flags.quarantine == "on");
+  if (flags.duplicates) {
+    v1::DuplicatePolicy::Mode mode = v1::DuplicatePolicy::MODE_UNSPECIFIED;  // "site"
+    v1::DuplicatePolicy::Mode_Parse(absl::AsciiStrToUpper(*flags.duplicates), &mode);
+    request.set_duplicates(mode);
+  }
+  if (flags.pet_mr) {
+    v1::PetMr::Mode mode = v1::PetMr::MODE_UNSPECIFIED;  // "site"
+    v1::PetMr::Mode_Parse(absl::AsciiStrToUpper(*flags.pet_mr), &mode);
+    request.set_pet_mr(mode);
+  }
+  if (flags.idle_build) request.set_idle_build_seconds(*flags.idle_build);
   for (const std::string& alias : flags.aliases) request.add_aliases(alias);
   request.set_replace_aliases(!flags.aliases.empty());
   request.set_request_id(NewUuid());
@@ -184,7 +197,20 @@ void AddProjectCommands(CLI::App& app, Program& program) {
     command->add_option("--alias", flags->aliases, "other id that routing accepts; may be repeated")
         ->allow_extra_args(false);
   }
+  update
+      ->add_option("--duplicates", flags->duplicates,
+                   "other content under a SOP Instance UID that is there: keep, replace, conflict or site")
+      ->check(CLI::IsMember({"keep", "replace", "conflict", "site"}));
+  update
+      ->add_option("--pet-mr", flags->pet_mr,
+                   "studies of both PET and MR become: separate, pet, petmr or site")
+      ->check(CLI::IsMember({"separate", "pet", "petmr", "site"}));
+  update
+      ->add_option("--idle-build", flags->idle_build,
+                   "seconds without an object until a build; 0: as the site")
+      ->check(CLI::Range(0, 86'400));
   AddMemberCommands(group, program, flags);
+  AddProjectFieldCommands(group, program);
 }
 
 }  // namespace narthex::cli

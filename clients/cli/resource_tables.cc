@@ -33,10 +33,11 @@ Table SessionTable(const std::vector<v1::Session>& sessions) {
 }
 
 Table ScanTable(const google::protobuf::RepeatedPtrField<v1::Scan>& scans) {
-  Table table({"SCAN", "TYPE", "MODALITY", "DESCRIPTION", ">FRAMES", ">FILES", ">SIZE", "QUALITY"});
+  Table table({"SCAN", "TYPE", "MODALITY", "DESCRIPTION", ">FRAMES", ">FILES", ">SIZE", "QUALITY", "NOTE"});
   for (const v1::Scan& s : scans) {
     table.Add({s.id(), s.type(), s.modality(), s.series_description(), absl::StrCat(s.frames()),
-               absl::StrCat(s.file_count()), HumanSize(s.size_bytes()), s.quality()});
+               absl::StrCat(s.file_count()), HumanSize(s.size_bytes()),
+               s.excluded() ? "left out" : s.quality(), s.note()});
   }
   return table;
 }
@@ -66,28 +67,44 @@ Table ProjectTable(const google::protobuf::RepeatedPtrField<v1::Project>& projec
 }
 
 void PrintPrearchiveSession(std::ostream& out, const v1::PrearchiveSession& s) {
-  PrintFields(out, {{"id", ShortName(s.name())},
-                    {"state", Lower(v1::PrearchiveSession::State_Name(s.state()))},
-                    {"error", s.error()},
-                    {"project", s.project().empty() ? "(unassigned)" : s.project()},
-                    {"subject", s.subject()},
-                    {"label", s.label()},
-                    {"study", s.study_instance_uid()},
-                    {"modality", s.modality()},
-                    {"type", s.session_type()},
-                    {"date", s.session_date()},
-                    {"objects", absl::StrCat(s.object_count())},
-                    {"size", HumanSize(s.size_bytes())},
-                    {"outcomes", OutcomeCounts(s.outcome_counts())},
-                    {"source", s.source()},
-                    {"auto-archive", Lower(v1::AutoArchive::Mode_Name(s.auto_archive()))},
-                    {"created", HumanTime(s.create_time())},
-                    {"last received", HumanTime(s.last_received_time())},
-                    {"build after", HumanTime(s.build_after_time())},
-                    {"operation", s.operation()}});
+  PrintFields(
+      out,
+      {{"id", ShortName(s.name())},
+       {"state", Lower(v1::PrearchiveSession::State_Name(s.state()))},
+       {"error", s.error()},
+       {"project", s.project().empty() ? "(unassigned)" : s.project()},
+       {"subject", s.subject()},
+       {"label", s.label()},
+       {"study", s.study_instance_uid()},
+       {"modality", s.modality()},
+       {"type", s.session_type()},
+       {"date", s.session_date()},
+       {"objects", absl::StrCat(s.object_count())},
+       {"size", HumanSize(s.size_bytes())},
+       {"outcomes", OutcomeCounts(s.outcome_counts())},
+       {"source", s.source()},
+       {"auto-archive", Lower(v1::AutoArchive::Mode_Name(s.auto_archive()))},
+       {"created", HumanTime(s.create_time())},
+       {"last received", HumanTime(s.last_received_time())},
+       {"ended by",
+        s.completion().empty() ? "" : absl::StrCat(s.completion(), " at ", HumanTime(s.completion_time()))},
+       {"will be ended by",
+        s.awaited_signal().empty()
+            ? ""
+            : absl::StrCat(s.awaited_signal(), " at ", HumanTime(s.build_after_time()), ", or by a commit")},
+       {"contested", s.contested_count() == 0 ? "" : absl::StrCat(s.contested_count(), " objects")},
+       {"replaced", s.replaced_count() == 0 ? "" : absl::StrCat(s.replaced_count(), " objects")},
+       {"operation", s.operation()}});
   if (s.scans_size() > 0) {
     out << "\n";
     ScanTable(s.scans()).Print(out);
+  }
+  if (s.leftovers_size() > 0) {
+    out << "\nidentifiers that anonymization left, in " << s.leftover_object_count() << " objects:\n";
+    Table left({"OF", "IN", "TAG", ">PLACES"});
+    for (const v1::Leftover& l : s.leftovers())
+      left.Add({l.source(), l.keyword(), l.path(), absl::StrCat(l.count())});
+    left.Print(out);
   }
   if (s.conflicts_size() > 0) {
     out << "\n";
@@ -96,22 +113,31 @@ void PrintPrearchiveSession(std::ostream& out, const v1::PrearchiveSession& s) {
 }
 
 void PrintSession(std::ostream& out, const v1::Session& s) {
-  PrintFields(out, {{"id", s.accession_id()},
-                    {"uid", s.uid()},
-                    {"project", s.project()},
-                    {"subject", s.subject()},
-                    {"label", s.label()},
-                    {"status", Lower(v1::Session::Status_Name(s.status()))},
-                    {"modality", s.modality()},
-                    {"type", s.session_type()},
-                    {"study", s.study_instance_uid()},
-                    {"date", s.session_date()},
-                    {"scanner", s.scanner()},
-                    {"scans", absl::StrCat(s.scan_count())},
-                    {"files", absl::StrCat(s.file_count())},
-                    {"size", HumanSize(s.size_bytes())},
-                    {"archived", HumanTime(s.create_time())},
-                    {"changed", HumanTime(s.update_time())}});
+  const std::map<std::string, std::string> fields(s.fields().begin(), s.fields().end());
+  const std::string shares = absl::StrJoin(s.shares(), " ", [](std::string* text, const v1::Share& share) {
+    absl::StrAppend(text, share.project(), "/", share.label());
+  });
+  PrintFields(
+      out, {{"id", s.accession_id()},
+            {"uid", s.uid()},
+            {"project", s.project()},
+            {"subject", s.subject()},
+            {"label", s.label()},
+            {"status", absl::StrCat(Lower(v1::Session::Status_Name(s.status())), s.purged() ? ", purged" : "",
+                                    s.shared() ? ", shared with you" : "")},
+            {"modality", s.modality()},
+            {"type", s.session_type()},
+            {"study", s.study_instance_uid()},
+            {"date", s.session_date()},
+            {"scanner", s.scanner()},
+            {"scans", absl::StrCat(s.scan_count())},
+            {"files", absl::StrCat(s.file_count())},
+            {"size", HumanSize(s.size_bytes())},
+            {"note", Printable(s.note())},
+            {"fields", Printable(absl::StrJoin(fields, ", ", absl::PairFormatter("=")))},
+            {"shared as", shares},
+            {"archived", HumanTime(s.create_time())},
+            {"changed", HumanTime(s.update_time())}});
 }
 
 void PrintProject(std::ostream& out, const v1::Project& p) {

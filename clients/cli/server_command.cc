@@ -88,6 +88,19 @@ void AddSettings(CLI::App* parent, Program& program) {
   program.OnChosen(set, [&program, flags] { return Set(program, *flags); });
 }
 
+// The server answers when all is copied.
+constexpr absl::Duration kBackupTimeout = absl::Hours(12);
+
+absl::StatusOr<ExitCode> Backup(Program& program, const std::string& id) {
+  NX_ASSIGN_OR_RETURN(auto connection, program.Connect());
+  v1::CreateBackupRequest request;
+  request.set_backup_id(id);
+  NX_ASSIGN_OR_RETURN(v1::Backup backup,
+                      connection->Call(connection->settings(), &Stub::CreateBackup, request, kBackupTimeout));
+  return program.Print(backup,
+                       [&](std::ostream& out) { out << "on the server, in " << backup.path() << "\n"; });
+}
+
 }  // namespace
 
 void AddServerCommands(CLI::App& app, Program& program) {
@@ -95,6 +108,10 @@ void AddServerCommands(CLI::App& app, Program& program) {
   group->require_subcommand(1);
   CLI::App* info = group->add_subcommand("info", "shows version, addresses and counts");
   program.OnChosen(info, [&program] { return Info(program); });
+  auto backup_id = std::make_shared<std::string>();
+  CLI::App* backup = group->add_subcommand("backup", "copies everything into a folder of the server");
+  backup->add_option("NAME", *backup_id, "a new name for it")->required();
+  program.OnChosen(backup, [&program, backup_id] { return Backup(program, *backup_id); });
   AddAuditCommands(group, program);
   AddSettings(group, program);
   AddSettings(&app, program);

@@ -28,6 +28,11 @@ struct SessionFlags {
   std::string comment;
   std::optional<std::string> label;
   std::optional<std::string> subject;
+  std::optional<std::string> project;
+  std::optional<std::string> note;
+  std::optional<std::string> date;
+  std::vector<std::string> resources;
+  std::string new_label;
 };
 
 absl::StatusOr<ExitCode> SearchScans(Program& program, const SessionFlags& flags) {
@@ -95,6 +100,7 @@ absl::StatusOr<ExitCode> Files(Program& program, const SessionFlags& flags) {
   v1::ListFilesRequest request;
   request.set_session(SessionName(flags.ref));
   if (!flags.scans.empty()) request.set_scan(flags.scans.front());
+  if (!flags.resources.empty()) request.set_resource(flags.resources.front());
   NX_ASSIGN_OR_RETURN(v1::ListFilesResponse response,
                       CallAllPages(*connection, connection->archive(), &Stub::ListFiles, request));
   return program.Print(response, [&](std::ostream& out) { FileTable(response.files()).Print(out); });
@@ -134,11 +140,13 @@ ExitCode PrintDownload(Program& program, const SessionFlags& flags, const client
         "{\"session\": ", JsonString(SessionName(flags.ref)),
         ", \"destination\": ", JsonString(flags.destination), ", \"fileCount\": ", report.file_count,
         ", \"sizeBytes\": \"", report.size_bytes, "\", \"skippedCount\": ", report.skipped_count,
-        ", \"verified\": ", flags.verify ? "true" : "false", ", \"damaged\": [", damaged, "]}"));
+        ", \"renamedCount\": ", report.renamed_count, ", \"verified\": ", flags.verify ? "true" : "false",
+        ", \"damaged\": [", damaged, "]}"));
   } else {
     program.out() << report.file_count << " files, " << HumanSize(report.size_bytes) << ", in "
                   << flags.destination;
     if (report.skipped_count > 0) program.out() << "; " << report.skipped_count << " were there already";
+    if (report.renamed_count > 0) program.out() << "; " << report.renamed_count << " have safer names here";
     if (flags.verify) program.out() << (report.damaged.empty() ? "; all verified" : "; verification failed");
     program.out() << "\n";
     for (const std::string& path : report.damaged) program.out() << "damaged: " << Printable(path) << "\n";
@@ -151,6 +159,7 @@ absl::StatusOr<ExitCode> Download(Program& program, const SessionFlags& flags) {
   client::DownloadOptions options;
   options.session = SessionName(flags.ref);
   options.scans = flags.scans;
+  options.resources = flags.resources;
   options.destination = flags.destination;
   options.verify = flags.verify;
   absl::StatusOr<client::DownloadReport> report;
@@ -181,7 +190,15 @@ absl::StatusOr<ExitCode> Change(Program& program, const SessionFlags& flags,
 }
 
 absl::StatusOr<ExitCode> Restore(Program& program, const SessionFlags& flags) {
-  return Change<v1::RestoreSessionRequest>(program, flags, &Stub::RestoreSession);
+  NX_ASSIGN_OR_RETURN(auto connection, program.Connect());
+  v1::RestoreSessionRequest request;
+  request.set_name(SessionName(flags.ref));
+  request.set_label(flags.new_label);
+  request.set_comment(flags.comment);
+  request.set_request_id(NewUuid());
+  NX_ASSIGN_OR_RETURN(v1::Session session,
+                      connection->Call(connection->archive(), &Stub::RestoreSession, request));
+  return program.Print(session, [&](std::ostream& out) { PrintSession(out, session); });
 }
 absl::StatusOr<ExitCode> Quarantine(Program& program, const SessionFlags& flags) {
   return Change<v1::QuarantineSessionRequest>(program, flags, &Stub::QuarantineSession);
@@ -208,6 +225,9 @@ absl::StatusOr<ExitCode> Update(Program& program, const SessionFlags& flags) {
   request.set_name(SessionName(flags.ref));
   if (flags.label) request.set_label(*flags.label);
   if (flags.subject) request.set_subject(*flags.subject);
+  if (flags.project) request.set_project(*flags.project);
+  if (flags.note) request.set_note(*flags.note);
+  if (flags.date) request.set_session_date(*flags.date);
   request.set_comment(flags.comment);
   request.set_request_id(NewUuid());
   NX_ASSIGN_OR_RETURN(v1::Session session,
@@ -249,22 +269,30 @@ void AddSessionCommands(CLI::App& app, Program& program) {
   CLI::App* files = AddOne(group, program, flags, "files", "lists the files", Files);
   AddOne(group, program, flags, "history", "lists what was done to a session, the newest first", History);
   CLI::App* download = AddOne(group, program, flags, "download", "gets the files", Download);
-  download->add_option("-o,--out", flags->destination, "folder, or FILE.zip")->required();
+  download->add_option("-o,--out", flags->destination, "folder, FILE.zip or FILE.tar")->required();
   download->add_flag("--verify", flags->verify, "compare the SHA-256 of every file");
   files->add_option("--scan", flags->scans, "only of this scan")->expected(1);
+  files->add_option("--resource", flags->resources, "only of resources of this label")->expected(1);
   download->add_option("--scan", flags->scans, "only this scan; may be repeated")->allow_extra_args(false);
+  download->add_option("--resource", flags->resources, "only resources of this label; may be repeated")
+      ->allow_extra_args(false);
   CLI::App* remove = AddOne(group, program, flags, "delete", "marks a session as deleted", Delete);
   CLI::App* restore = AddOne(group, program, flags, "restore", "brings a deleted session back", Restore);
   CLI::App* quarantine =
       AddOne(group, program, flags, "quarantine", "hides a session until it is activated", Quarantine);
   CLI::App* activate =
       AddOne(group, program, flags, "activate", "releases a session from quarantine", Activate);
-  CLI::App* update = AddOne(group, program, flags, "update", "renames or moves a session", Update);
+  CLI::App* update = AddOne(group, program, flags, "update", "renames, moves or annotates a session", Update);
   update->add_option("--label", flags->label, "new label");
   update->add_option("--subject", flags->subject, "other subject; made if it does not exist");
+  update->add_option("--project", flags->project, "other project; its subject goes along by its label");
+  update->add_option("--note", flags->note, "a remark");
+  update->add_option("--date", flags->date, "YYYY-MM-DD");
+  restore->add_option("--label", flags->new_label, "another label, if the former one was taken");
   for (CLI::App* command : {remove, restore, quarantine, activate, update}) {
     command->add_option("--comment", flags->comment, "why; kept in the history");
   }
+  AddSessionChangeCommands(group, program);
 }
 
 }  // namespace narthex::cli

@@ -10,6 +10,7 @@
 #include "base/ids.h"
 #include "base/status.h"
 #include "clients/cli/calls.h"
+#include "clients/cli/local_anonymize.h"
 #include "clients/cli/operations.h"
 #include "clients/cli/program.h"
 #include "clients/cli/progress.h"
@@ -28,6 +29,7 @@ struct UploadFlags {
   std::string subject;
   std::string session;
   std::string auto_archive;
+  std::string duplicates;
   bool commit = false;  // the default, too
   bool no_commit = false;
   bool archive = false;
@@ -47,6 +49,9 @@ v1::Destination DestinationOf(const UploadFlags& flags) {
   v1::AutoArchive::Mode mode = v1::AutoArchive::MODE_UNSPECIFIED;
   v1::AutoArchive::Mode_Parse(absl::AsciiStrToUpper(flags.auto_archive), &mode);
   destination.set_auto_archive(mode);
+  v1::DuplicatePolicy::Mode duplicates = v1::DuplicatePolicy::MODE_UNSPECIFIED;
+  v1::DuplicatePolicy::Mode_Parse(absl::AsciiStrToUpper(flags.duplicates), &duplicates);
+  destination.set_duplicates(duplicates);
   return destination;
 }
 
@@ -57,6 +62,8 @@ class Transfer {
       : program_(program), flags_(flags), connection_(std::move(connection)) {}
 
   absl::Status SendFiles(const std::vector<client::LocalFile>& files);
+  // Copies of them that went through the scripts of site and project. What they refuse is not sent.
+  absl::Status SendAnonymized(const std::vector<client::LocalFile>& files);
   absl::Status SendArchives(const std::vector<client::LocalFile>& archives);
   // Waits for builds and archives, as the flags say.
   absl::Status Settle();
@@ -75,6 +82,7 @@ class Transfer {
   const UploadFlags& flags_;
   const std::shared_ptr<client::Connection> connection_;
   TransferReport report_;
+  bool locally_anonymized_ = false;
   // Sessions touched, each with the operation that builds it, or "".
   std::vector<std::pair<std::string, std::string>> touched_;
 };
@@ -86,6 +94,7 @@ absl::Status Transfer::SendFiles(const std::vector<client::LocalFile>& files) {
   options.resume_path = flags_.resume;
   options.find_missing = flags_.skip_known;
   options.commit = !flags_.no_commit;
+  options.locally_anonymized = locally_anonymized_;
   absl::StatusOr<client::UploadReport> sent;
   {
     ProgressBar bar(program_);
@@ -102,6 +111,49 @@ absl::Status Transfer::SendFiles(const std::vector<client::LocalFile>& files) {
   report_.resumed_count = sent->resumed_count;
   for (client::FileOutcome& outcome : sent->outcomes) report_.outcomes.push_back(std::move(outcome));
   Touch(sent->upload, sent->build_operations);
+  return absl::OkStatus();
+}
+
+absl::Status Transfer::SendAnonymized(const std::vector<client::LocalFile>& files) {
+  NX_ASSIGN_OR_RETURN(const auto local,
+                      LocalAnonymizer::Open(*connection_, {flags_.project, flags_.subject, flags_.session}));
+  if (local->steps().empty()) {
+    return FailedPrecondition(
+        "INVALID_SCRIPT",
+        "neither the site nor the project has a script or profile in force; nothing was sent");
+  }
+  std::vector<client::LocalFile> copies;
+  std::vector<std::string> originals;
+  for (const client::LocalFile& file : files) {
+    auto copy = local->Copy(file);
+    if (copy.ok()) {
+      copies.push_back(*std::move(copy));
+      originals.push_back(file.path);
+      continue;
+    }
+    client::FileOutcome refused{file.path, {}};
+    refused.outcome.set_outcome(v1::ObjectOutcome::REJECTED);
+    refused.outcome.set_reason(ErrorReason(copy.status()));
+    refused.outcome.set_detail(std::string(copy.status().message()));
+    refused.outcome.set_size_bytes(file.size_bytes);
+    report_.outcomes.push_back(std::move(refused));
+  }
+  for (const std::string& step : local->steps())
+    program_.Note(absl::StrCat("applied on this machine: ", step));
+  for (const auto& [keyword, count] : local->changed())
+    program_.Note(absl::StrCat("  ", keyword, " changed in ", count, " of ", copies.size(), " files"));
+  if (!local->trusted())
+    program_.Note("you are no trusted uploader of this server: it applies its scripts again");
+  locally_anonymized_ = local->trusted();
+  if (copies.empty()) return absl::OkStatus();
+  const size_t before = report_.outcomes.size();
+  NX_RETURN_IF_ERROR(SendFiles(copies));
+  // People know the originals.
+  for (size_t i = before; i < report_.outcomes.size(); ++i) {
+    const int64_t sequence = report_.outcomes[i].outcome.sequence();
+    if (sequence >= 0 && static_cast<size_t>(sequence) < originals.size())
+      report_.outcomes[i].path = originals[static_cast<size_t>(sequence)];
+  }
   return absl::OkStatus();
 }
 
@@ -261,15 +313,26 @@ bool Contradicts(const UploadFlags& flags) { return flags.no_commit && (flags.co
 
 absl::StatusOr<ExitCode> Upload(Program& program, const UploadFlags& flags) {
   if (Contradicts(flags)) return Usage(program, kCommitOrNot);
-  if (flags.local_anonymize) {
-    return Usage(program, "--local-anonymize is not part of this build; leave it out, the server anonymizes");
+  if (flags.local_anonymize && (flags.project.empty() || flags.subject.empty() || flags.session.empty())) {
+    return Usage(
+        program,
+        "--local-anonymize needs --project, --subject and --session: scripts put them into the files");
   }
+  if (flags.local_anonymize && !flags.resume.empty())
+    return Usage(program,
+                 "--local-anonymize does not go with --resume: the copies that are sent are made anew");
   auto found = client::CollectFiles(flags.paths);
   if (!found.ok()) return Usage(program, found.status().message());
   NoteLeftOut(program, *found);
   if (found->files.empty() && found->archives.empty()) return Usage(program, "there is no file to upload");
   NX_ASSIGN_OR_RETURN(auto connection, program.Connect());
   Transfer transfer(program, flags, connection);
+  if (flags.local_anonymize) {
+    if (!found->archives.empty())
+      return Usage(program, "--local-anonymize does not look into compressed files; unpack them first");
+    NX_RETURN_IF_ERROR(transfer.SendAnonymized(found->files));
+    return Finish(program, transfer);
+  }
   if (!found->files.empty()) NX_RETURN_IF_ERROR(transfer.SendFiles(found->files));
   NX_RETURN_IF_ERROR(transfer.SendArchives(found->archives));
   return Finish(program, transfer);
@@ -329,6 +392,12 @@ void AddDestination(CLI::App* command, const Flags& flags, bool project_required
       ->add_option("--auto-archive", flags->auto_archive,
                    "manual, auto or overwrite; else as the project says")
       ->check(CLI::IsMember({"manual", "auto", "overwrite"}));
+  command
+      ->add_option(
+          "--duplicates", flags->duplicates,
+          "other content under a SOP Instance UID that is there: keep, replace or conflict; else as the "
+          "project says")
+      ->check(CLI::IsMember({"keep", "replace", "conflict"}));
   command->add_flag("--no-wait", flags->no_wait, "do not wait for what the server goes on to do");
 }
 

@@ -92,8 +92,12 @@ Connection::Connection(std::shared_ptr<grpc::ChannelInterface> channel, Credenti
       uploads_(v1::UploadService::NewStub(channel_)),
       prearchive_(v1::PrearchiveService::NewStub(channel_)),
       archive_(v1::ArchiveService::NewStub(channel_)),
+      resources_(v1::ResourceService::NewStub(channel_)),
       projects_(v1::ProjectService::NewStub(channel_)),
       settings_(v1::SettingsService::NewStub(channel_)),
+      anonymization_(v1::AnonymizationService::NewStub(channel_)),
+      receivers_(v1::ReceiverService::NewStub(channel_)),
+      routing_(v1::RoutingService::NewStub(channel_)),
       operations_(google::longrunning::Operations::NewStub(channel_)) {}
 
 std::unique_ptr<grpc::ClientContext> Connection::NewContext() const {

@@ -20,9 +20,13 @@
 #include "grpcpp/grpcpp.h"
 
 #include "clients/cpp/rpc_status.h"
+#include "narthex/v1/anonymization_service.grpc.pb.h"
 #include "narthex/v1/archive_service.grpc.pb.h"
 #include "narthex/v1/prearchive_service.grpc.pb.h"
 #include "narthex/v1/project_service.grpc.pb.h"
+#include "narthex/v1/receiver_service.grpc.pb.h"
+#include "narthex/v1/resource_service.grpc.pb.h"
+#include "narthex/v1/routing_service.grpc.pb.h"
 #include "narthex/v1/settings_service.grpc.pb.h"
 #include "narthex/v1/upload_service.grpc.pb.h"
 
@@ -75,8 +79,12 @@ class Connection {
   v1::UploadService::StubInterface& uploads() { return *uploads_; }
   v1::PrearchiveService::StubInterface& prearchive() { return *prearchive_; }
   v1::ArchiveService::StubInterface& archive() { return *archive_; }
+  v1::ResourceService::StubInterface& resources() { return *resources_; }
   v1::ProjectService::StubInterface& projects() { return *projects_; }
   v1::SettingsService::StubInterface& settings() { return *settings_; }
+  v1::AnonymizationService::StubInterface& anonymization() { return *anonymization_; }
+  v1::ReceiverService::StubInterface& receivers() { return *receivers_; }
+  v1::RoutingService::StubInterface& routing() { return *routing_; }
   google::longrunning::Operations::StubInterface& operations() { return *operations_; }
 
   // For services that have no accessor above.
@@ -120,8 +128,12 @@ class Connection {
   const std::unique_ptr<v1::UploadService::StubInterface> uploads_;
   const std::unique_ptr<v1::PrearchiveService::StubInterface> prearchive_;
   const std::unique_ptr<v1::ArchiveService::StubInterface> archive_;
+  const std::unique_ptr<v1::ResourceService::StubInterface> resources_;
   const std::unique_ptr<v1::ProjectService::StubInterface> projects_;
   const std::unique_ptr<v1::SettingsService::StubInterface> settings_;
+  const std::unique_ptr<v1::AnonymizationService::StubInterface> anonymization_;
+  const std::unique_ptr<v1::ReceiverService::StubInterface> receivers_;
+  const std::unique_ptr<v1::RoutingService::StubInterface> routing_;
   const std::unique_ptr<google::longrunning::Operations::StubInterface> operations_;
 };
 

@@ -2,8 +2,10 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <optional>
+#include <set>
 #include <utility>
 
 #include "absl/container/flat_hash_map.h"
@@ -19,6 +21,7 @@
 #include "base/status.h"
 #include "clients/cpp/file_sink.h"
 #include "clients/cpp/open_file.h"
+#include "clients/cpp/safe_names.h"
 
 namespace narthex::client {
 namespace {
@@ -28,6 +31,8 @@ namespace fs = std::filesystem;
 constexpr size_t kPathMaxBytes = 4096;
 // Of one request's skip_paths; more are received and thrown away.
 constexpr size_t kSkipMaxBytes = 3 << 20;
+// More are also counted: a list that changed in between then costs files that are fetched twice.
+constexpr size_t kSkipMaxCount = 10'000;
 constexpr size_t kReadBytes = 1 << 20;
 
 bool HasContent(const std::string& path, const v1::File& file) {
@@ -56,12 +61,16 @@ class Download {
   absl::StatusOr<DownloadReport> Run();
 
  private:
-  bool zip() const { return absl::EndsWithIgnoreCase(options_.destination, ".zip"); }
   absl::Status ListAll();
-  absl::Status ListOne(const std::string& scan);
+  absl::Status CheckWanted(const std::set<std::string>& scans, const std::set<std::string>& resources) const;
+  absl::Status OpenSink();
   void FindPresent();
+  absl::Status TakeFromPartial(const std::string& partial);
+  absl::Status CopyEntry(const v1::File& file,
+                         const std::function<absl::StatusOr<absl::string_view>()>& next);
   absl::Status ReceiveRest();
   absl::Status ReceiveStream();
+  void AddSkips(v1::DownloadSessionRequest& request) const;
   absl::Status ReceiveRestOfFile();
   absl::Status Begin(const v1::File& file);
   absl::Status Take(absl::string_view data);
@@ -73,6 +82,7 @@ class Download {
   Connection& connection_;
   const DownloadOptions& options_;
   std::vector<v1::File> listed_;
+  SafeNames names_;
   absl::flat_hash_set<std::string> done_;
   std::unique_ptr<FileSink> sink_;
   // The file that is being received; unset between files and while a file that is there is thrown away.
@@ -85,18 +95,7 @@ class Download {
 
 absl::StatusOr<DownloadReport> Download::Run() {
   NX_RETURN_IF_ERROR(ListAll());
-  if (zip()) {
-    NX_ASSIGN_OR_RETURN(sink_, NewZipSink(options_.destination));
-  } else {
-    std::error_code error;
-    fs::create_directories(options_.destination, error);
-    if (error) {
-      return absl::UnknownError(
-          absl::StrCat("cannot make the folder ", options_.destination, ": ", error.message()));
-    }
-    sink_ = NewFolderSink(options_.destination);
-    FindPresent();
-  }
+  NX_RETURN_IF_ERROR(OpenSink());
   Report();
   if (done_.size() < listed_.size()) NX_RETURN_IF_ERROR(ReceiveRest());
   NX_RETURN_IF_ERROR(sink_->Finish(report_.damaged.empty()));
@@ -104,18 +103,37 @@ absl::StatusOr<DownloadReport> Download::Run() {
   return report_;
 }
 
-absl::Status Download::ListAll() {
-  if (options_.scans.empty()) return ListOne("");
-  for (const std::string& scan : options_.scans) NX_RETURN_IF_ERROR(ListOne(scan));
+absl::Status Download::OpenSink() {
+  if (IsArchiveDestination(options_.destination)) {
+    const std::string partial = PartialArchive(options_.destination), former = absl::StrCat(partial, ".old");
+    std::error_code error;
+    // Of two broken runs the one with more in it is of use.
+    if (fs::exists(partial, error) &&
+        (!fs::exists(former, error) || fs::file_size(partial, error) >= fs::file_size(former, error))) {
+      fs::rename(partial, former, error);
+    }
+    NX_ASSIGN_OR_RETURN(sink_, NewArchiveSink(options_.destination));
+    if (fs::exists(former, error)) NX_RETURN_IF_ERROR(TakeFromPartial(former));
+    fs::remove(former, error);
+    return absl::OkStatus();
+  }
+  std::error_code error;
+  fs::create_directories(options_.destination, error);
+  if (error) {
+    return absl::UnknownError(
+        absl::StrCat("cannot make the folder ", options_.destination, ": ", error.message()));
+  }
+  sink_ = NewFolderSink(options_.destination);
+  FindPresent();
   return absl::OkStatus();
 }
 
-absl::Status Download::ListOne(const std::string& scan) {
+absl::Status Download::ListAll() {
   v1::ListFilesRequest request;
   request.set_session(options_.session);
-  request.set_scan(scan);
-  const size_t before = listed_.size();
   request.set_page_size(limits::kPageSizeMax);
+  const std::set<std::string> scans(options_.scans.begin(), options_.scans.end());
+  const std::set<std::string> resources(options_.resources.begin(), options_.resources.end());
   do {
     NX_ASSIGN_OR_RETURN(
         v1::ListFilesResponse page,
@@ -124,28 +142,90 @@ absl::Status Download::ListOne(const std::string& scan) {
       if (!IsSafeRelativePath(file.path())) {
         return absl::DataLossError("the server names a file outside the destination; nothing was written");
       }
+      if ((!scans.empty() && scans.count(file.scan()) == 0) ||
+          (!resources.empty() && resources.count(file.resource()) == 0)) {
+        continue;
+      }
+      if (names_.For(file.path()) != file.path()) ++report_.renamed_count;
       progress_.total_bytes += file.size_bytes();
       listed_.push_back(std::move(file));
     }
     request.set_page_token(page.next_page_token());
   } while (!request.page_token().empty());
-  if (!scan.empty() && listed_.size() == before) {
-    return absl::NotFoundError(absl::StrCat("the session has no scan ", scan,
-                                            " with files; `narthex session scans` "
-                                            "lists its scans"));
-  }
   progress_.file_count = static_cast<int64_t>(listed_.size());
+  return CheckWanted(scans, resources);
+}
+
+absl::Status Download::CheckWanted(const std::set<std::string>& scans,
+                                   const std::set<std::string>& resources) const {
+  std::set<std::string> missing_scans = scans, missing_resources = resources;
+  for (const v1::File& file : listed_) {
+    missing_scans.erase(file.scan());
+    missing_resources.erase(file.resource());
+  }
+  if (!missing_scans.empty()) {
+    return absl::NotFoundError(absl::StrCat("the session has no scan ", *missing_scans.begin(),
+                                            " with such files; `narthex session scans` lists its scans"));
+  }
+  if (!missing_resources.empty()) {
+    return absl::NotFoundError(absl::StrCat("the session has no resource ", *missing_resources.begin(),
+                                            " there; `narthex session resource list` lists them"));
+  }
   return absl::OkStatus();
 }
 
 void Download::FindPresent() {
   for (const v1::File& file : listed_) {
-    if (!HasContent(absl::StrCat(options_.destination, "/", file.path()), file)) continue;
+    if (!HasContent(absl::StrCat(options_.destination, "/", names_.For(file.path())), file)) continue;
     done_.insert(file.path());
     ++report_.skipped_count;
     ++progress_.done_count;
     progress_.done_bytes += file.size_bytes();
   }
+}
+
+// A zip or tar file that a broken run left: complete files with the right digest are copied, not fetched.
+absl::Status Download::TakeFromPartial(const std::string& partial) {
+  absl::flat_hash_map<std::string, const v1::File*> by_name;
+  for (const v1::File& file : listed_) {
+    if (!file.sha256().empty()) by_name.emplace(names_.For(file.path()), &file);
+  }
+  // Read twice: an entry's digest is known only at its end, and what was given to the new file stays in it.
+  absl::flat_hash_set<std::string> right;
+  NX_RETURN_IF_ERROR(ReadArchive(partial, [&](const std::string& name, const auto& next) -> absl::Status {
+    CryptoHasher hasher = CryptoHasher::Sha256();
+    while (true) {
+      NX_ASSIGN_OR_RETURN(const absl::string_view bytes, next());
+      if (bytes.empty()) break;
+      hasher.Update(bytes);
+    }
+    const auto file = by_name.find(name);
+    if (file != by_name.end() && absl::BytesToHexString(hasher.Finish()) == file->second->sha256()) {
+      right.insert(name);
+    }
+    return absl::OkStatus();
+  }));
+  return ReadArchive(partial, [&](const std::string& name, const auto& next) -> absl::Status {
+    const auto file = by_name.find(name);
+    if (right.erase(name) == 0 || file == by_name.end()) return absl::OkStatus();
+    return CopyEntry(*file->second, next);
+  });
+}
+
+absl::Status Download::CopyEntry(const v1::File& file,
+                                 const std::function<absl::StatusOr<absl::string_view>()>& next) {
+  NX_RETURN_IF_ERROR(sink_->Begin(file, names_.For(file.path())));
+  while (true) {
+    NX_ASSIGN_OR_RETURN(const absl::string_view bytes, next());
+    if (bytes.empty()) break;
+    NX_RETURN_IF_ERROR(sink_->Write(bytes));
+  }
+  NX_RETURN_IF_ERROR(sink_->Keep());
+  done_.insert(file.path());
+  ++report_.skipped_count;
+  ++progress_.done_count;
+  progress_.done_bytes += file.size_bytes();
+  return absl::OkStatus();
 }
 
 absl::Status Download::ReceiveRest() {
@@ -168,12 +248,8 @@ absl::Status Download::ReceiveStream() {
   v1::DownloadSessionRequest request;
   request.set_session(options_.session);
   for (const std::string& scan : options_.scans) request.add_scans(scan);
-  size_t bytes = 0;
-  for (const std::string& path : done_) {
-    bytes += path.size() + 4;
-    if (bytes > kSkipMaxBytes) break;
-    request.add_skip_paths(path);
-  }
+  for (const std::string& resource : options_.resources) request.add_resources(resource);
+  AddSkips(request);
   auto context = connection_.NewContext();
   auto reader = connection_.archive().DownloadSession(context.get(), request);
   v1::DownloadSessionResponse response;
@@ -190,6 +266,23 @@ absl::Status Download::ReceiveStream() {
   NX_RETURN_IF_ERROR(local);
   NX_RETURN_IF_ERROR(remote);
   return End();
+}
+
+// The files come in the order of the list: those at its beginning are counted, the others named.
+void Download::AddSkips(v1::DownloadSessionRequest& request) const {
+  size_t first = 0;
+  while (first < listed_.size() && done_.contains(listed_[first].path())) ++first;
+  if (done_.size() > kSkipMaxCount) {
+    request.set_skip_count(static_cast<int64_t>(first));
+  } else {
+    first = 0;
+  }
+  size_t bytes = 0;
+  for (size_t i = first; i < listed_.size() && bytes < kSkipMaxBytes; ++i) {
+    if (!done_.contains(listed_[i].path())) continue;
+    bytes += listed_[i].path().size() + 4;
+    request.add_skip_paths(listed_[i].path());
+  }
 }
 
 // After a break in the middle of a file: its remaining bytes.
@@ -215,7 +308,7 @@ absl::Status Download::Begin(const v1::File& file) {
     return absl::DataLossError("the server sends a file outside the destination; it was not written");
   }
   if (done_.contains(file.path())) return absl::OkStatus();
-  NX_RETURN_IF_ERROR(sink_->Begin(file));
+  NX_RETURN_IF_ERROR(sink_->Begin(file, names_.For(file.path())));
   current_ = file;
   current_bytes_ = 0;
   hasher_ = CryptoHasher::Sha256();

@@ -1,4 +1,4 @@
-// Downloads an archived session as a folder or as a zip file.
+// Downloads an archived session as a folder, a zip or a tar file, without a copy in between.
 #pragma once
 
 #include <cstdint>
@@ -24,9 +24,13 @@ struct DownloadOptions {
   std::string session;
   // Scan ids; empty: the whole session.
   std::vector<std::string> scans;
-  // A folder, made if it is not there; or, if it ends in .zip, a zip file that is replaced when complete.
+  // Resource labels; empty: all.
+  std::vector<std::string> resources;
+  // A folder, made if it is not there; or, if it ends in .zip or .tar, such a file, replaced when complete. A
+  // run that was broken off is continued by the next one: complete files are not fetched again.
   std::string destination;
-  // Compares the SHA-256 of every file with what the archive says. Sizes are always compared.
+  // Compares the SHA-256 of every file with what the archive says. Sizes are always compared; so are digests
+  // of what a broken run left.
   bool verify = false;
   // How often a broken stream is continued without a byte of progress in between.
   int max_reconnects = 5;
@@ -38,6 +42,7 @@ struct DownloadReport {
   int64_t file_count = 0;     // received
   int64_t size_bytes = 0;     // received
   int64_t skipped_count = 0;  // were there with the right size and SHA-256
+  int64_t renamed_count = 0;  // got another name, because some file system would not take theirs
   // Files whose bytes are not what the archive says; they are not kept.
   std::vector<std::string> damaged;
 };

@@ -9,11 +9,14 @@
 #include <map>
 #include <sstream>
 
+#include "absl/strings/str_cat.h"
 #include "gtest/gtest.h"
 
 #include "base/error.h"
 #include "clients/cpp/fake_server.h"
+#include "clients/cpp/file_sink.h"
 #include "clients/cpp/operation.h"
+#include "clients/cpp/safe_names.h"
 
 namespace narthex::client {
 namespace {
@@ -42,6 +45,23 @@ class DownloadTest : public ::testing::Test {
       bytes << std::ifstream(entry.path(), std::ios::binary).rdbuf();
       found[fs::relative(entry.path(), root).string()] = bytes.str();
     }
+    return found;
+  }
+
+  // Of a zip or tar file, by its central directory where it has one.
+  Files Entries(const std::string& path) {
+    Files found;
+    ::archive* archive = ::archive_read_new();
+    ::archive_read_support_format_zip_seekable(archive);
+    ::archive_read_support_format_tar(archive);
+    EXPECT_EQ(::archive_read_open_filename(archive, path.c_str(), 1 << 16), ARCHIVE_OK);
+    ::archive_entry* entry = nullptr;
+    while (::archive_read_next_header(archive, &entry) == ARCHIVE_OK) {
+      std::string bytes(10'000, '\0');
+      bytes.resize(::archive_read_data(archive, bytes.data(), bytes.size()));
+      found[::archive_entry_pathname(entry)] = bytes;
+    }
+    ::archive_read_free(archive);
     return found;
   }
 
@@ -80,19 +100,99 @@ TEST_F(DownloadTest, WritesAZipFile) {
   options_.destination = folder_ + "/out.zip";
   ASSERT_TRUE(DownloadSession(*connection_, options_).ok());
 
-  Files found;
-  ::archive* zip = ::archive_read_new();
-  ::archive_read_support_format_zip(zip);
-  ASSERT_EQ(::archive_read_open_filename(zip, options_.destination.c_str(), 1 << 16), ARCHIVE_OK);
-  ::archive_entry* entry = nullptr;
-  while (::archive_read_next_header(zip, &entry) == ARCHIVE_OK) {
-    std::string bytes(10'000, '\0');
-    bytes.resize(::archive_read_data(zip, bytes.data(), bytes.size()));
-    found[::archive_entry_pathname(entry)] = bytes;
-  }
-  ::archive_read_free(zip);
-  EXPECT_EQ(found, files_);
+  EXPECT_EQ(Entries(options_.destination), files_);
   EXPECT_FALSE(fs::exists(options_.destination + ".part"));
+}
+
+TEST_F(DownloadTest, WritesATarFile) {
+  options_.destination = folder_ + "/out.tar";
+  ASSERT_TRUE(DownloadSession(*connection_, options_).ok());
+  EXPECT_EQ(Entries(options_.destination), files_);
+}
+
+// What a killed run left of a zip or tar file: its complete files are taken over, the torn one is fetched
+// again.
+TEST_F(DownloadTest, ContinuesAZipOrTarThatWasBrokenOff) {
+  for (const char* kind : {".zip", ".tar"}) {
+    options_.destination = folder_ + "/cut" + kind;
+    {
+      auto sink = NewArchiveSink(options_.destination);
+      ASSERT_TRUE(sink.ok()) << sink.status();
+      for (const auto& [path, bytes] : files_) {
+        v1::File file;
+        file.set_size_bytes(static_cast<int64_t>(bytes.size()));
+        ASSERT_TRUE((*sink)->Begin(file, path).ok());
+        const bool torn = path == "SCANS/1/DICOM/b.dcm";
+        ASSERT_TRUE((*sink)->Write(torn ? bytes.substr(0, 1000) : bytes).ok());
+        if (torn) break;
+        ASSERT_TRUE((*sink)->Keep().ok());
+      }
+    }
+    ASSERT_TRUE(fs::exists(PartialArchive(options_.destination)));
+    std::error_code error;
+    fs::resize_file(PartialArchive(options_.destination),
+                    fs::file_size(PartialArchive(options_.destination)) - 10, error);
+
+    auto report = DownloadSession(*connection_, options_);
+
+    ASSERT_TRUE(report.ok()) << report.status();
+    EXPECT_EQ(report->skipped_count, 1) << kind;
+    EXPECT_EQ(report->file_count, 2) << kind;
+    EXPECT_EQ(Entries(options_.destination), files_) << kind;
+    EXPECT_FALSE(fs::exists(PartialArchive(options_.destination)));
+    EXPECT_FALSE(fs::exists(PartialArchive(options_.destination) + ".old"));
+  }
+}
+
+// More entries than zip without its 64-bit extension can count.
+TEST_F(DownloadTest, ZipFilesHoldMoreThan65535Files) {
+  const std::string path = folder_ + "/many.zip";
+  auto sink = NewArchiveSink(path);
+  ASSERT_TRUE(sink.ok());
+  v1::File file;
+  file.set_size_bytes(1);
+  for (int i = 0; i < 66'000; ++i) {
+    ASSERT_TRUE((*sink)->Begin(file, absl::StrCat("f", i)).ok());
+    ASSERT_TRUE((*sink)->Write("x").ok());
+    ASSERT_TRUE((*sink)->Keep().ok());
+  }
+  ASSERT_TRUE((*sink)->Finish(true).ok());
+  EXPECT_EQ(Entries(path).size(), 66'000u);
+}
+
+TEST_F(DownloadTest, TakesOnlyTheScansAndResourcesThatAreAskedFor) {
+  options_.scans = {"9"};
+  EXPECT_TRUE(absl::IsNotFound(DownloadSession(*connection_, options_).status()));
+  options_.scans.clear();
+  options_.resources = {"NOTES"};
+  EXPECT_TRUE(absl::IsNotFound(DownloadSession(*connection_, options_).status()));
+  EXPECT_FALSE(fs::exists(options_.destination));
+}
+
+TEST_F(DownloadTest, NamesAreSafeEverywhere) {
+  EXPECT_EQ(SafeComponent("a.dcm"), "a.dcm");
+  EXPECT_EQ(SafeComponent("CON"), "_CON");
+  EXPECT_EQ(SafeComponent("nul.txt"), "_nul.txt");
+  EXPECT_EQ(SafeComponent("Lpt1.dcm"), "_Lpt1.dcm");
+  EXPECT_EQ(SafeComponent("a:b?.txt"), "a_b_.txt");
+  EXPECT_EQ(SafeComponent("end. ."), "end___");
+  EXPECT_EQ(SafeComponent("..."), "___");
+  EXPECT_EQ(SafeComponent("console"), "console");
+  SafeNames names;
+  EXPECT_EQ(names.For("SCANS/1/NOTES/Readme.txt"), "SCANS/1/NOTES/Readme.txt");
+  EXPECT_EQ(names.For("SCANS/1/NOTES/README.TXT"), "SCANS/1/NOTES/README-2.TXT");
+  EXPECT_EQ(names.For("scans/1/x"), "scans-2/1/x");  // a folder of its own where case does not count
+  EXPECT_EQ(names.For("SCANS/1/NOTES/README.TXT"), "SCANS/1/NOTES/README-2.TXT");
+}
+
+TEST_F(DownloadTest, FilesWithUnsafeNamesAreWrittenUnderOthers) {
+  server_.AddSession(session_,
+                     {{"RESOURCES/N/aux.txt", "1"}, {"RESOURCES/N/A.txt", "2"}, {"RESOURCES/N/a.txt", "3"}});
+  auto report = DownloadSession(*connection_, options_);
+  ASSERT_TRUE(report.ok()) << report.status();
+  EXPECT_EQ(report->renamed_count, 2);
+  EXPECT_EQ(Tree(options_.destination),
+            (Files{{"RESOURCES/N/_aux.txt", "1"}, {"RESOURCES/N/A.txt", "2"}, {"RESOURCES/N/a-2.txt", "3"}}));
 }
 
 TEST_F(DownloadTest, ContinuesABrokenStreamInTheMiddleOfAFile) {

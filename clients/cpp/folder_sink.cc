@@ -26,8 +26,8 @@ class FolderSink : public FileSink {
   explicit FolderSink(std::string folder) : folder_(std::move(folder)) {}
   ~FolderSink() override { Discard(); }
 
-  absl::Status Begin(const v1::File& file) override {
-    const fs::path path = fs::path(folder_) / file.path();
+  absl::Status Begin(const v1::File& file, const std::string& name) override {
+    const fs::path path = fs::path(folder_) / name;
     std::error_code error;
     fs::create_directories(path.parent_path(), error);
     if (error) return Failed("make the folder", path.parent_path().string(), error.value());

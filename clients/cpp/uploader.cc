@@ -132,6 +132,7 @@ absl::Status Run::OpenUpload(const std::vector<LocalFile>& files) {
   request.set_digest_algorithm(v1::DIGEST_ALGORITHM_XXH3_128);
   request.set_request_id(NewUuid());
   request.mutable_source()->set_kind("grpc");
+  request.mutable_source()->set_locally_anonymized(options_.locally_anonymized);
   NX_ASSIGN_OR_RETURN(upload_, connection_->Call(connection_->uploads(),
                                                  &v1::UploadService::StubInterface::CreateUpload, request));
   ledger_.emplace(NumberFiles(files, {}));

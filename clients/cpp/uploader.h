@@ -41,6 +41,8 @@ struct UploaderOptions {
   // Asks the server first which digests it lacks, and sends only those. Reads every file twice. Needs
   // destination.project.
   bool find_missing = false;
+  // The files were de-identified with the server's scripts; see ArrivalSource in the API.
+  bool locally_anonymized = false;
   // Commits with the number of objects when all have an outcome.
   bool commit = true;
   // Gives up after so long without any progress while the server cannot be reached.

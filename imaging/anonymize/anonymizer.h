@@ -33,7 +33,7 @@ struct AnonymizationPlan {
   std::string method;                      // text for (0012,0063), such as "Narthex site script"
   bool skip_if_already_applied = false;    // only for objects of senders that are trusted to have done it
   bool check_leftovers = false;
-  bool dates_by_subject = false;  // dates of one variable "subject" move alike, not those of one PatientID
+  bool dates_by_subject = false;    // dates of one variable "subject" move alike, not those of one PatientID
   bool refuse_pixel_edits = false;  // for callers without pixel stage: alterPixels then is an error
 };
 
@@ -69,7 +69,7 @@ class Anonymizer : public dicom::HeaderEditor {
   const Variables variables_;
   ApplyContext& context_;
   AnonymizationOutcome outcome_;
-  std::string dates_of_;  // as ProfileKey
+  std::string dates_of_;                    // as ProfileKey
   std::optional<Identifiers> identifiers_;  // with check_leftovers
 };
 

@@ -85,8 +85,8 @@ struct ApplyContext {
   // random key is made at the first use, so UIDs map alike only as long as this context lives.
   std::string key;
   std::shared_ptr<const LookupTable> lookup;  // may be null
-  // Makes newUID[] give the same UIDs each time the same object is treated: they then follow from `key` and this
-  // text. "": random ones.
+  // Makes newUID[] give the same UIDs each time the same object is treated: they then follow from `key` and
+  // this text. "": random ones.
   std::string seed;
   uint64_t new_uid_count = 0;  // how many newUID[] gave
   // Fetches what getURL asks for; only called for hosts of CompileOptions::url_hosts.

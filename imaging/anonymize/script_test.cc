@@ -117,8 +117,7 @@ TEST(ScriptTest, JoinsLinesAndIgnoresComments) {
 
 TEST(ScriptTest, LooksUpAndFetchesOnlyWhatIsAllowed) {
   ApplyContext context;
-  context.lookup =
-      std::make_shared<const LookupTable>(*ParseLookupTable("// table\npid/PID-007 = SUBJ-1\n"));
+  context.lookup = std::make_shared<const LookupTable>(*ParseLookupTable("// table\npid/PID-007 = SUBJ-1\n"));
   EXPECT_EQ(NameAfter("version \"6.6\"\n(0010,0010) := lookup[\"pid\", (0010,0020)]", context), "SUBJ-1");
   EXPECT_THAT(NameAfter("version \"6.6\"\n(0010,0010) := lookup[\"other\", (0010,0020)]", context),
               testing::HasSubstr("no entry"));

@@ -126,7 +126,13 @@ absl::Status PixelEditor::AllowBulk(dicom::Tag tag) {
 absl::Status PixelEditor::EditHeader(dicom::ObjectHeader& header) {
   NX_RETURN_IF_ERROR(next_.EditHeader(header));
   wanted_ = edits_();
-  if (wanted_.empty() || !pixel_tag_.has_value()) return absl::OkStatus();
+  if (wanted_.empty()) return absl::OkStatus();
+  // In damaged objects the reader of the header may have gone over the head of the pixel data. Then nobody
+  // would blank them: better no object than a name that is left.
+  for (const dicom::Tag tag : {tags::kPixelData, tags::kFloatPixelData, tags::kDoubleFloatPixelData}) {
+    if (header.data->Has(tag)) return NotEditable("the pixel data stand within a damaged header");
+  }
+  if (!pixel_tag_.has_value()) return absl::OkStatus();
   NX_ASSIGN_OR_RETURN(geometry_, ReadGeometry(header, *pixel_tag_));
   if (RectangleFiller(*geometry_, wanted_).empty()) {
     geometry_.reset();
@@ -142,6 +148,9 @@ absl::Status PixelEditor::PrepareDecoding(dicom::ObjectHeader& header) {
     return NotEditable(
         absl::StrCat("pixels of the transfer syntax ", header.syntax.name, " cannot be decoded"));
   }
+  // Without a place that names the new transfer syntax, whoever keeps the object would go on with the old
+  // one.
+  if (header.meta == nullptr) return NotEditable("they are compressed, and there is no file meta group");
   PixelGeometry& geometry = *geometry_;
   FrameJob job;
   job.transfer_syntax_uid = std::string(uid);
@@ -172,9 +181,7 @@ absl::Status PixelEditor::PrepareDecoding(dicom::ObjectHeader& header) {
     NX_RETURN_IF_ERROR(data.SetText(tags::kLossyImageCompression, "01"));
   }
   header.syntax = dicom::FindTransferSyntax(dicom::kExplicitVrLittleEndian);
-  if (header.meta != nullptr) {
-    header.meta->SetBytes(tags::kTransferSyntaxUID, dicom::Vr::kUI, dicom::kExplicitVrLittleEndian);
-  }
+  header.meta->SetBytes(tags::kTransferSyntaxUID, dicom::Vr::kUI, dicom::kExplicitVrLittleEndian);
   job_ = std::move(job);
   outcome_.decoded = true;
   return absl::OkStatus();

@@ -204,6 +204,21 @@ TEST(PixelEditorTest, RefusesVideo) {
   EXPECT_THAT(std::string(out.status().message()), HasSubstr("H.264"));
 }
 
+TEST(PixelEditorTest, RefusesCompressedPixelsWithoutMetaGroup) {
+  Picture picture;
+  picture.syntax = "1.2.840.10008.1.2.5";
+  std::string bytes = EncapsulatedObject(picture, {std::string(70, 'x')});
+  bytes.erase(0, bytes.find(std::string("\x08\x00\x18\x00UI", 6)));
+  KeepHeader keep;
+  const std::vector<PixelEdit>& edits = Corner();
+  PixelEditor editor(
+      keep, [&]() -> const auto& { return edits; }, TestDecoder());
+
+  const auto out = dicom::RewriteObject(bytes, editor, {picture.syntax});
+
+  EXPECT_EQ(ErrorReason(out.status()), "PIXELS_NOT_EDITABLE") << out.status();
+}
+
 TEST(PixelEditorTest, DoesWhatAScriptWants) {
   anonymize::AnonymizationPlan plan;
   plan.secret = "a secret of sixteen bytes or more";

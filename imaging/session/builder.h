@@ -9,8 +9,10 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -53,6 +55,26 @@ struct SplitLabels {
   std::string pet, mr;
 };
 SplitLabels SplitPetMrLabel(absl::string_view label);
+
+// An id for a scan that joins others: its own if that is not in `taken`, else (XNAT) `<number>-<modality><k>`
+// with the first free k.
+std::string FreeScanId(const ScanModel& scan, const std::set<std::string>& taken);
+
+// Sorts by number, then id, as people expect. Scans without series number (read from a document) are sorted
+// by the number that their id begins with.
+void SortScans(std::vector<ScanModel>& scans);
+
+// ---- a session that takes in another part of its study
+
+// Whether `incoming` brings images of another kind than the session of `xsi_type` holds (XNAT's code 19).
+// Reports, captures and states go with every session; a PET-MR session takes both of its kinds; a session
+// that has nothing but such objects takes images of any kind.
+bool CrossesModalities(const TypeRegistry& types, absl::string_view xsi_type, const SessionModel& incoming);
+
+// The type of the session of `xsi_type` when it has taken in `incoming`. nullptr: `xsi_type` is not known and
+// stays.
+const SessionType* MergedSessionType(const TypeRegistry& types, absl::string_view xsi_type,
+                                     const SessionModel& incoming);
 
 // Single-threaded. About 10 microseconds an object; memory is per scan and distinct value, and a few bytes an
 // object.

@@ -1,8 +1,11 @@
 #include "imaging/session/document.h"
 
+#include <algorithm>
+#include <iterator>
 #include <sstream>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
@@ -62,6 +65,81 @@ void AppendParameter(pugi::xml_node parent, const Parameter& parameter, absl::st
   if (parameter.xml_units) SetAttribute(node, "units", parameter.unit);
 }
 
+// The order of <parameters> in xnat.xsd; what is not listed comes where it was written, before addParam.
+constexpr const char* kMrParameters[] = {"voxelRes",
+                                         "orientation",
+                                         "subjectPosition",
+                                         "fov",
+                                         "matrix",
+                                         "partitions",
+                                         "tr",
+                                         "te",
+                                         "deltaTE",
+                                         "ti",
+                                         "flip",
+                                         "sequence",
+                                         "origin",
+                                         "imageType",
+                                         "scanSequence",
+                                         "seqVariant",
+                                         "scanOptions",
+                                         "acqType",
+                                         "coil",
+                                         "pixelBandwidth",
+                                         "echoSpacing",
+                                         "acqTime",
+                                         "diffusion"};
+constexpr const char* kCtParameters[] = {"voxelRes",
+                                         "orientation",
+                                         "rescale",
+                                         "kvp",
+                                         "acquisitionNumber",
+                                         "imageType",
+                                         "options",
+                                         "collectionDiameter",
+                                         "distanceSourceToDetector",
+                                         "distanceSourceToPatient",
+                                         "gantryTilt",
+                                         "tableHeight",
+                                         "rotationDirection",
+                                         "exposureTime",
+                                         "xrayTubeCurrent",
+                                         "exposure",
+                                         "filter",
+                                         "generatorPower",
+                                         "focalSpots",
+                                         "convolutionKernel",
+                                         "collimationWidth",
+                                         "tableSpeed",
+                                         "tableFeedPerRotation",
+                                         "pitchFactor",
+                                         "estimatedDoseSaving",
+                                         "ctDIvol",
+                                         "derivation",
+                                         "contrastBolus",
+                                         "fov"};
+
+template <size_t n>
+size_t RankIn(const char* const (&order)[n], absl::string_view name) {
+  return static_cast<size_t>(std::find(std::begin(order), std::end(order), name) - std::begin(order));
+}
+
+void SortParameters(pugi::xml_node scan, absl::string_view xsi_type) {
+  pugi::xml_node parameters = ChildNamed(scan, "parameters");
+  std::vector<std::pair<size_t, pugi::xml_node>> children;
+  for (pugi::xml_node child : parameters.children()) {
+    const absl::string_view name = LocalName(child);
+    size_t rank = xsi_type == "xnat:mrScanData"   ? RankIn(kMrParameters, name)
+                  : xsi_type == "xnat:ctScanData" ? RankIn(kCtParameters, name)
+                                                  : 0;
+    if (name == "addParam") rank = std::size(kCtParameters) + std::size(kMrParameters);
+    children.emplace_back(rank, child);
+  }
+  std::stable_sort(children.begin(), children.end(),
+                   [](const auto& a, const auto& b) { return a.first < b.first; });
+  for (const auto& [rank, child] : children) parameters.append_move(child);
+}
+
 // In xnat.xsd's order: what every image scan has, what the modality adds, its parameters.
 void AppendParameters(pugi::xml_node parent, const Parameters& parameters, absl::string_view multi_value) {
   const auto part = [](const Parameter& parameter) {
@@ -99,6 +177,7 @@ void FillScan(pugi::xml_node node, const ScanModel& scan, const DocumentFacts& f
   AppendText(node, "protocolName", scan.protocol_name);
   AppendText(node, "bodyPartExamined", scan.body_part_examined);
   AppendParameters(node, scan.parameters, scan.multi_value);
+  SortParameters(node, scan.xsi_type);
 }
 
 void AppendFields(pugi::xml_node root, const SessionModel& session, const DocumentFacts& facts) {
@@ -113,33 +192,46 @@ void AppendFields(pugi::xml_node root, const SessionModel& session, const Docume
   }
 }
 
+void AppendSharing(pugi::xml_node root, const DocumentFacts& facts) {
+  if (facts.shares.empty()) return;
+  pugi::xml_node sharing = root.append_child("xnat:sharing");
+  for (const auto& [project, label] : facts.shares) {
+    pugi::xml_node share = sharing.append_child("xnat:share");
+    SetAttribute(share, "label", label);
+    SetAttribute(share, "project", project);
+  }
+}
+
+// In the order of xnat.xsd: experimentData, subjectAssessorData, imageSessionData, then the modality's own.
 void FillSession(pugi::xml_node root, const SessionModel& session, const DocumentFacts& facts) {
   SetAttribute(root, "ID", facts.id);
   SetAttribute(root, "project", facts.project);
   SetAttribute(root, "label", facts.label);
+  SetAttribute(root, "session_type", session.session_type);
   SetAttribute(root, "modality", session.modality);
   SetAttribute(root, "UID", session.study_instance_uid);
+  SetAttribute(root, "study_id", session.study_id);
+  AppendSharing(root, facts);
+  AppendText(root, "date", session.date);
+  AppendText(root, "time", session.time);
+  AppendText(root, "note", absl::string_view(facts.note).substr(0, kNoteMaxBytes));
   if (!facts.resources.empty()) {
     pugi::xml_node resources = root.append_child("xnat:resources");
     for (const ResourceCatalog& catalog : facts.resources) AppendCatalog(resources, "xnat:resource", catalog);
   }
   AppendFields(root, session, facts);
-  AppendText(root, "subject_ID", facts.subject_id);
-  AppendText(root, "date", session.date);
-  AppendText(root, "time", session.time);
   AppendText(root, "acquisition_site", session.acquisition_site);
+  AppendText(root, "subject_ID", facts.subject_id);
   AppendScanner(root, session.scanner, /*with_software=*/false);
-  AppendText(root, "operator", session.operator_name);
-  AppendText(root, "session_type", session.session_type);
+  AppendText(root, "operator", absl::string_view(session.operator_name).substr(0, 255));
   AppendText(root, "prearchivePath", facts.prearchive_path);
+  pugi::xml_node scans = root.append_child("xnat:scans");
+  for (const ScanModel& scan : session.scans) FillScan(scans.append_child("xnat:scan"), scan, facts);
   AppendText(root, "dcmAccessionNumber", session.accession_number.Reveal());
   AppendText(root, "dcmPatientId", session.patient_id.Reveal());
   AppendText(root, "dcmPatientName", session.patient_name.Reveal());
   AppendText(root, "dcmPatientBirthDate", session.patient_birth_date.Reveal());
   AppendText(root, "dcmPatientWeight", session.patient_weight);
-  AppendText(root, "study_id", session.study_id);
-  pugi::xml_node scans = root.append_child("xnat:scans");
-  for (const ScanModel& scan : session.scans) FillScan(scans.append_child("xnat:scan"), scan, facts);
   AppendParameters(root, session.parameters, "");
 }
 

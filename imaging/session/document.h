@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <map>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -37,6 +38,8 @@ struct DocumentFacts {
   std::map<std::string, std::vector<ResourceCatalog>> scan_resources;  // by scan id
   std::vector<ResourceCatalog> resources;                              // of the session
   std::map<std::string, std::string> fields;                           // custom variables, by name
+  std::string note;                                                    // at most 2,500 characters
+  std::vector<std::pair<std::string, std::string>> shares;             // project, label there
 };
 
 // The whole document, UTF-8, with XML declaration. Characters that XML 1.0 cannot hold become U+FFFD.

@@ -116,6 +116,12 @@ const SessionType* FindByElement(const TypeRegistry& types, absl::string_view el
   return nullptr;
 }
 
+// An attribute in the schema; an element in some documents.
+std::string EitherText(pugi::xml_node node, const char* name) {
+  const std::string text = node.attribute(name).value();
+  return text.empty() ? ChildText(node, name) : text;
+}
+
 void ReadSession(pugi::xml_node root, const TypeRegistry& types, SessionDocument& document) {
   SessionModel& session = document.session;
   session.modality = root.attribute("modality").value();
@@ -125,13 +131,13 @@ void ReadSession(pugi::xml_node root, const TypeRegistry& types, SessionDocument
   session.acquisition_site = ChildText(root, "acquisition_site");
   session.scanner = ReadScanner(root);
   session.operator_name = ChildText(root, "operator");
-  session.session_type = ChildText(root, "session_type");
+  session.session_type = EitherText(root, "session_type");
   session.accession_number = Phi<std::string>(ChildText(root, "dcmAccessionNumber"));
   session.patient_id = Phi<std::string>(ChildText(root, "dcmPatientId"));
   session.patient_name = Phi<std::string>(ChildText(root, "dcmPatientName"));
   session.patient_birth_date = Phi<std::string>(ChildText(root, "dcmPatientBirthDate"));
   session.patient_weight = ChildText(root, "dcmPatientWeight");
-  session.study_id = ChildText(root, "study_id");
+  session.study_id = EitherText(root, "study_id");
   session.element = std::string(LocalName(root));
   if (const SessionType* type = FindByElement(types, session.element)) {
     session.type_name = type->name;
@@ -148,6 +154,10 @@ void ReadFacts(pugi::xml_node root, DocumentFacts& facts) {
   facts.prearchive_path = ChildText(root, "prearchivePath");
   // The other place where XNAT's versions have it.
   if (facts.prearchive_path.empty()) facts.prearchive_path = root.attribute("prearchivePath").value();
+  facts.note = ChildText(root, "note");
+  for (pugi::xml_node share : ChildNamed(root, "sharing").children()) {
+    facts.shares.emplace_back(share.attribute("project").value(), share.attribute("label").value());
+  }
   for (pugi::xml_node resource : ChildNamed(root, "resources").children())
     facts.resources.push_back(ReadCatalog(resource));
 }

@@ -95,6 +95,8 @@ DocumentFacts SampleFacts() {
                       .file_count = 2,
                       .file_size = 20}};
   facts.fields = {{"handedness", "left"}};
+  facts.note = "a remark";
+  facts.shares = {{"P2", "OTHER"}};
   return facts;
 }
 
@@ -104,7 +106,11 @@ TEST(DocumentTest, WritesXnatsElements) {
            "<?xml version=\"1.0\" encoding=\"UTF-8\"?>",
            "<xnat:MRSession xmlns:xnat=\"http://nrg.wustl.edu/xnat\" "
            "xmlns:xsi=\"http://www.w3.org/2001/XMLSchema-instance\" "
-           "ID=\"XNAT_E00001\" project=\"P1\" label=\"S1_MR1\" modality=\"MR\" UID=\"1.2.3\">",
+           "ID=\"XNAT_E00001\" project=\"P1\" label=\"S1_MR1\" session_type=\"Head^DHead\" modality=\"MR\" "
+           "UID=\"1.2.3\" "
+           "study_id=\"7\">",
+           "<xnat:share label=\"OTHER\" project=\"P2\" />",
+           "<xnat:note>a remark</xnat:note>",
            "<xnat:field name=\"studyComments\">fine</xnat:field>",
            "<xnat:subject_ID>XNAT_S00001</xnat:subject_ID>",
            "<xnat:scanner manufacturer=\"SIEMENS\" model=\"TrioTim\">MEDPC</xnat:scanner>",
@@ -127,19 +133,16 @@ TEST(DocumentTest, WritesXnatsElements) {
 
 TEST(DocumentTest, KeepsXnatsOrder) {
   const std::string xml = WriteSessionDocument(SampleSession(), SampleFacts());
-  const char* kOrder[] = {"<xnat:fields>",
-                          "<xnat:subject_ID>",
+  const char* kOrder[] = {"<xnat:sharing>",
                           "<xnat:date>",
                           "<xnat:time>",
+                          "<xnat:note>",
+                          "<xnat:resources>",
+                          "<xnat:fields>",
                           "<xnat:acquisition_site>",
+                          "<xnat:subject_ID>",
                           "<xnat:scanner ",
                           "<xnat:operator>",
-                          "<xnat:session_type>",
-                          "<xnat:dcmAccessionNumber>",
-                          "<xnat:dcmPatientId>",
-                          "<xnat:dcmPatientName>",
-                          "<xnat:dcmPatientBirthDate>",
-                          "<xnat:dcmPatientWeight>",
                           "<xnat:scans>",
                           "<xnat:image_session_ID>",
                           "<xnat:quality>",
@@ -149,7 +152,14 @@ TEST(DocumentTest, KeepsXnatsOrder) {
                           "<xnat:startTime>",
                           "<xnat:contrasts>",
                           "<xnat:coil>",
-                          "<xnat:parameters>"};
+                          "<xnat:parameters>",
+                          "</xnat:scans>",
+                          "<xnat:dcmAccessionNumber>",
+                          "<xnat:dcmPatientId>",
+                          "<xnat:dcmPatientName>",
+                          "<xnat:dcmPatientBirthDate>",
+                          "<xnat:dcmPatientWeight>",
+                          "<xnat:fieldStrength>"};
   size_t at = 0;
   for (const char* element : kOrder) {
     const size_t found = xml.find(element, at);

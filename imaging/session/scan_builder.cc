@@ -228,10 +228,23 @@ void AssignScanIds(std::vector<ScanModel>& scans) {
   }
 }
 
+std::string FreeScanId(const ScanModel& scan, const std::set<std::string>& taken) {
+  if (taken.count(scan.id) == 0) return scan.id;
+  const std::string stem =
+      absl::StrCat(BaseId(scan).substr(0, limits::kLabelMaxBytes - 16), "-", IdModality(scan));
+  for (int k = 1;; ++k) {
+    std::string id = absl::StrCat(stem, k);
+    if (taken.count(id) == 0) return id;
+  }
+}
+
 void SortScans(std::vector<ScanModel>& scans) {
   const auto number = [](const ScanModel& scan) {
     int64_t value = 0;
-    return absl::SimpleAtoi(scan.series_number, &value) ? value : INT64_MAX;
+    const absl::string_view text = scan.series_number.empty()
+                                       ? absl::string_view(scan.id).substr(0, scan.id.find('-'))
+                                       : scan.series_number;
+    return absl::SimpleAtoi(text, &value) ? value : INT64_MAX;
   };
   std::sort(scans.begin(), scans.end(), [&](const ScanModel& a, const ScanModel& b) {
     return std::make_pair(number(a), a.id) < std::make_pair(number(b), b.id);

@@ -57,7 +57,4 @@ class ScanBuilder {
 // limits::kLabelMaxBytes long.
 void AssignScanIds(std::vector<ScanModel>& scans);
 
-// By number, then id, as people expect.
-void SortScans(std::vector<ScanModel>& scans);
-
 }  // namespace narthex::session

@@ -3,6 +3,8 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <atomic>
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
@@ -20,20 +22,34 @@
 #include "base/limits.h"
 #include "base/log.h"
 #include "base/status.h"
+#include "server/app/anonymization_settings.h"
+#include "server/app/backup.h"
+#include "server/app/dicom_door.h"
 #include "server/app/direct_sink.h"
+#include "server/app/directory_lock.h"
+#include "server/app/disk_watch.h"
+#include "server/app/grpc_listener.h"
+#include "server/app/limit_settings.h"
 #include "server/app/metrics_server.h"
-#include "server/app/policy.h"
 #include "server/app/postgres_keeper.h"
+#include "server/app/session_rules.h"
 #include "server/app/transport.h"
 #include "server/app/workflow.h"
 #include "server/archive/archiver.h"
 #include "server/archive/checker.h"
+#include "server/archive/file_work.h"
+#include "server/archive/scan_type_memory.h"
+#include "server/archive/session_changes.h"
+#include "server/archive/session_check.h"
+#include "server/archive/session_resources.h"
 #include "server/auth/authenticator.h"
 #include "server/auth/project_cache.h"
+#include "server/deidentify/plans.h"
 #include "server/gateway/gateway.h"
 #include "server/ingest/uploads.h"
 #include "server/operations/operations.h"
 #include "server/prearchive/prearchive.h"
+#include "server/rpc/anonymization_service.h"
 #include "server/rpc/archive_service.h"
 #include "server/rpc/audit_service.h"
 #include "server/rpc/convert.h"
@@ -41,6 +57,7 @@
 #include "server/rpc/operations_service.h"
 #include "server/rpc/prearchive_service.h"
 #include "server/rpc/project_service.h"
+#include "server/rpc/resource_service.h"
 #include "server/rpc/settings_service.h"
 #include "server/rpc/upload_service.h"
 #include "storage/fs/file_system.h"
@@ -58,31 +75,6 @@ constexpr char kAeTitle[] = "NARTHEX";
 constexpr int kOperationWorkers = 3;
 constexpr absl::Duration kDrain = absl::Seconds(8);
 
-// Holds a lock on the data directory for the life of the process.
-class DirectoryLock {
- public:
-  static absl::StatusOr<std::unique_ptr<DirectoryLock>> Take(const std::string& directory) {
-    const std::string path = directory + "/lock";
-    auto lock = std::make_unique<DirectoryLock>();
-    lock->fd_ = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-    if (lock->fd_ < 0) {
-      return Internal("STORAGE_ERROR", absl::StrCat("cannot open ", path, ": ", std::strerror(errno)));
-    }
-    if (::flock(lock->fd_, LOCK_EX | LOCK_NB) != 0) {
-      return FailedPrecondition("DATA_DIR_IN_USE",
-                                absl::StrCat("another narthexd uses the data directory ", directory,
-                                             "; stop it, or give this one its own with --data-dir"));
-    }
-    return lock;
-  }
-  ~DirectoryLock() {
-    if (fd_ >= 0) ::close(fd_);
-  }
-
- private:
-  int fd_ = -1;
-};
-
 }  // namespace
 
 // In the order of construction; destroyed in reverse.
@@ -95,27 +87,39 @@ struct Application::Parts {
   std::unique_ptr<staging::Index> index;
   std::unique_ptr<staging::StagingStore> staging;
   std::unique_ptr<const session::TypeRegistry> types;
-  std::unique_ptr<LivePolicy> policy;
+  std::unique_ptr<DicomDoor> door;
+  std::unique_ptr<deidentify::Plans> plans;
   std::unique_ptr<prearchive::Prearchive> prearchive;
   std::unique_ptr<ingest::Uploads> uploads;
   std::unique_ptr<auth::ProjectCache> projects;
+  std::unique_ptr<SessionRules> session_rules;
   std::unique_ptr<auth::Authenticator> authenticator;
   std::unique_ptr<rpc::Gate> gate;
   std::unique_ptr<archiving::Checker> checker;
   std::unique_ptr<archiving::Archiver> archiver;
+  std::unique_ptr<archiving::SessionChanges> session_changes;
+  std::unique_ptr<archiving::SessionResources> session_resources;
+  std::unique_ptr<archiving::SessionCheck> session_check;
   std::unique_ptr<operations::Operations> operations;
   std::unique_ptr<Workflow> workflow;
+  std::unique_ptr<ingest::Admission> admission;
+  std::unique_ptr<rpc::StallWatch> stalls;
+  std::unique_ptr<DiskWatch> disks;
+  std::shared_ptr<gateway::GatewayLimits> gateway_limits = std::make_shared<gateway::GatewayLimits>();
+  std::atomic<int64_t> association_idle_seconds{limits::kAssociationIdleSeconds};
   std::unique_ptr<rpc::UploadServiceImpl> upload_service;
   std::unique_ptr<rpc::PrearchiveServiceImpl> prearchive_service;
   std::unique_ptr<rpc::ArchiveServiceImpl> archive_service;
+  std::unique_ptr<rpc::ResourceServiceImpl> resource_service;
   std::unique_ptr<rpc::ProjectServiceImpl> project_service;
   std::unique_ptr<rpc::SettingsServiceImpl> settings_service;
+  std::unique_ptr<rpc::AnonymizationServiceImpl> anonymization_service;
   std::unique_ptr<rpc::OperationsServiceImpl> operations_service;
   std::unique_ptr<rpc::IdentityServiceImpl> identity_service;
   std::unique_ptr<rpc::AuditServiceImpl> audit_service;
   std::unique_ptr<TlsFiles> tls;
   std::unique_ptr<grpc::Server> server;
-  std::unique_ptr<gateway::Gateway> gateway;
+  std::unique_ptr<GrpcListener> listener;
   std::unique_ptr<MetricsServer> metrics;
   std::string grpc_address;
   std::string dicom_address = "off";
@@ -128,10 +132,15 @@ struct Application::Parts {
   absl::Status OpenStorage();
   absl::Status OpenRules();
   void MakeServices();
+  ingest::StreamDependencies Streams();
   absl::Status Serve();
   absl::Status ServeDicom();
   absl::Status WriteReadyFile() const;
   std::vector<rpc::SettingSpec> Settings();
+  std::vector<LimitSpec> Limits();
+  void Configure(grpc::ServerBuilder& builder) const;
+  // As XNAT: a study's route holds until the study is archived.
+  void ForgetRoute(const std::string& accession_id);
 };
 
 absl::Status Application::Parts::CheckTransport() {
@@ -139,6 +148,9 @@ absl::Status Application::Parts::CheckTransport() {
     NX_RETURN_IF_ERROR(CheckPlaintext(config.grpc_listen, "grpc-listen", config.allow_plaintext));
   } else {
     NX_ASSIGN_OR_RETURN(tls, TlsFiles::Open(transport()));
+  }
+  if (config.dicom_listen != "off" && config.dicom_tls_cert.empty()) {
+    NX_RETURN_IF_ERROR(CheckPlaintext(config.dicom_listen, "dicom-listen", config.allow_plaintext));
   }
   if (config.metrics_listen == "off") return absl::OkStatus();
   return CheckPlaintext(config.metrics_listen, "metrics-listen", config.allow_plaintext);
@@ -150,14 +162,18 @@ absl::Status Application::Parts::OpenStorage() {
     NX_RETURN_IF_ERROR(Annotate(files.MakeDirectories(directory), directory));
   }
   NX_ASSIGN_OR_RETURN(lock, DirectoryLock::Take(config.data_dir));
+  NX_ASSIGN_OR_RETURN(const bool restoring,
+                      BeginRestore(config.restore_from, config.data_dir, config.archive_dir));
   std::string conninfo = config.postgres;
   if (conninfo == "managed") {
     metadata::ManagedPostgres::Options options;
     options.directory = config.data_dir + "/postgres";
     NX_ASSIGN_OR_RETURN(postgres, metadata::ManagedPostgres::Start(options));
+    if (restoring) NX_RETURN_IF_ERROR(postgres->Load(DumpOf(config.restore_from)));
     conninfo = postgres->conninfo();
     postgres_keeper = std::make_unique<PostgresKeeper>(*postgres);
   }
+  if (restoring) NX_RETURN_IF_ERROR(EndRestore(config.data_dir));
   metadata::Database::Options options;
   options.conninfo = conninfo;
   options.site_id = config.site_id;
@@ -172,17 +188,34 @@ absl::Status Application::Parts::OpenStorage() {
 
 absl::Status Application::Parts::OpenRules() {
   NX_ASSIGN_OR_RETURN(types, session::TypeRegistry::LoadDirectory(config.types_dir));
-  policy = std::make_unique<LivePolicy>(*types);
-  NX_RETURN_IF_ERROR(policy->SetRouting({}));
+  door = std::make_unique<DicomDoor>(*types, *database);
+  NX_ASSIGN_OR_RETURN(plans, deidentify::Plans::Open(database->scripts(), {}));
+  NX_RETURN_IF_ERROR(door->policy().SetRouting({}));
   prearchive::Prearchive::Options options;
   options.idle_build = absl::Seconds(limits::kIdleBuildSecondsDefault);
   NX_ASSIGN_OR_RETURN(prearchive, prearchive::Prearchive::Open(options, *staging, *index, Clock::Real()));
   uploads = std::make_unique<ingest::Uploads>(*index, Clock::Real());
   projects = std::make_unique<auth::ProjectCache>(database->projects(), Clock::Real());
   NX_RETURN_IF_ERROR(projects->Refresh());
+  session_rules = std::make_unique<SessionRules>(*projects);
+  prearchive->SetBuildOptions([this](const std::string& project) {
+    session::BuildOptions options = archiving::BuildOptionsFor(*database, project);
+    options.pet_mr = session_rules->ForBuilds(project).pet_mr;
+    return options;
+  });
   authenticator = std::make_unique<auth::Authenticator>(*database, Clock::Real());
   token_file = config.data_dir + "/admin.token";
   return authenticator->EnsureAdministrator(token_file).status();
+}
+
+void Application::Parts::ForgetRoute(const std::string& accession_id) {
+  const metadata::SystemScope scope;
+  const auto session = database->session_reader().Get(accession_id, metadata::Visibility::All(true));
+  const absl::Status forgotten =
+      session.ok() ? door->routes().Forget(session->study_instance_uid) : session.status();
+  if (!forgotten.ok()) {
+    Log(LogLevel::kWarning, "study route not forgotten", {{"session", accession_id}, {"error", forgotten}});
+  }
 }
 
 std::vector<rpc::SettingSpec> Application::Parts::Settings() {
@@ -205,24 +238,66 @@ std::vector<rpc::SettingSpec> Application::Parts::Settings() {
                         }
                         return prearchive->SetIdleBuild(absl::Seconds(seconds));
                       }});
-  const auto rule = [this](std::string key, std::string what, std::string identify::RoutingConfig::*field) {
-    return rpc::SettingSpec{
-        std::move(key),
-        absl::StrCat(
-            "rules that find the ", what,
-            " in an object's header, one a line: (gggg,eeee):regex[:group][ t:target r:replacement]"),
-        "", [this, field](const std::string& value) {
-          identify::RoutingConfig changed = policy->routing();
-          changed.*field = value;
-          return policy->SetRouting(changed);
-        }};
-  };
+  AddAnonymizationSettings(*plans, settings);
+  for (rpc::SettingSpec& spec : session_rules->Settings()) settings.push_back(std::move(spec));
+  for (rpc::SettingSpec& spec : door->Settings()) settings.push_back(std::move(spec));
   settings.push_back(
-      rule("routing.auto_archive_rules", "auto-archive flag", &identify::RoutingConfig::auto_archive_rules));
-  settings.push_back(rule("routing.project_rules", "project", &identify::RoutingConfig::project_rules));
-  settings.push_back(rule("routing.session_rules", "session label", &identify::RoutingConfig::session_rules));
-  settings.push_back(rule("routing.subject_rules", "subject", &identify::RoutingConfig::subject_rules));
+      {archiving::kUseScanTypeMapping,
+       "whether scans are called what people called such scans before in their project: true or false",
+       "true", [](const std::string& value) {
+         return value == "true" || value == "false" ? absl::OkStatus()
+                                                    : rpc::InvalidField("value", "expected true or false");
+       }});
+  for (rpc::SettingSpec& limit : LimitSettings(Limits())) settings.push_back(std::move(limit));
+  std::sort(settings.begin(), settings.end(), [](const auto& a, const auto& b) { return a.key < b.key; });
   return settings;
+}
+
+std::vector<LimitSpec> Application::Parts::Limits() {
+  constexpr uint64_t kMany = 1'000'000;
+  return {
+      {"limits.association_idle_seconds",
+       "a silent DICOM association is aborted after so long (from the next start)",
+       limits::kAssociationIdleSeconds, 1, 86400, [this](uint64_t n) { association_idle_seconds = n; }},
+      {"limits.associations_max", "DICOM associations at once", limits::kAssociationsMax, 1, kMany,
+       [this](uint64_t n) { gateway_limits->associations_max = static_cast<int>(n); }},
+      {"limits.associations_per_address_max", "DICOM associations of one address at once",
+       limits::kAssociationsPerAddressMax, 1, kMany,
+       [this](uint64_t n) { gateway_limits->associations_per_address_max = static_cast<int>(n); }},
+      {"limits.connections_max", "gRPC connections at once", limits::kConnectionsMax, 1, kMany,
+       [this](uint64_t n) {
+         if (listener) listener->SetConnectionsMax(static_cast<int>(n));
+       }},
+      {"limits.connections_per_address_max", "gRPC connections of one address at once",
+       limits::kConnectionsPerAddressMax, 1, kMany,
+       [this](uint64_t n) {
+         if (listener) listener->SetConnectionsPerAddressMax(static_cast<int>(n));
+       }},
+      {"limits.free_space_min_bytes", "free space below which nothing is received or archived",
+       limits::kFreeSpaceMinBytes, 0, 1ull << 50,
+       [this](uint64_t n) {
+         staging->SetFreeSpaceMin(n);
+         archiver->SetFreeSpaceMin(n);
+         disks->SetMinBytes(n);
+       }},
+      {"limits.held_bytes_max", "memory for objects whose header is not complete", limits::kHeldBytesMax, 0,
+       1ull << 40, [this](uint64_t n) { admission->SetHeldBytesMax(n); }},
+      {"limits.upload_idle_seconds", "an upload stream whose peer does nothing for so long is ended",
+       limits::kUploadIdleSeconds, 1, 86400, [this](uint64_t n) { stalls->SetPatience(absl::Seconds(n)); }},
+      {"limits.upload_streams_max", "upload streams at once", limits::kUploadStreamsMax, 1, kMany,
+       [this](uint64_t n) { admission->SetStreamsMax(static_cast<int>(n)); }},
+      {"limits.upload_streams_per_user_max", "upload streams of one user at once",
+       limits::kUploadStreamsPerUserMax, 1, kMany,
+       [this](uint64_t n) { admission->SetStreamsPerUserMax(static_cast<int>(n)); }},
+  };
+}
+
+ingest::StreamDependencies Application::Parts::Streams() {
+  ingest::StreamDependencies streams{*prearchive, *uploads, door->policy()};
+  streams.plans = plans.get();
+  streams.admission = admission.get();
+  streams.rules = [this](const std::string& project) { return session_rules->ForObjects(project); };
+  return streams;
 }
 
 void Application::Parts::MakeServices() {
@@ -230,13 +305,25 @@ void Application::Parts::MakeServices() {
   gate = std::make_unique<rpc::Gate>(*authenticator, *projects);
   gate->BindCertificates(config.tls_client_user == "cn" ? rpc::CertificateUser::kCommonName
                                                         : rpc::CertificateUser::kAny);
-  checker = std::make_unique<archiving::Checker>(
-      archiving::Checker::Dependencies{*prearchive, *database, *types, nullptr});
+  checker = std::make_unique<archiving::Checker>(archiving::Checker::Dependencies{
+      *prearchive, *database, *types,
+      [this](absl::string_view project, const dicom::HeaderFacts& facts) -> absl::StatusOr<std::string> {
+        return door->policy().Excludes(project, facts);
+      },
+      plans.get()});
   archiver = std::make_unique<archiving::Archiver>(archiving::Archiver::Dependencies{
-      *prearchive, *database, *types, files, Clock::Real(), config.archive_dir, *checker});
+      *prearchive, *database, *types, files, Clock::Real(), config.archive_dir, *checker, plans.get()});
   operations = std::make_unique<operations::Operations>(*index, Clock::Real(), kOperationWorkers);
   workflow = std::make_unique<Workflow>(
-      Workflow::Dependencies{*prearchive, *operations, *archiver, *types, *projects});
+      Workflow::Dependencies{*prearchive, *operations, *archiver, *types, *projects, *database,
+                             [this](const std::string& accession_id) { ForgetRoute(accession_id); }});
+  archiver->SetFreeSpaceMin(limits::kFreeSpaceMinBytes);
+  admission = std::make_unique<ingest::Admission>();
+  stalls = std::make_unique<rpc::StallWatch>(absl::Seconds(limits::kUploadIdleSeconds));
+  std::vector<DiskWatch::Volume> volumes = {{"staging", config.data_dir + "/staging"},
+                                            {"archive", config.archive_dir}};
+  if (postgres) volumes.push_back({"postgres", config.data_dir + "/postgres"});
+  disks = std::make_unique<DiskWatch>(files, std::move(volumes), limits::kFreeSpaceMinBytes);
   const rpc::BuildStarter build = [this](const std::string& session, const std::string& user,
                                          const std::string& completion, const std::string& request_id) {
     return workflow->StartBuild(session, user, completion, request_id);
@@ -246,11 +333,27 @@ void Application::Parts::MakeServices() {
                                              const std::string& request_id) {
     return workflow->StartArchive(session, user, policy, quarantine, request_id);
   };
+  door->MakeServices({*gate, *projects, *prearchive, *index, build, nullptr});
   upload_service = std::make_unique<rpc::UploadServiceImpl>(rpc::UploadServiceImpl::Dependencies{
-      *gate, {*prearchive, *uploads, *policy}, *operations, *database, build, config.inbox_dir});
-  prearchive_service = std::make_unique<rpc::PrearchiveServiceImpl>(
-      rpc::PrearchiveServiceImpl::Dependencies{*gate, *prearchive, *operations, *checker, build, archive});
-  archive_service = std::make_unique<rpc::ArchiveServiceImpl>(*gate, *database, files, config.archive_dir);
+      *gate, Streams(), *operations, *database, build, config.inbox_dir, *stalls});
+  prearchive_service = std::make_unique<rpc::PrearchiveServiceImpl>(rpc::PrearchiveServiceImpl::Dependencies{
+      *gate, *prearchive, *operations, *checker, build, archive,
+      [this](const prearchive::SessionRow& edited) {
+        return prearchive::ShowEdits(*prearchive, *types, edited);
+      },
+      [this](const prearchive::SessionRow& row, const std::string& user, const std::string& request_id) {
+        return workflow->StartSplit(row, user, false, request_id);
+      },
+      [this] { return session_rules->claim_unassigned(); }, plans.get()});
+  session_changes = std::make_unique<archiving::SessionChanges>(
+      archiving::SessionChanges::Dependencies{*database, *types, files, config.archive_dir});
+  archive_service = std::make_unique<rpc::ArchiveServiceImpl>(rpc::ArchiveServiceImpl::Dependencies{
+      *gate, *database, *session_changes, *types, files, config.archive_dir});
+  const archiving::FileWork::Dependencies file_work{*database, files, config.archive_dir};
+  session_resources = std::make_unique<archiving::SessionResources>(file_work, *session_changes);
+  session_check = std::make_unique<archiving::SessionCheck>(file_work, *session_changes, *types);
+  resource_service = std::make_unique<rpc::ResourceServiceImpl>(
+      rpc::ResourceServiceImpl::Dependencies{*gate, *database, *session_resources, *session_check});
   project_service = std::make_unique<rpc::ProjectServiceImpl>(*gate, *database, *authenticator, *projects);
   identity_service =
       std::make_unique<rpc::IdentityServiceImpl>(*gate, *database, *authenticator, Clock::Real());
@@ -258,7 +361,8 @@ void Application::Parts::MakeServices() {
   operations_service = std::make_unique<rpc::OperationsServiceImpl>(
       *gate, *operations, rpc::ResultSources{*prearchive, *database});
   settings_service = std::make_unique<rpc::SettingsServiceImpl>(rpc::SettingsServiceImpl::Dependencies{
-      *gate, *database, Settings(), [this](v1::ServerInfo* info) {
+      *gate, *database, Settings(),
+      [this](v1::ServerInfo* info) {
         info->set_version(kVersion);
         info->set_site_id(config.site_id);
         info->set_dicom_address(dicom_address);
@@ -267,37 +371,73 @@ void Application::Parts::MakeServices() {
         if (const auto free = fs::Posix().FreeBytes(config.data_dir); free.ok()) {
           info->set_staging_free_bytes(static_cast<int64_t>(*free));
         }
+      },
+      [this](const std::string& id) -> absl::StatusOr<v1::Backup> {
+        v1::Backup backup;
+        backup.set_backup_id(id);
+        backup.set_path(absl::StrCat(config.backup_dir, "/", id));
+        NX_ASSIGN_OR_RETURN(
+            const BackupReport report,
+            MakeBackup({*staging, *index, postgres.get(), config.archive_dir, kVersion}, backup.path()));
+        backup.set_file_count(report.file_count);
+        backup.set_size_bytes(report.size_bytes);
+        return backup;
       }});
+  anonymization_service =
+      std::make_unique<rpc::AnonymizationServiceImpl>(*gate, *plans, *prearchive, *projects);
   workflow->Register([this](const operations::Operation& operation, operations::Progress& progress) {
     return upload_service->RunInboxImport(operation, progress);
   });
+}
+
+void Application::Parts::Configure(grpc::ServerBuilder& builder) const {
+  builder.SetMaxReceiveMessageSize(static_cast<int>(limits::kMessageMaxBytes));
+  grpc::ResourceQuota quota("narthexd");
+  quota.Resize(limits::kServerBuffersMaxBytes);
+  quota.SetMaxThreads(limits::kServerThreadsMax);
+  builder.SetResourceQuota(quota);
+  for (const auto& [name, value] : std::initializer_list<std::pair<const char*, int64_t>>{
+           {GRPC_ARG_ALLOW_REUSEPORT, 0},
+           // Clients keep watches alive with pings; gRPC's default of five minutes would take them for an
+           // attack.
+           {GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 20'000},
+           {GRPC_ARG_MAX_CONCURRENT_STREAMS, limits::kCallsPerConnectionMax},
+           {GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS, limits::kHandshakeSeconds * 1000},
+           {GRPC_ARG_MAX_CONNECTION_IDLE_MS, limits::kConnectionIdleSeconds * 1000},
+           {GRPC_ARG_KEEPALIVE_TIME_MS, limits::kKeepaliveSeconds * 1000},
+           {GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 20'000},
+       }) {
+    builder.AddChannelArgument(name, static_cast<int>(value));
+  }
 }
 
 absl::Status Application::Parts::Serve() {
   grpc::EnableDefaultHealthCheckService(true);
   grpc::reflection::InitProtoReflectionServerBuilderPlugin();
   grpc::ServerBuilder builder;
-  int port = -1;
-  builder.AddListeningPort(config.grpc_listen, tls ? tls->Credentials() : grpc::InsecureServerCredentials(),
-                           &port);
-  builder.SetMaxReceiveMessageSize(static_cast<int>(limits::kMessageMaxBytes));
-  builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
-  // Clients keep watches alive with pings; gRPC's default of five minutes would take them for an attack.
-  builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 20'000);
+  Configure(builder);
   for (grpc::Service* service : std::initializer_list<grpc::Service*>{
-           upload_service.get(), prearchive_service.get(), archive_service.get(), project_service.get(),
-           settings_service.get(), identity_service.get(), audit_service.get(), operations_service.get()}) {
+           upload_service.get(), prearchive_service.get(), archive_service.get(), resource_service.get(),
+           project_service.get(), settings_service.get(), identity_service.get(), audit_service.get(),
+           operations_service.get(), anonymization_service.get()}) {
     builder.RegisterService(service);
   }
+  const auto credentials = tls ? tls->Credentials() : grpc::InsecureServerCredentials();
+  std::unique_ptr<grpc::experimental::ExternalConnectionAcceptor> acceptor;
+  if (listener) {
+    acceptor = builder.experimental().AddExternalConnectionAcceptor(
+        grpc::ServerBuilder::experimental_type::ExternalConnectionType::FROM_FD, credentials);
+  } else {
+    builder.AddListeningPort(config.grpc_listen, credentials);  // unix:
+  }
+  for (grpc::Service* service : door->services()) builder.RegisterService(service);
   server = builder.BuildAndStart();
-  const bool is_unix = config.grpc_listen.rfind("unix:", 0) == 0;
-  if (!server || (!is_unix && port <= 0)) {
+  if (!server) {
     return Error(absl::StatusCode::kUnavailable, "STORAGE_ERROR",
                  absl::StrCat("cannot listen on ", config.grpc_listen, "; is another program using it?"));
   }
-  grpc_address = is_unix
-                     ? config.grpc_listen
-                     : absl::StrCat(config.grpc_listen.substr(0, config.grpc_listen.rfind(':')), ":", port);
+  if (listener) listener->Serve(std::move(acceptor));
+  grpc_address = listener ? listener->address() : config.grpc_listen;
   return absl::OkStatus();
 }
 
@@ -305,14 +445,22 @@ absl::Status Application::Parts::ServeDicom() {
   if (config.dicom_listen == "off") return absl::OkStatus();
   gateway::GatewayOptions options;
   NX_ASSIGN_OR_RETURN(options.listen, gateway::ParseListenAddress(config.dicom_listen));
-  const std::string token = authenticator->IssueInternal("dicom-receiver");
-  NX_ASSIGN_OR_RETURN(gateway,
-                      gateway::Gateway::StartWithSinks(
-                          options, DirectSinks({*upload_service,
-                                                {*prearchive, *uploads, *policy},
-                                                [this, token] { return authenticator->Authenticate(token); },
-                                                *projects})));
-  dicom_address = gateway->address();
+  options.limits = gateway_limits;
+  options.idle_timeout = absl::Seconds(association_idle_seconds.load());
+  if (!config.dicom_tls_cert.empty()) {
+    NX_ASSIGN_OR_RETURN(options.tls, gateway::TlsServer::Open({config.dicom_tls_cert, config.dicom_tls_key,
+                                                               config.dicom_tls_client_ca}));
+  }
+  options.plaintext_allowed = config.allow_plaintext || IsLocalAddress(config.dicom_listen);
+  client::ConnectionOptions connection;
+  connection.token = authenticator->IssueInternal("dicom-receiver");
+  const std::string token = connection.token;
+  NX_RETURN_IF_ERROR(
+      door->Serve(options,
+                  DirectSinks({*upload_service, Streams(),
+                               [this, token] { return authenticator->Authenticate(token); }, *projects}),
+                  client::Connection::Wrap(server->InProcessChannel({}), connection)));
+  dicom_address = door->address();
   return absl::OkStatus();
 }
 
@@ -349,10 +497,17 @@ absl::StatusOr<std::unique_ptr<Application>> Application::Start(const Config& co
   parts.config = config;
   const metadata::SystemScope scope;
   NX_RETURN_IF_ERROR(parts.CheckTransport());
+  RaiseOpenFiles();
   NX_RETURN_IF_ERROR(parts.OpenStorage());
   NX_RETURN_IF_ERROR(parts.OpenRules());
+  if (config.grpc_listen.rfind("unix:", 0) != 0) {
+    NX_ASSIGN_OR_RETURN(parts.listener, GrpcListener::Open(config.grpc_listen));
+  }
   parts.MakeServices();
   NX_RETURN_IF_ERROR(parts.settings_service->ApplyStored());
+  NX_RETURN_IF_ERROR(parts.session_changes->ResumePurges());
+  NX_RETURN_IF_ERROR(archiving::FileWork::Resume({*parts.database, fs::Posix(), config.archive_dir}));
+  NX_RETURN_IF_ERROR(parts.door->Load(kAeTitle));
   NX_RETURN_IF_ERROR(parts.workflow->Resume());
   NX_RETURN_IF_ERROR(parts.Serve());
   NX_RETURN_IF_ERROR(parts.ServeDicom());
@@ -374,14 +529,14 @@ void Application::Stop() {
   if (parts.stopped) return;
   parts.stopped = true;
   Log(LogLevel::kInfo, "narthexd stops");
-  if (parts.gateway) parts.gateway->Stop();
+  if (parts.door) parts.door->Stop();
   if (parts.prearchive) parts.prearchive->events().Close();
+  parts.listener.reset();
   if (parts.server) {
     parts.server->Shutdown(std::chrono::system_clock::now() + absl::ToChronoMilliseconds(kDrain));
     parts.server->Wait();
   }
   parts.metrics.reset();
-  parts.gateway.reset();
   if (parts.prearchive) parts.prearchive->OnIdle(nullptr);
   parts.operations.reset();
   parts.postgres_keeper.reset();

@@ -45,6 +45,9 @@ constexpr Key kKeys[] = {
     {"archive-dir", &Config::archive_dir, "default: archive below the data directory"},
     {"inbox-dir", &Config::inbox_dir, "default: inbox below the data directory"},
     {"types-dir", &Config::types_dir, "more session types (*.toml); default: types below the data directory"},
+    {"backup-dir", &Config::backup_dir,
+     "where backups are made, on the data directory's file system; default: backup below it"},
+    {"restore-from", &Config::restore_from, "a backup to fill an empty data directory from, before serving"},
     {"site-id", &Config::site_id, "prefix of accession ids"},
     {"ready-file", &Config::ready_file, "written (by rename) once the server serves"},
     {"tls-cert", &Config::tls_cert,
@@ -52,6 +55,11 @@ constexpr Key kKeys[] = {
     {"tls-key", &Config::tls_key, "PEM file of the certificate's private key"},
     {"tls-client-ca", &Config::tls_client_ca,
      "PEM file of the authorities of which every client must have a certificate"},
+    {"dicom-tls-cert", &Config::dicom_tls_cert,
+     "PEM file of the certificate that DICOM callers are shown; receivers with TLS need it"},
+    {"dicom-tls-key", &Config::dicom_tls_key, "PEM file of that certificate's private key"},
+    {"dicom-tls-client-ca", &Config::dicom_tls_client_ca,
+     "PEM file of the authorities of DICOM callers' certificates"},
     {"tls-client-user", &Config::tls_client_user,
      "cn: a token is good only with the certificate whose common name is its user; any: with each"},
     {"log-level", &Config::log_level, "debug, info, warning or error"},
@@ -79,6 +87,10 @@ std::map<std::string, std::string> Check(const Config& config) {
   if (!word) wrong["site-id"] = "expected 1 to 32 capital letters, digits and '_'";
   if (config.tls_cert.empty() != config.tls_key.empty())
     wrong["tls-key"] = "--tls-cert and --tls-key belong together";
+  if (config.dicom_tls_cert.empty() != config.dicom_tls_key.empty())
+    wrong["dicom-tls-key"] = "--dicom-tls-cert and --dicom-tls-key belong together";
+  if (!config.dicom_tls_client_ca.empty() && config.dicom_tls_cert.empty())
+    wrong["dicom-tls-client-ca"] = "it needs --dicom-tls-cert";
   if (!config.tls_client_ca.empty() && config.tls_cert.empty())
     wrong["tls-client-ca"] = "it needs --tls-cert";
   if (config.tls_client_user != "cn" && config.tls_client_user != "any")
@@ -184,6 +196,7 @@ ParsedConfig ParseConfig(int argc, char** argv) {
     parsed.exit_code = 0;
   }
   if (config.archive_dir.empty()) config.archive_dir = config.data_dir + "/archive";
+  if (config.backup_dir.empty()) config.backup_dir = config.data_dir + "/backup";
   if (config.inbox_dir.empty()) config.inbox_dir = config.data_dir + "/inbox";
   if (config.types_dir.empty()) config.types_dir = config.data_dir + "/types";
   return parsed;

@@ -17,12 +17,17 @@ struct Config {
   std::string inbox_dir;    // "": <data_dir>/inbox
   std::string types_dir;    // "": <data_dir>/types
   std::string site_id = "NARTHEX";
+  std::string backup_dir;  // "": <data_dir>/backup
+  std::string restore_from;
   std::string ready_file;
   std::string log_level = "info";
   std::string tls_cert;  // "": plain text
   std::string tls_key;
   std::string tls_client_ca;  // "": clients need no certificate
   std::string tls_client_user = "cn";
+  std::string dicom_tls_cert;  // "": receivers cannot use TLS
+  std::string dicom_tls_key;
+  std::string dicom_tls_client_ca;
   bool allow_plaintext = false;
   bool check_config = false;
 };

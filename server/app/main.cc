@@ -6,6 +6,7 @@
 #include <cstdio>
 
 #include "absl/synchronization/mutex.h"
+#include <sys/resource.h>
 
 #include "base/error.h"
 #include "base/log.h"
@@ -34,6 +35,12 @@ void TuneLocks() {
 #endif
 }
 
+// A core file would hold images and headers. Child processes (PostgreSQL, decoders) inherit it.
+void ForbidCoreFiles() {
+  const rlimit none = {0, 0};
+  ::setrlimit(RLIMIT_CORE, &none);
+}
+
 narthex::LogLevel LevelOf(const std::string& name) {
   if (name == "debug") return narthex::LogLevel::kDebug;
   if (name == "warning") return narthex::LogLevel::kWarning;
@@ -46,6 +53,7 @@ narthex::LogLevel LevelOf(const std::string& name) {
 int main(int argc, char** argv) {
   TuneAllocator();
   TuneLocks();
+  ForbidCoreFiles();
   const narthex::app::ParsedConfig parsed = narthex::app::ParseConfig(argc, argv);
   if (parsed.exit_code >= 0) return parsed.exit_code;
   narthex::SetLogLevel(LevelOf(parsed.config.log_level));

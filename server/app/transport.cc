@@ -175,8 +175,7 @@ absl::Status TlsFiles::Rep::Refresh() {
   NX_RETURN_IF_ERROR(certificate.Replace(parts[0]));
   if (!options.client_authorities_path.empty()) NX_RETURN_IF_ERROR(authorities.Replace(parts[2]));
   if (!shown.empty()) Log(LogLevel::kInfo, "tls certificate replaced", {{"ends", absl::FormatTime(end)}});
-  Metrics::Global().Set("narthex_tls_certificate_end_seconds",
-                        "Unix time at which the certificate in use ends.",
+  Metrics::Global().Set("tls_certificate_end_seconds", "Unix time at which the certificate in use ends.",
                         static_cast<double>(absl::ToUnixSeconds(end)));
   shown = after;
   refused.clear();

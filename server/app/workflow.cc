@@ -1,12 +1,16 @@
 #include "server/app/workflow.h"
 
+#include <algorithm>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
 
+#include "base/crash_point.h"
 #include "base/error.h"
 #include "base/log.h"
 #include "base/status.h"
+#include "server/archive/scan_type_memory.h"
 #include "server/prearchive/build.h"
 #include "storage/metadata/access.h"
 
@@ -20,6 +24,20 @@ using prearchive::State;
 // Numbers of narthex.v1.AutoArchive.Mode.
 constexpr int kManual = 1;
 constexpr int kAuto = 2;
+constexpr int kOverwrite = 3;
+
+// XNAT's prearchive codes 0, 4 and 5.
+int ModeOf(metadata::AutoArchive auto_archive) {
+  switch (auto_archive) {
+    case metadata::AutoArchive::kManual:
+      return kManual;
+    case metadata::AutoArchive::kAuto:
+      return kAuto;
+    case metadata::AutoArchive::kOverwrite:
+      return kOverwrite;
+  }
+  return kManual;
+}
 
 }  // namespace
 
@@ -29,7 +47,13 @@ void Workflow::Register(operations::Operations::Handler import_inbox) {
   });
   with_.operations.Register("archive",
                             [this](const operations::Operation& operation, operations::Progress& progress) {
-                              return with_.archiver.Archive(operation, progress);
+                              auto archived = with_.archiver.Archive(operation, progress);
+                              if (archived.ok() && with_.on_archived) with_.on_archived(*archived);
+                              return archived;
+                            });
+  with_.operations.Register("split",
+                            [this](const operations::Operation& operation, operations::Progress& progress) {
+                              return RunSplit(operation, progress);
                             });
   with_.operations.Register("import-inbox", std::move(import_inbox));
 }
@@ -51,6 +75,7 @@ absl::StatusOr<std::string> Workflow::StartBuild(const std::string& session, con
                [&](SessionRow& changed) {
                  changed.set_operation(id);
                  changed.set_completion(completion);
+                 changed.set_completion_time_us(absl::ToUnixMicros(absl::Now()));
                })
         .status();
   });
@@ -66,7 +91,7 @@ absl::StatusOr<std::string> Workflow::RunBuild(const operations::Operation& oper
   if (row->state() != static_cast<int>(State::kBuilding)) {
     // After a crash: the build was finished, what follows it was not.
     if (row->state() == static_cast<int>(State::kReady) && row->operation() == operation.id) {
-      ArchiveIfWanted(*row, operation.user);
+      GoOn(*row, operation.user);
     }
     // Or the process died between the operation's row and the session's: what was asked for is done now.
     if (row->operation() == operation.id ||
@@ -80,8 +105,78 @@ absl::StatusOr<std::string> Workflow::RunBuild(const operations::Operation& oper
   }
   NX_ASSIGN_OR_RETURN(const SessionRow built,
                       prearchive::Build(with_.prearchive, with_.types, operation.target));
-  if (built.state() == static_cast<int>(State::kReady)) ArchiveIfWanted(built, operation.user);
+  CrashPoint("build.built");
+  if (built.state() == static_cast<int>(State::kReady)) GoOn(built, operation.user);
   return operation.target;
+}
+
+void Workflow::GoOn(const SessionRow& built, const std::string& user) {
+  const session::BuildOptions options = with_.prearchive.BuildOptionsOf(built.key().project());
+  if (options.pet_mr != session::PetMr::kSeparate || !prearchive::MixesPetAndMr(built)) {
+    ArchiveIfWanted(built, user);
+    return;
+  }
+  const auto started = StartSplit(built, user, true, "");
+  if (!started.ok())
+    Log(LogLevel::kWarning, "split not started", {{"session", built.id()}, {"error", started.status()}});
+}
+
+absl::StatusOr<operations::Operation> Workflow::StartSplit(const SessionRow& session, const std::string& user,
+                                                           bool then_archive, const std::string& request_id) {
+  operations::Operation operation;
+  operation.kind = "split";
+  operation.target = session.id();
+  operation.user = user;
+  operation.project = session.key().project();
+  if (then_archive) operation.arguments["then_archive"] = "1";
+  return with_.operations.Start(std::move(operation), request_id, [&](const std::string& id) -> absl::Status {
+    NX_ASSIGN_OR_RETURN(const SessionRow row, with_.prearchive.Get(session.id()));
+    if (row.built() && !prearchive::MixesPetAndMr(row)) {
+      return FailedPrecondition("NOTHING_TO_SPLIT",
+                                absl::StrCat("session ", row.id(), " does not hold both PET and MR"),
+                                {{"session", row.id()}});
+    }
+    return with_.prearchive
+        .Apply(session.id(), Event::kSplit,
+               [&](SessionRow& changed) {
+                 changed.set_operation(id);
+                 changed.set_split_into(with_.prearchive.NewId());
+               })
+        .status();
+  });
+}
+
+absl::StatusOr<std::string> Workflow::RunSplit(const operations::Operation& operation,
+                                               operations::Progress& progress) {
+  const std::string& id = operation.target;
+  NX_ASSIGN_OR_RETURN(SessionRow row, with_.prearchive.Get(id));
+  const bool archives = operation.arguments.count("then_archive") > 0;
+  if (row.state() != static_cast<int>(State::kSeparating)) {
+    // After a crash: it was done, or it had not begun.
+    if (row.operation() == operation.id) return absl::StrCat(id, ",", row.split_into());
+    NX_ASSIGN_OR_RETURN(row, with_.prearchive.Apply(id, Event::kSplit, [&](SessionRow& changed) {
+      changed.set_operation(operation.id);
+      changed.set_split_into(with_.prearchive.NewId());
+    }));
+  }
+  const auto parts = prearchive::SplitPetMr(with_.prearchive, with_.types, id,
+                                            [&] { return !progress.SleepFor(absl::ZeroDuration()); });
+  if (!parts.ok()) {
+    if (ErrorReason(parts.status()) == "SHUTTING_DOWN") return parts.status();
+    const auto failed = with_.prearchive.Apply(id, Event::kSplitFailed, [&](SessionRow& changed) {
+      changed.set_error(std::string(parts.status().message()));
+    });
+    if (!failed.ok())
+      Log(LogLevel::kError, "state not changed", {{"session", id}, {"error", failed.status()}});
+    return parts.status();
+  }
+  Log(LogLevel::kInfo, "session split",
+      {{"session", id}, {"made", parts->made.id()}, {"operation", operation.id}});
+  if (archives) {
+    ArchiveIfWanted(parts->remaining, operation.user);
+    ArchiveIfWanted(parts->made, operation.user);
+  }
+  return absl::StrCat(id, ",", parts->made.id());
 }
 
 void Workflow::ArchiveIfWanted(const SessionRow& session, const std::string& user) {
@@ -90,10 +185,15 @@ void Workflow::ArchiveIfWanted(const SessionRow& session, const std::string& use
   if (mode == 0) {
     const auto project = with_.projects.Get(session.key().project());
     if (!project) return;
-    mode = project->auto_archive == metadata::AutoArchive::kManual ? kManual : kAuto;
+    mode = ModeOf(project->auto_archive);
   }
+  // A trusted receiver's sessions are looked at by nobody before they are archived.
+  if (session.key().direct_archive()) mode = std::max(mode, kAuto);
   if (mode < kAuto) return;
-  const auto started = StartArchive(session, user, archiving::ConflictPolicy::kNone, false, "");
+  // As XNAT: both merge into a session that is there; only OVERWRITE replaces what it has.
+  const auto policy =
+      mode == kOverwrite ? archiving::ConflictPolicy::kOverwrite : archiving::ConflictPolicy::kAppend;
+  const auto started = StartArchive(session, user, policy, false, "");
   if (!started.ok())
     Log(LogLevel::kWarning, "auto-archive not started",
         {{"session", session.id()}, {"error", started.status()}});
@@ -129,7 +229,7 @@ absl::StatusOr<std::vector<SessionRow>> Workflow::Reconcile() {
   std::vector<SessionRow> rows;
   std::vector<SessionRow> not_archived;
   prearchive::ListQuery query;
-  for (State state : {State::kBuilding, State::kArchiving}) {
+  for (State state : {State::kBuilding, State::kArchiving, State::kSeparating}) {
     query.state = state;
     query.limit = 1 << 30;
     NX_ASSIGN_OR_RETURN(const auto found, with_.prearchive.List(query));
@@ -141,6 +241,16 @@ absl::StatusOr<std::vector<SessionRow>> Workflow::Reconcile() {
     if (row.state() == static_cast<int>(State::kBuilding)) {
       // Nobody was told of a build: the session goes on receiving, and its idle timer builds it.
       NX_RETURN_IF_ERROR(with_.prearchive.Apply(row.id(), Event::kBuiltDirty).status());
+      continue;
+    }
+    if (row.state() == static_cast<int>(State::kSeparating)) {
+      NX_RETURN_IF_ERROR(with_.prearchive
+                             .Apply(row.id(), Event::kSplitFailed,
+                                    [](SessionRow& changed) {
+                                      changed.set_error(
+                                          "the server stopped before the split began; build it again");
+                                    })
+                             .status());
       continue;
     }
     NX_ASSIGN_OR_RETURN(SessionRow failed,

@@ -2,6 +2,7 @@
 // crash interrupted go on. Thread-safe.
 #pragma once
 
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -13,6 +14,7 @@
 #include "server/auth/project_cache.h"
 #include "server/operations/operations.h"
 #include "server/prearchive/prearchive.h"
+#include "storage/metadata/database.h"
 
 namespace narthex::app {
 
@@ -24,6 +26,9 @@ class Workflow {
     archiving::Archiver& archiver;
     const session::TypeRegistry& types;
     const auth::ProjectCache& projects;
+    metadata::Database& database;
+    // Called with the accession id after each archival; may be called again after a crash.
+    std::function<void(const std::string& accession_id)> on_archived;
   };
   explicit Workflow(const Dependencies& dependencies) : with_(dependencies) {}
 
@@ -38,6 +43,12 @@ class Workflow {
   absl::StatusOr<std::string> StartBuild(const std::string& session, const std::string& user,
                                          const std::string& completion, const std::string& request_id);
 
+  // Splits a PET-MR session. ILLEGAL_STATE, NOTHING_TO_SPLIT (FAILED_PRECONDITION). `then_archive`: both
+  // parts are archived if that is wanted of such sessions.
+  absl::StatusOr<operations::Operation> StartSplit(const prearchive::SessionRow& session,
+                                                   const std::string& user, bool then_archive,
+                                                   const std::string& request_id);
+
   // ILLEGAL_STATE, UNASSIGNED (FAILED_PRECONDITION).
   absl::StatusOr<operations::Operation> StartArchive(const prearchive::SessionRow& session,
                                                      const std::string& user,
@@ -46,6 +57,11 @@ class Workflow {
 
  private:
   absl::StatusOr<std::string> RunBuild(const operations::Operation& operation);
+  // The ids of both parts, separated by a comma.
+  absl::StatusOr<std::string> RunSplit(const operations::Operation& operation,
+                                       operations::Progress& progress);
+  // What follows a build: a split or an archival, if that is wanted.
+  void GoOn(const prearchive::SessionRow& built, const std::string& user);
   void ArchiveIfWanted(const prearchive::SessionRow& session, const std::string& user);
   // Sessions whose operation was never written: builds are undone; archives end in ERROR and are returned.
   absl::StatusOr<std::vector<prearchive::SessionRow>> Reconcile();

@@ -2,23 +2,27 @@
 
 #include <algorithm>
 #include <memory>
+#include <string>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
 
+#include "base/crash_point.h"
 #include "base/error.h"
 #include "base/log.h"
 #include "base/metrics.h"
 #include "base/status.h"
 #include "server/archive/filing.h"
+#include "server/archive/scan_type_memory.h"
 #include "storage/archive/layout.h"
 
 namespace narthex::archiving {
 namespace {
 
-using prearchive::BuiltObject;
 using prearchive::ConflictRow;
 using prearchive::SessionRow;
 
@@ -26,13 +30,46 @@ using prearchive::SessionRow;
 constexpr absl::Duration kFirstWait = absl::Milliseconds(200);
 constexpr absl::Duration kLongestWait = absl::Seconds(5);
 
+ConflictPolicy PolicyOf(const operations::Operation& operation) {
+  int policy = 0;
+  const auto argument = operation.arguments.find("policy");
+  if (argument == operation.arguments.end() || !absl::SimpleAtoi(argument->second, &policy) ||
+      policy < static_cast<int>(ConflictPolicy::kNone) ||
+      policy > static_cast<int>(ConflictPolicy::kOverwrite)) {
+    return ConflictPolicy::kNone;
+  }
+  return static_cast<ConflictPolicy>(policy);
+}
+
+// What passes by itself: the database is away, or a disk is full (its own or the archive's).
+bool IsWorthWaiting(const absl::Status& status) {
+  const std::string reason = ErrorReason(status);
+  return absl::IsUnavailable(status) || reason == "DISK_FULL" || reason == "DATABASE_FULL";
+}
+
 }  // namespace
+
+std::string ArchiveResult::ToText() const {
+  if (!merged) return accession_id;
+  return absl::StrCat(accession_id, " ", counts.added, " ", counts.replaced, " ", counts.kept);
+}
+
+ArchiveResult ArchiveResult::FromText(absl::string_view text) {
+  const std::vector<absl::string_view> words = absl::StrSplit(text, ' ');
+  ArchiveResult result;
+  result.accession_id = std::string(words[0]);
+  result.merged = words.size() == 4 && absl::SimpleAtoi(words[1], &result.counts.added) &&
+                  absl::SimpleAtoi(words[2], &result.counts.replaced) &&
+                  absl::SimpleAtoi(words[3], &result.counts.kept);
+  return result;
+}
 
 absl::StatusOr<std::string> Archiver::Archive(const operations::Operation& operation,
                                               operations::Progress& progress) {
   absl::StatusOr<std::string> archived = TryArchive(operation, progress);
-  // Without its database the archive can neither refuse nor accept: it waits.
-  for (absl::Duration wait = kFirstWait; absl::IsUnavailable(archived.status());
+  // Without its database the archive can neither refuse nor accept, and without space it cannot write: it
+  // waits.
+  for (absl::Duration wait = kFirstWait; IsWorthWaiting(archived.status());
        wait = std::min(2 * wait, kLongestWait)) {
     if (progress.cancelled()) break;
     if (!progress.SleepFor(wait)) {
@@ -42,9 +79,18 @@ absl::StatusOr<std::string> Archiver::Archive(const operations::Operation& opera
     archived = TryArchive(operation, progress);
   }
   const std::string reason = ErrorReason(archived.status());
-  if (!archived.ok() && reason != "ARCHIVE_CONFLICT" && reason != "SHUTTING_DOWN") {
-    Fail(operation.target, archived.status());
+  if (reason == "SHUTTING_DOWN") return archived;
+  // What was given up while the database was away may have been committed: the next start settles it.
+  if (!absl::IsUnavailable(archived.status())) {
+    if (const absl::Status released = with_.database.holds().Release(operation.id); !released.ok())
+      Log(LogLevel::kWarning, "hold not released", {{"operation", operation.id}, {"error", released}});
   }
+  if (operations::IsPostponed(archived.status()) && progress.cancelled()) {
+    archived = Error(absl::StatusCode::kCancelled, "OPERATION_CANCELLED",
+                     "archiving was cancelled while it waited; nothing was filed");
+  }
+  if (!archived.ok() && reason != "ARCHIVE_CONFLICT" && !operations::IsPostponed(archived.status()))
+    Fail(operation.target, archived.status());
   return archived;
 }
 
@@ -52,10 +98,11 @@ absl::StatusOr<std::string> Archiver::TryArchive(const operations::Operation& op
                                                  operations::Progress& progress) {
   const std::string& id = operation.target;
   // After a crash behind the transaction, only the tidying up is left.
-  NX_ASSIGN_OR_RETURN(const auto committed, with_.database.sessions().FindRequest(operation.id));
+  NX_ASSIGN_OR_RETURN(const auto before, with_.database.sessions().FindRequest(operation.id));
   const auto row = with_.prearchive.Get(id);
   if (!row.ok()) {
-    if (absl::IsNotFound(row.status()) && committed) return committed->accession_id;
+    if (absl::IsNotFound(row.status()) && before)
+      return ArchiveResult{before->accession_id, before->merged, before->counts}.ToText();
     return row.status();
   }
   if (row->state() != static_cast<int>(prearchive::State::kArchiving)) {
@@ -65,65 +112,82 @@ absl::StatusOr<std::string> Archiver::TryArchive(const operations::Operation& op
                                   [&](SessionRow& changed) { changed.set_operation(operation.id); })
                            .status());
   }
-  if (!committed) {
-    NX_ASSIGN_OR_RETURN(const std::vector<ConflictRow> conflicts, with_.checker.Check(*row, operation.id));
-    int policy = 0;
-    if (const auto it = operation.arguments.find("policy"); it != operation.arguments.end()) {
-      if (!absl::SimpleAtoi(it->second, &policy)) policy = 0;
-    }
-    if (Checker::Refuses(conflicts, static_cast<ConflictPolicy>(policy))) {
-      std::vector<std::string> texts;
-      for (const ConflictRow& conflict : conflicts) {
-        if (conflict.type() == static_cast<int>(ConflictType::kWarn)) continue;
-        texts.push_back(absl::StrCat(conflict.code(), ": ", conflict.message()));
-      }
-      NX_RETURN_IF_ERROR(with_.prearchive
-                             .Apply(id, prearchive::Event::kArchiveConflict,
-                                    [&](SessionRow& changed) {
-                                      changed.clear_conflicts();
-                                      for (const ConflictRow& conflict : conflicts)
-                                        *changed.add_conflicts() = conflict;
-                                    })
-                             .status());
-      return FailedPrecondition(
-          "ARCHIVE_CONFLICT",
-          absl::StrCat("session ", id, " cannot be archived: ", absl::StrJoin(texts, "; ")),
-          {{"session", id}});
-    }
+  metadata::CommittedSession committed;
+  if (before) {
+    committed = *before;
+    NX_RETURN_IF_ERROR(Tidy(operation, committed));
+  } else {
+    NX_RETURN_IF_ERROR(CheckConflicts(operation, *row));
+    NX_ASSIGN_OR_RETURN(committed, File(operation, progress, *row));
   }
-  auto filed = committed ? Tidy(operation, committed->accession_id) : File(operation, progress, *row);
-  if (!filed.ok()) return filed.status();
-  NX_RETURN_IF_ERROR(with_.prearchive.Remove(id, *filed));
+  // Before the session goes: without it nobody would ask again.
+  NX_RETURN_IF_ERROR(with_.database.holds().Release(operation.id));
+  CrashPoint("archive.finished");
+  NX_RETURN_IF_ERROR(with_.prearchive.Remove(id, committed.accession_id));
+  CrashPoint("archive.released");
   Metrics::Global().Count("sessions_archived_total", "Sessions that went into the archive.");
-  Log(LogLevel::kInfo, "session archived",
-      {{"session", id}, {"accession", *filed}, {"operation", operation.id}});
-  return filed;
+  Log(LogLevel::kInfo, committed.merged ? "session merged" : "session archived",
+      {{"session", id}, {"accession", committed.accession_id}, {"operation", operation.id}});
+  return ArchiveResult{committed.accession_id, committed.merged, committed.counts}.ToText();
+}
+
+absl::Status Archiver::CheckConflicts(const operations::Operation& operation, const SessionRow& row) {
+  NX_ASSIGN_OR_RETURN(const std::vector<ConflictRow> conflicts, with_.checker.Check(row, operation.id));
+  if (!Checker::Refuses(conflicts, PolicyOf(operation))) {
+    for (const ConflictRow& conflict : conflicts) {
+      if (conflict.code() == static_cast<int>(ConflictCode::kBusy))
+        return operations::Postponed(conflict.message());
+    }
+    return absl::OkStatus();
+  }
+  std::vector<std::string> texts;
+  for (const ConflictRow& conflict : conflicts) {
+    if (conflict.type() == static_cast<int>(ConflictType::kWarn)) continue;
+    texts.push_back(absl::StrCat(conflict.code(), ": ", conflict.message()));
+  }
+  NX_RETURN_IF_ERROR(with_.prearchive
+                         .Apply(row.id(), prearchive::Event::kArchiveConflict,
+                                [&](SessionRow& changed) {
+                                  changed.clear_conflicts();
+                                  for (const ConflictRow& conflict : conflicts)
+                                    *changed.add_conflicts() = conflict;
+                                })
+                         .status());
+  return FailedPrecondition(
+      "ARCHIVE_CONFLICT",
+      absl::StrCat("session ", row.id(), " cannot be archived: ", absl::StrJoin(texts, "; ")),
+      {{"session", row.id()}});
 }
 
 // The database knows the session; at most its journal is left to be removed.
-absl::StatusOr<std::string> Archiver::Tidy(const operations::Operation& operation,
-                                           const std::string& accession_id) {
-  NX_ASSIGN_OR_RETURN(const metadata::Session session,
-                      with_.database.session_reader().Get(accession_id, metadata::Visibility::All(true)));
+absl::Status Archiver::Tidy(const operations::Operation& operation,
+                            const metadata::CommittedSession& committed) {
+  const std::string& accession_id = committed.accession_id;
+  const auto session = with_.database.session_reader().Get(accession_id, metadata::Visibility::All(true));
+  if (absl::IsNotFound(session.status())) return absl::OkStatus();  // purged since
+  NX_RETURN_IF_ERROR(session.status());
   archive::SessionWriter::Options options;
   options.archive_root = with_.archive_root;
   options.operation_id = operation.id;
-  options.folder = session.folder;
+  options.folder = session->folder;
+  options.into_existing = committed.merged;
   const auto writer = archive::SessionWriter::Open(options, with_.file_system);
   // Without our journal there is nothing to do: Finish was the last step before the crash.
-  if (absl::IsAlreadyExists(writer.status())) return accession_id;
+  if (absl::IsAlreadyExists(writer.status())) return absl::OkStatus();
   NX_RETURN_IF_ERROR(writer.status());
-  if ((*writer)->state() != archive::SessionWriter::State::kPublished) {
-    NX_RETURN_IF_ERROR((*writer)->Abandon());
-    return DataLoss("ARCHIVED_BYTES_CORRUPT",
-                    absl::StrCat("the folder of session ", accession_id, " is gone"),
-                    {{"session", accession_id}});
-  }
-  NX_RETURN_IF_ERROR((*writer)->Finish());
-  return accession_id;
+  if ((*writer)->state() == archive::SessionWriter::State::kPublished) return (*writer)->Finish();
+  NX_RETURN_IF_ERROR((*writer)->Abandon());
+  if (committed.merged) return absl::OkStatus();  // as above
+  return DataLoss("ARCHIVED_BYTES_CORRUPT", absl::StrCat("the folder of session ", accession_id, " is gone"),
+                  {{"session", accession_id}});
 }
 
 absl::Status Archiver::RemoveLeftovers(const std::function<bool(const std::string& operation_id)>& ended) {
+  NX_ASSIGN_OR_RETURN(const auto merges,
+                      archive::ListUnfinishedMerges(with_.archive_root, with_.file_system));
+  for (const archive::UnfinishedMerge& merge : merges) {
+    if (ended(merge.operation_id)) NX_RETURN_IF_ERROR(EndMerge(merge));
+  }
   NX_ASSIGN_OR_RETURN(const std::vector<std::string> operations,
                       archive::ListUnfinished(with_.archive_root, with_.file_system));
   for (const std::string& operation : operations) {
@@ -131,7 +195,25 @@ absl::Status Archiver::RemoveLeftovers(const std::function<bool(const std::strin
     NX_RETURN_IF_ERROR(archive::RemoveIncoming(with_.archive_root, operation, with_.file_system));
     Log(LogLevel::kInfo, "leftover of an archive operation removed", {{"operation", operation}});
   }
+  NX_ASSIGN_OR_RETURN(const auto holds, with_.database.holds().ListHolds());
+  for (const metadata::SessionHold& hold : holds) {
+    if (ended(hold.holder)) NX_RETURN_IF_ERROR(with_.database.holds().Release(hold.holder));
+  }
   return absl::OkStatus();
+}
+
+// A merge whose operation was given up: what the database knows of is completed, anything else taken back.
+absl::Status Archiver::EndMerge(const archive::UnfinishedMerge& merge) {
+  NX_ASSIGN_OR_RETURN(const auto committed, with_.database.sessions().FindRequest(merge.operation_id));
+  archive::SessionWriter::Options options;
+  options.archive_root = with_.archive_root;
+  options.operation_id = merge.operation_id;
+  options.folder = merge.folder;
+  options.into_existing = true;
+  const auto writer = archive::SessionWriter::Open(options, with_.file_system);
+  if (absl::IsNotFound(writer.status())) return absl::OkStatus();  // purged since
+  NX_RETURN_IF_ERROR(writer.status());
+  return committed ? (*writer)->Finish() : (*writer)->Abandon();
 }
 
 void Archiver::Fail(absl::string_view id, const absl::Status& status) {
@@ -158,23 +240,57 @@ absl::StatusOr<std::unique_ptr<archive::SessionWriter>> Archiver::OpenWriter(con
   return writer;
 }
 
-absl::StatusOr<std::string> Archiver::File(const operations::Operation& operation,
-                                           operations::Progress& progress, const SessionRow& row) {
+absl::Status Archiver::CheckSpace() const {
+  NX_ASSIGN_OR_RETURN(const uint64_t free, with_.file_system.FreeBytes(with_.archive_root));
+  const uint64_t min = free_space_min_bytes_;
+  if (free >= min) return absl::OkStatus();
+  return ResourceExhausted(
+      "DISK_FULL",
+      absl::StrCat("the archive's disk has ", free, " bytes free, fewer than the watermark of ", min,
+                   "; archiving goes on when there is space"),
+      {{"free_bytes", absl::StrCat(free)}, {"watermark_bytes", absl::StrCat(min)}});
+}
+
+absl::StatusOr<metadata::CommittedSession> Archiver::File(const operations::Operation& operation,
+                                                          operations::Progress& progress,
+                                                          const SessionRow& row) {
+  const auto there = with_.database.session_reader().Get(
+      absl::StrCat(row.key().project(), "/", row.key().label()), metadata::Visibility::All());
+  if (there.ok() && PolicyOf(operation) == ConflictPolicy::kNone)
+    return operations::Postponed("a session of this label came into the archive just now");
+  if (there.ok()) return Merge(operation, progress, row, there->accession_id);
+  if (!absl::IsNotFound(there.status())) return there.status();
+  auto created = Create(operation, progress, row);
+  const std::string reason = ErrorReason(created.status());
+  // Another operation was faster: the next attempt sees its session, and refuses or merges.
+  if (reason == "SESSION_EXISTS" || reason == "FOLDER_TAKEN")
+    return operations::Postponed(created.status().message());
+  return created;
+}
+
+absl::StatusOr<metadata::CommittedSession> Archiver::Create(const operations::Operation& operation,
+                                                            operations::Progress& progress,
+                                                            const SessionRow& row) {
   Filing filing;
   NX_ASSIGN_OR_RETURN(filing.reservation, with_.database.sessions().Reserve(
                                               row.key().project(), row.key().subject(), operation.id));
-  NX_ASSIGN_OR_RETURN(filing.built, prearchive::BuildModel(with_.prearchive, with_.types, row.id()));
+  NX_RETURN_IF_ERROR(BuildFiled(filing, row));
+  NX_RETURN_IF_ERROR(CheckSpace());
   NX_ASSIGN_OR_RETURN(const auto writer, OpenWriter(row, operation.id, filing));
+  NameObjects(filing);
   absl::Status written = WriteObjects(filing, *writer, row, progress);
+  CrashPoint("archive.files_written");
   if (written.ok()) written = WriteCatalogs(filing, *writer, operation);
   if (written.ok()) written = writer->Publish();
   if (!written.ok()) {
     if (ErrorReason(written) != "SHUTTING_DOWN") writer->Abandon().IgnoreError();
     return written;
   }
+  CrashPoint("archive.published");
   metadata::Change change;
   change.user = operation.user;
   change.request_id = operation.id;
+  change.note = filing.script->Note();
   auto committed = with_.database.sessions().Commit(Describe(filing, row, operation), change);
   if (!committed.ok()) {
     // Unknown or unavailable: the files stay, and the next attempt (or start) goes on from here.
@@ -182,8 +298,38 @@ absl::StatusOr<std::string> Archiver::File(const operations::Operation& operatio
     writer->Abandon().IgnoreError();
     return committed.status();
   }
-  NX_RETURN_IF_ERROR(writer->Finish());
-  return committed->accession_id;
+  CrashPoint("archive.committed");
+  NX_RETURN_IF_ERROR(OnlyTidyingLeft(writer->Finish()));
+  return committed;
+}
+
+// The session is in the archive: what is left to be done is tried until it succeeds.
+absl::Status Archiver::OnlyTidyingLeft(const absl::Status& finished) {
+  if (finished.ok()) return finished;
+  return Error(absl::StatusCode::kUnavailable, "STORAGE_ERROR",
+               absl::StrCat("the session is archived; its operation cannot end yet: ", finished.message()));
+}
+
+// The session as its project's script leaves it. One in which identifiers were found then goes back, if that
+// is set, until somebody has looked at it.
+absl::Status Archiver::BuildFiled(Filing& filing, const SessionRow& row) {
+  NX_ASSIGN_OR_RETURN(filing.script, ProjectScript::Open(with_.plans, with_.prearchive, with_.types, row));
+  NX_ASSIGN_OR_RETURN(filing.built,
+                      filing.script->BuildModel(BuildOptionsFor(with_.database, row.key().project())));
+  const auto held = filing.script->Held();
+  if (!held) return absl::OkStatus();
+  NX_RETURN_IF_ERROR(with_.prearchive
+                         .Apply(row.id(), prearchive::Event::kArchiveConflict,
+                                [&](SessionRow& changed) {
+                                  changed.clear_conflicts();
+                                  *changed.add_conflicts() = *held;
+                                  filing.script->Report(changed);
+                                })
+                         .status());
+  return FailedPrecondition("ARCHIVE_CONFLICT",
+                            absl::StrCat("session ", row.id(), " cannot be archived: ", held->code(), ": ",
+                                         held->message(), "; ", held->remedy()),
+                            {{"session", row.id()}});
 }
 
 }  // namespace narthex::archiving

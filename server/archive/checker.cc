@@ -13,6 +13,7 @@
 
 #include "base/error.h"
 #include "base/status.h"
+#include "server/archive/project_script.h"
 
 namespace narthex::archiving {
 namespace {
@@ -111,9 +112,12 @@ class Checker::Run {
 
   // What the session is made of, and what of it would not be archived.
   absl::Status LookAtContents() {
-    auto built = prearchive::BuildModel(with_.prearchive, with_.types, row_.id());
+    NX_ASSIGN_OR_RETURN(const auto script,
+                        ProjectScript::Open(with_.plans, with_.prearchive, with_.types, row_));
+    auto built = script->BuildModel(session::BuildOptions());
     if (built.ok()) {
       built_ = *std::move(built);
+      study_ = built_.model.study_instance_uid;
     } else if (absl::IsDataLoss(built.status())) {
       Add(ConflictCode::kDamaged, ConflictType::kFail, "what is staged of the session cannot be read",
           "tell the administrator: narthex-verify says what is damaged");
@@ -124,11 +128,15 @@ class Checker::Run {
     } else {
       return built.status();
     }
+    LookAtVersions();
     const auto count = [&](prearchive::Outcome outcome) -> size_t {
       const auto it = row_.outcome_counts().find(static_cast<int>(outcome));
       return it == row_.outcome_counts().end() ? 0 : it->second;
     };
-    if (const size_t conflicts = count(prearchive::Outcome::kConflict); conflicts > 0) {
+    // Those that were kept beside others are told of above, or were decided.
+    const size_t conflicts =
+        row_.replaced_count() + row_.contested_count() > 0 ? 0 : count(prearchive::Outcome::kConflict);
+    if (conflicts > 0) {
       Add(ConflictCode::kLeftOut, ConflictType::kWarn,
           absl::StrCat(Some(conflicts, "object"),
                        " with other content under a SOP Instance UID that is here ", "already ",
@@ -136,6 +144,34 @@ class Checker::Run {
           absl::StrCat("see which: ", Command("outcomes", "")));
     }
     return absl::OkStatus();
+  }
+
+  // What people left out, and instances that came with several contents.
+  void LookAtVersions() {
+    for (const session::ScanModel& scan : built_.excluded) {
+      Add(ConflictCode::kLeftOut, ConflictType::kWarn,
+          absl::StrCat("scan ", scan.id, " is left out, with ", Some(scan.objects.size(), "object")),
+          absl::StrCat("nothing, if that is right; else: ", Command("update", "--scan "), scan.id,
+                       " --include"));
+    }
+    if (!built_.excluded.empty() && built_.model.scans.empty()) {
+      Add(ConflictCode::kNoDocument, ConflictType::kFail, "all scans are left out",
+          "include one, or delete the session");
+    }
+    if (row_.contested_count() > 0) {
+      Add(ConflictCode::kNotAllowed, ConflictType::kConflict,
+          absl::StrCat(Some(row_.contested_count(), "object"),
+                       " came with other content under a SOP Instance UID ",
+                       "that is here already, and nobody has decided"),
+          absl::StrCat("compare: ", Command("diff", "--instance UID"),
+                       "; decide: ", Command("update", "--contested first|last")));
+    }
+    if (row_.replaced_count() > 0) {
+      Add(ConflictCode::kNotAllowed, ConflictType::kWarn,
+          absl::StrCat(Some(row_.replaced_count(), "object"),
+                       " gave way to others of the same SOP Instance UID"),
+          absl::StrCat("see which: ", Command("outcomes", "")));
+    }
   }
 
   absl::StatusOr<bool> LookAtProject() {
@@ -172,7 +208,7 @@ class Checker::Run {
     if (existing.ok()) return CompareWith(*existing);
     if (!absl::IsNotFound(existing.status())) return existing.status();
     NX_ASSIGN_OR_RETURN(const auto same_study,
-                        with_.database.session_reader().FindStudy(key_.project(), key_.study_instance_uid()));
+                        with_.database.session_reader().FindStudy(key_.project(), study_));
     if (!same_study.empty()) {
       Add(ConflictCode::kSameScan, ConflictType::kWarn,
           absl::StrCat("the same study is in the archive as ", same_study.front().accession_id,
@@ -197,7 +233,7 @@ class Checker::Run {
     Add(ConflictCode::kSessionExists, ConflictType::kConflict,
         absl::StrCat("a session of this label is in the archive as ", existing.accession_id),
         absl::StrCat(other_label, "; or merge: ", Command("archive", "--conflict append")));
-    if (existing.study_instance_uid != key_.study_instance_uid()) {
+    if (existing.study_instance_uid != study_) {
       Add(ConflictCode::kOtherStudy, ConflictType::kConflict,
           absl::StrCat(existing.accession_id, " has another Study Instance UID"), other_label);
     }
@@ -207,7 +243,7 @@ class Checker::Run {
           absl::StrCat("correct the subject: ", Command("update", "--subject S"), "; or ", other_label));
     }
     if (built_.objects.empty()) return absl::OkStatus();
-    if (existing.session_type != built_.model.xsi_type) {
+    if (session::CrossesModalities(with_.types, existing.session_type, built_.model)) {
       Add(ConflictCode::kOtherModality, ConflictType::kFail,
           absl::StrCat(existing.accession_id, " is a ", existing.session_type, ", this one a ",
                        built_.model.xsi_type),
@@ -291,18 +327,13 @@ class Checker::Run {
   const prearchive::SessionKeyRow& key_;
   const bool archiving_;  // the session's own operation asks
   BuiltSession built_;
+  std::string study_ = key_.study_instance_uid();  // as it will be filed
   std::vector<ConflictRow> found_;
 };
 
 absl::StatusOr<std::vector<ConflictRow>> Checker::Check(const SessionRow& row,
                                                         absl::string_view operation) const {
   return Run(with_, row, !operation.empty()).All();
-}
-
-bool Checker::Refuses(const std::vector<ConflictRow>& conflicts, ConflictPolicy) {
-  return std::any_of(conflicts.begin(), conflicts.end(), [](const ConflictRow& conflict) {
-    return conflict.type() != static_cast<int>(ConflictType::kWarn);
-  });
 }
 
 }  // namespace narthex::archiving

@@ -12,6 +12,7 @@
 
 #include "imaging/dicom/header_facts.h"
 #include "imaging/session/types.h"
+#include "server/deidentify/plans.h"
 #include "server/prearchive/build.h"
 #include "server/prearchive/prearchive.h"
 #include "storage/metadata/database.h"
@@ -59,6 +60,8 @@ class Checker {
     metadata::Database& database;
     const session::TypeRegistry& types;
     FilterCheck filter;  // may be empty: no filters
+    // Sessions are compared as their project's script will leave them; null: there are no scripts.
+    const deidentify::PlanSource* plans = nullptr;
   };
   explicit Checker(Dependencies dependencies) : with_(std::move(dependencies)) {}
 

@@ -37,8 +37,8 @@ class Caller : public identify::ProjectDirectory {
   // Of a project id; "" is Unassigned, which belongs to administrators.
   bool MayRead(absl::string_view project) const;
   bool MayEdit(absl::string_view project) const;
-  // Of what waits in the prearchive, which is not yet anonymized for its project: who may edit, and who may read
-  // everything.
+  // Of what waits in the prearchive, which is not yet anonymized for its project: who may edit, and who may
+  // read everything.
   bool MaySeePrearchive(absl::string_view project) const;
   bool MayOwn(absl::string_view project) const;
   // Whether the caller may know that the project exists.

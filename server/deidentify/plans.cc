@@ -204,6 +204,16 @@ absl::StatusOr<std::shared_ptr<const Plan>> Plans::Make(const metadata::Script& 
   return plan;
 }
 
+void Plans::SetTrustedUploaders(const std::set<std::string>& users) {
+  absl::MutexLock lock(&mutex_);
+  trusted_ = {users.begin(), users.end()};
+}
+
+bool Plans::IsTrusted(absl::string_view user) const {
+  absl::MutexLock lock(&mutex_);
+  return trusted_.find(user) != trusted_.end();
+}
+
 absl::Status Plans::SetUrlHosts(const std::set<std::string>& hosts) {
   {
     absl::MutexLock lock(&mutex_);

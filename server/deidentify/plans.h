@@ -70,6 +70,8 @@ class PlanSource {
   virtual absl::StatusOr<std::shared_ptr<const Plan>> Project(absl::string_view project) const = 0;
   // 16 bytes that stand for `uid`, and lead back to it only for those who have the site's secret.
   virtual std::string Fingerprint(absl::string_view uid) const = 0;
+  // Whether `user` may say that objects were de-identified by their sender.
+  virtual bool IsTrusted(absl::string_view user) const = 0;
 };
 
 class Plans : public PlanSource {
@@ -97,6 +99,10 @@ class Plans : public PlanSource {
   // The secret of a project ("": of the site).
   absl::StatusOr<std::string> Secret(absl::string_view project) const { return store_.Secret(project); }
 
+  bool IsTrusted(absl::string_view user) const override;
+  // Names of users.
+  void SetTrustedUploaders(const std::set<std::string>& users);
+
   // The hosts that getURL may ask. Scripts that ask others stop working, and objects with them.
   absl::Status SetUrlHosts(const std::set<std::string>& hosts);
 
@@ -111,6 +117,7 @@ class Plans : public PlanSource {
   std::string site_secret_;
 
   mutable absl::Mutex mutex_;
+  std::set<std::string, std::less<>> trusted_ ABSL_GUARDED_BY(mutex_);
   std::set<std::string> url_hosts_ ABSL_GUARDED_BY(mutex_);
   // By project; "" is the site, which is always there.
   mutable std::map<std::string, Entry, std::less<>> plans_ ABSL_GUARDED_BY(mutex_);

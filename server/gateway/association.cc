@@ -42,12 +42,22 @@ Association::Association(Socket socket, uint16_t local_port, bool over_limit,
       responder_(socket_, environment.progress_timeout) {}
 
 void Association::Run() {
+  if (const absl::Status agreed =
+          socket_.Handshake(absl::Now() + environment_.artim_timeout, &environment_.stop);
+      !agreed.ok()) {
+    Log(LogLevel::kWarning, "dicom tls handshake failed",
+        {{"source", peer_address_}, {"end", agreed.message()}});
+    Metrics::Global().Count("narthex_gateway_rejected_total", "associations rejected", 1,
+                            {{"reason", "TLS"}});
+    return;
+  }
   absl::StatusOr<bool> accepted = Establish();
   absl::Status end = accepted.status();
   if (accepted.ok() && *accepted) {
     end = Serve();
     store_->Abandon();
     store_->Drain();
+    commitment_->Finish();
   }
   Conclude(end);
   const bool rejected = accepted.ok() && !*accepted;
@@ -59,16 +69,17 @@ absl::StatusOr<bool> Association::Establish() {
   NX_ASSIGN_OR_RETURN(Associate request, ReceiveRequest());
   called_ae_title_ = LoggedAeTitle(request.called_ae_title);
   calling_ae_title_ = LoggedAeTitle(request.calling_ae_title);
-  std::optional<Reject> reject = Decide(request);
-  if (reject) {
+  if (const std::optional<Refusal> refusal = Decide(request)) {
+    const Reject& reject = refusal->reject;
     Log(LogLevel::kWarning, "dicom association rejected",
-        {{"reason", DescribeReject(*reject)},
+        {{"reason", DescribeReject(reject)},
+         {"detail", refusal->detail},
          {"called", called_ae_title_},
          {"calling", calling_ae_title_},
          {"source", peer_address_}});
     Metrics::Global().Count("narthex_gateway_rejected_total", "associations rejected", 1,
-                            {{"reason", DescribeReject(*reject)}});
-    NX_RETURN_IF_ERROR(responder_.SendPdu(EncodeReject(*reject)));
+                            {{"reason", DescribeReject(reject)}});
+    NX_RETURN_IF_ERROR(responder_.SendPdu(EncodeReject(reject)));
     return false;
   }
   Accept(request);
@@ -102,12 +113,12 @@ absl::StatusOr<Associate> Association::ReceiveRequest() {
   return request;
 }
 
-std::optional<Reject> Association::Decide(const Associate& request) {
-  if (over_limit_) return kRejectLocalLimit;
-  if (std::optional<Reject> reject = CheckProtocol(request)) return reject;
-  auto admitted = environment_.admit(request, peer_address_, local_port_);
-  if (const Reject* reject = std::get_if<Reject>(&admitted)) return *reject;
-  destination_ = std::get<v1::Destination>(std::move(admitted));
+std::optional<Refusal> Association::Decide(const Associate& request) {
+  if (over_limit_) return Refusal{kRejectLocalLimit, "as many associations as there may be are open"};
+  if (const std::optional<Reject> reject = CheckProtocol(request)) return Refusal{*reject};
+  auto admitted = environment_.admit(request, peer_address_, local_port_, socket_.PeerCertificateName());
+  if (Refusal* refusal = std::get_if<Refusal>(&admitted)) return std::move(*refusal);
+  admission_ = std::get<Admission>(std::move(admitted));
   return std::nullopt;
 }
 
@@ -122,13 +133,20 @@ void Association::Accept(const Associate& request) {
 
   StoreOptions options;
   options.calling_ae_title = request.calling_ae_title;
-  options.destination = destination_;
+  options.destination = admission_.destination;
+  options.refuses_filtered = admission_.refuses_filtered;
   options.source.set_kind("dicom");
   options.source.set_called_ae_title(request.called_ae_title);
   options.source.set_calling_ae_title(request.calling_ae_title);
   options.source.set_address(peer_address_);
   options.window = answer.async_window ? answer.async_window->invoked : 1;
   store_ = std::make_unique<StoreHandler>(std::move(options), environment_.sinks, responder_);
+  CommitmentHandler::Options committing;
+  committing.source = environment_.commitments.get();
+  committing.called_ae_title = request.called_ae_title;
+  committing.calling_ae_title = request.calling_ae_title;
+  committing.on_interrupted = environment_.on_interrupted_report;
+  commitment_ = std::make_unique<CommitmentHandler>(std::move(committing), responder_);
   // If it cannot be sent, receiving will say so.
   responder_.SendPdu(EncodeAssociate(PduType::kAssociateAc, answer)).IgnoreError();
 }
@@ -213,10 +231,13 @@ absl::Status Association::ReceiveCommandFragment(const PdvHeader& pdv) {
 absl::Status Association::OnCommand() {
   absl::StatusOr<Command> command = ParseCommand(message_->command_bytes);
   if (!command.ok()) return Violation(kAbortInvalidParameter, command.status().message());
-  if (command->is_response()) return Violation(kAbortUnexpectedPdu, "a response, though nothing was asked");
+  if (command->is_response() && !commitment_->OnResponse(*command)) {
+    return Violation(kAbortUnexpectedPdu, "a response, though nothing was asked");
+  }
   message_->has_command = true;
   message_->command = *std::move(command);
   if (!message_->command.has_data_set()) return OnMessageComplete();
+  if (message_->command.field == kNActionRq) commitment_->Begin();
   if (message_->command.field == kCStoreRq) {
     const Context& context = contexts_[message_->context_id];
     store_->Begin(message_->command, message_->context_id, context.abstract_syntax, context.transfer_syntax);
@@ -229,9 +250,11 @@ absl::Status Association::ReceiveDataFragment(const PdvHeader& pdv) {
     return Violation(kAbortUnexpectedPdu, "a data set fragment where a command is due");
   }
   const bool store = message_->command.field == kCStoreRq;
+  const bool action = message_->command.field == kNActionRq;
   for (uint32_t left = pdv.data_length; left > 0;) {
     NX_ASSIGN_OR_RETURN(absl::string_view piece, reader_.Read(left));
     if (store) store_->Append(piece);
+    if (action) commitment_->Append(piece);
     left -= static_cast<uint32_t>(piece.size());
   }
   return pdv.last ? OnMessageComplete() : absl::OkStatus();
@@ -248,6 +271,14 @@ absl::Status Association::OnMessageComplete() {
                                     ResponseTo(command, kStatusCannotUnderstand, "NO_DATA_SET"));
     case kCEchoRq:
       return responder_.SendCommand(message.context_id, ResponseTo(command, kStatusSuccess));
+    case kNActionRq: {
+      if (!command.has_data_set()) commitment_->Begin();
+      // What was stored on this association before has its outcome, and so has what is asked about.
+      store_->Drain();
+      return commitment_->End(command, message.context_id, contexts_[message.context_id].transfer_syntax);
+    }
+    case kNEventReportRsp:
+      return absl::OkStatus();
     case kCCancelRq:
       return absl::OkStatus();  // has no answer, and there is nothing to cancel
     default:

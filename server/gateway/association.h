@@ -14,10 +14,11 @@
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 
+#include "server/gateway/commitment_handler.h"
 #include "server/gateway/dimse.h"
 #include "server/gateway/object_sink.h"
 #include "server/gateway/pdu.h"
-#include "server/gateway/receiver.h"
+#include "server/gateway/receiver_table.h"
 #include "server/gateway/responder.h"
 #include "server/gateway/socket.h"
 #include "server/gateway/store_handler.h"
@@ -28,9 +29,11 @@ namespace narthex::gateway {
 // What all associations of a gateway have in common. Outlives them.
 struct AssociationEnvironment {
   SinkFactory sinks;
+  std::shared_ptr<CommitmentSource> commitments;  // may be null: requests fail
+  std::function<void()> on_interrupted_report;    // see CommitmentHandler
   // See ReceiverTable::Admit.
-  std::function<std::variant<v1::Destination, Reject>(const Associate&, absl::string_view peer_address,
-                                                      uint16_t local_port)>
+  std::function<std::variant<Admission, Refusal>(const Associate&, absl::string_view peer_address,
+                                                 uint16_t local_port, absl::string_view certificate_name)>
       admit;
   absl::Duration artim_timeout;
   absl::Duration idle_timeout;
@@ -61,7 +64,7 @@ class Association {
   // Receives the request and answers it. False: rejected, which ends the association without error.
   absl::StatusOr<bool> Establish();
   absl::StatusOr<Associate> ReceiveRequest();
-  std::optional<Reject> Decide(const Associate& request);
+  std::optional<Refusal> Decide(const Associate& request);
   void Accept(const Associate& request);
 
   // Serves messages until the release. An error ends the association (see Conclude).
@@ -90,7 +93,7 @@ class Association {
 
   std::string called_ae_title_;  // escaped for logs
   std::string calling_ae_title_;
-  v1::Destination destination_;
+  Admission admission_;
   // By context id, what was accepted; no transfer syntax: not accepted.
   struct Context {
     std::string abstract_syntax;
@@ -99,7 +102,8 @@ class Association {
   std::array<Context, 256> contexts_;
   std::optional<IncomingMessage> message_;
   std::optional<Abort> abort_;
-  std::unique_ptr<StoreHandler> store_;  // of an accepted association
+  std::unique_ptr<StoreHandler> store_;            // of an accepted association
+  std::unique_ptr<CommitmentHandler> commitment_;  // as store_
 };
 
 }  // namespace narthex::gateway

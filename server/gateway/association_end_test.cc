@@ -74,7 +74,7 @@ TEST_F(AssociationEndTest, RejectsStrangers) {
 
 TEST_F(AssociationEndTest, RejectsAboveTheLimitUntilSomebodyLeaves) {
   GatewayOptions options = Options();
-  options.associations_max = 2;
+  options.limits->associations_max = 2;
   Start(options);
   auto first = Associated();
   auto second = Associated();

@@ -58,6 +58,10 @@ absl::Status TakeElement(uint32_t tag, absl::string_view value, Command& command
       return TakeNumber(tag, value, command.data_set_type);
     case 0x0900:
       return TakeNumber(tag, value, command.status);
+    case 0x1002:
+      return TakeNumber(tag, value, command.event_type_id);
+    case 0x1008:
+      return TakeNumber(tag, value, command.action_type_id);
     case 0x0902:
       command.error_comment = std::string(WithoutPadding(value).substr(0, kErrorCommentMaxBytes));
       return absl::OkStatus();
@@ -122,6 +126,8 @@ std::string EncodeCommand(const Command& command) {
     if (!comment.empty()) AppendElement(0x0902, comment.substr(0, kErrorCommentMaxBytes), ' ', elements);
   }
   uid(0x1000, command.affected_sop_instance_uid);
+  if (command.event_type_id != 0) AppendNumber(0x1002, command.event_type_id, elements);
+  if (command.action_type_id != 0) AppendNumber(0x1008, command.action_type_id, elements);
 
   std::string out;
   out.reserve(elements.size() + 12);

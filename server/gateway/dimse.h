@@ -17,6 +17,10 @@ enum CommandField : uint16_t {
   kCEchoRq = 0x0030,
   kCEchoRsp = 0x8030,
   kCCancelRq = 0x0fff,
+  kNEventReportRq = 0x0100,
+  kNEventReportRsp = 0x8100,
+  kNActionRq = 0x0130,
+  kNActionRsp = 0x8130,
 };
 inline constexpr uint16_t kResponseBit = 0x8000;
 
@@ -27,10 +31,15 @@ inline constexpr uint16_t kNoDataSet = 0x0101;
 inline constexpr uint16_t kStatusSuccess = 0x0000;
 inline constexpr uint16_t kStatusProcessingFailure = 0x0110;
 inline constexpr uint16_t kStatusDuplicateSopInstance = 0x0111;
+inline constexpr uint16_t kStatusNoSuchInstance = 0x0112;
+inline constexpr uint16_t kStatusInvalidArgument = 0x0115;
+inline constexpr uint16_t kStatusNoSuchSopClass = 0x0118;
 inline constexpr uint16_t kStatusSopClassNotSupported = 0x0122;
+inline constexpr uint16_t kStatusNoSuchAction = 0x0123;
 inline constexpr uint16_t kStatusNotAuthorized = 0x0124;
 inline constexpr uint16_t kStatusUnrecognizedOperation = 0x0211;
 inline constexpr uint16_t kStatusMistypedArgument = 0x0212;
+inline constexpr uint16_t kStatusResourceLimitation = 0x0213;
 inline constexpr uint16_t kStatusOutOfResources = 0xa700;
 inline constexpr uint16_t kStatusDataSetMismatch = 0xa900;
 inline constexpr uint16_t kStatusCannotUnderstand = 0xc000;  // to 0xcfff
@@ -46,6 +55,8 @@ struct Command {
   uint16_t data_set_type = kNoDataSet;         // (0000,0800)
   uint16_t status = 0;                         // (0000,0900)
   std::string error_comment = {};              // (0000,0902), at most 64 characters
+  uint16_t event_type_id = 0;                  // (0000,1002)
+  uint16_t action_type_id = 0;                 // (0000,1008)
 
   bool has_data_set() const { return data_set_type != kNoDataSet; }
   bool is_response() const { return (field & kResponseBit) != 0; }

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
 #include <map>
 #include <set>
@@ -23,6 +24,7 @@
 #include "base/metrics.h"
 #include "base/status.h"
 #include "server/gateway/association.h"
+#include "server/gateway/commitment_reporter.h"
 #include "server/gateway/receiver_table.h"
 
 namespace narthex::gateway {
@@ -34,8 +36,11 @@ constexpr int kRejectingMax = 64;
 constexpr absl::Duration kAcceptPause = absl::Milliseconds(50);
 
 struct Listener {
+  Listener(UniqueFd given, uint16_t bound) : fd(std::move(given)), port(bound) {}
+
   UniqueFd fd;
   uint16_t port = 0;
+  std::atomic<bool> tls = false;
 };
 using Listeners =
     std::map<uint16_t, std::shared_ptr<Listener>>;  // by the port that was asked for, 0 included
@@ -51,20 +56,30 @@ class Gateway::Impl {
     environment_.artim_timeout = options_.artim_timeout;
     environment_.idle_timeout = options_.idle_timeout;
     environment_.progress_timeout = options_.progress_timeout;
-    environment_.admit = [this](const Associate& request, absl::string_view address, uint16_t port) {
-      return table()->Admit(request, address, port);
+    environment_.commitments = options_.commitments;
+    environment_.on_interrupted_report = [this] {
+      if (reporter_) reporter_->Wake();
+    };
+    environment_.admit = [this](const Associate& request, absl::string_view address, uint16_t port,
+                                absl::string_view certificate_name) {
+      return table()->Admit(request, address, port, certificate_name);
     };
   }
 
   absl::Status Start() {
     wake_ = UniqueFd(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
     if (!wake_.valid()) return absl::ErrnoToStatus(errno, "eventfd");
-    NX_RETURN_IF_ERROR(SetReceivers(options_.receivers));
+    NX_RETURN_IF_ERROR(SetReceivers(options_.receivers, nullptr));
+    if (options_.commitments) {
+      reporter_ = std::make_unique<CommitmentReporter>(options_.commitments, options_.commitment_poll,
+                                                       environment_.stop);
+    }
     acceptor_ = std::thread([this] { AcceptLoop(); });
     return absl::OkStatus();
   }
 
-  absl::Status SetReceivers(std::vector<ReceiverConfig> receivers);
+  absl::Status SetReceivers(std::vector<ReceiverConfig> receivers,
+                            std::map<std::string, absl::Status>* errors);
   void Stop();
 
   std::shared_ptr<const ReceiverTable> table() const {
@@ -72,6 +87,12 @@ class Gateway::Impl {
     return table_;
   }
   const GatewayOptions& options() const { return options_; }
+  // The port that is listened to though no receiver may be there; 0: there is none.
+  uint16_t kept_port() const {
+    absl::MutexLock lock(&mutex_);
+    const auto found = listeners_.find(options_.listen.port);
+    return options_.keep_default_port && found != listeners_.end() ? found->second->port : 0;
+  }
   int association_count() const {
     absl::MutexLock lock(&mutex_);
     return static_cast<int>(connections_.size());
@@ -79,13 +100,15 @@ class Gateway::Impl {
 
  private:
   struct Connection {
+    std::string address;
     std::unique_ptr<Association> association;
     std::thread thread;
   };
 
   void AcceptLoop();
   void AcceptFrom(const Listener& listener);
-  void StartAssociation(UniqueFd fd, uint16_t port);
+  void StartAssociation(UniqueFd fd, const Listener& listener);
+  absl::Status CheckTransport(const ReceiverConfig& receiver) const;
   void Serve(int64_t id, Association* association);
   void Join();
   void Wake() {
@@ -97,6 +120,7 @@ class Gateway::Impl {
   const GatewayOptions options_;
   AssociationEnvironment environment_;
   UniqueFd wake_;
+  std::unique_ptr<CommitmentReporter> reporter_;
   std::thread acceptor_;
   absl::Mutex stop_mutex_;       // one Stop at a time
   absl::Mutex receivers_mutex_;  // one SetReceivers at a time
@@ -109,7 +133,21 @@ class Gateway::Impl {
   int64_t next_id_ ABSL_GUARDED_BY(mutex_) = 0;
 };
 
-absl::Status Gateway::Impl::SetReceivers(std::vector<ReceiverConfig> receivers) {
+namespace {
+
+// The listener of `port` in `listeners`, opened if it is not there.
+absl::StatusOr<std::shared_ptr<Listener>> ListenerOf(const std::string& host, uint16_t port,
+                                                     Listeners& listeners) {
+  if (const auto found = listeners.find(port); found != listeners.end()) return found->second;
+  NX_ASSIGN_OR_RETURN(UniqueFd fd, Listen({host, port}));
+  const uint16_t bound = LocalPort(fd.get());
+  return listeners[port] = std::make_shared<Listener>(std::move(fd), bound);
+}
+
+}  // namespace
+
+absl::Status Gateway::Impl::SetReceivers(std::vector<ReceiverConfig> receivers,
+                                         std::map<std::string, absl::Status>* errors) {
   absl::MutexLock one_at_a_time(&receivers_mutex_);
   NX_RETURN_IF_ERROR(CheckReceivers(receivers));
   Listeners wanted;
@@ -117,28 +155,53 @@ absl::Status Gateway::Impl::SetReceivers(std::vector<ReceiverConfig> receivers) 
     absl::MutexLock lock(&mutex_);
     wanted = listeners_;
   }
+  const std::string& host = options_.listen.host;
   std::set<uint16_t> asked;
+  uint16_t kept = 0;  // where the default port is known under another number (0)
+  if (options_.keep_default_port) {
+    asked.insert(options_.listen.port);
+    NX_ASSIGN_OR_RETURN(const auto listener, ListenerOf(host, options_.listen.port, wanted));
+    kept = listener->port;
+  }
+  std::vector<ReceiverConfig> listened;
+  std::map<std::shared_ptr<Listener>, bool> encrypted;
   for (ReceiverConfig& receiver : receivers) {
-    const uint16_t port = receiver.port == 0 ? options_.listen.port : receiver.port;
-    asked.insert(port);
-    std::shared_ptr<Listener>& listener = wanted[port];
-    if (listener == nullptr) {
-      NX_ASSIGN_OR_RETURN(UniqueFd fd, Listen({options_.listen.host, port}));
-      const uint16_t bound = LocalPort(fd.get());
-      listener = std::make_shared<Listener>(Listener{std::move(fd), bound});
+    const bool by_default = receiver.port == 0 || receiver.port == kept;
+    const uint16_t port = by_default ? options_.listen.port : receiver.port;
+    const absl::Status allowed = CheckTransport(receiver);
+    const auto listener = allowed.ok() ? ListenerOf(host, port, wanted) : allowed;
+    if (!listener.ok() && errors != nullptr) {
+      (*errors)[receiver.ae_title] = listener.status();
+      continue;
     }
-    receiver.port = listener->port;
+    NX_RETURN_IF_ERROR(listener.status());
+    asked.insert(port);
+    receiver.port = (*listener)->port;
+    encrypted[*listener] = receiver.tls;
+    listened.push_back(std::move(receiver));
   }
   for (auto it = wanted.begin(); it != wanted.end();) {
     it = asked.count(it->first) != 0 ? std::next(it) : wanted.erase(it);
   }
-  NX_ASSIGN_OR_RETURN(ReceiverTable table, ReceiverTable::Make(receivers));
+  NX_ASSIGN_OR_RETURN(ReceiverTable table, ReceiverTable::Make(listened));
+  for (const auto& [listener, tls] : encrypted) listener->tls = tls;
   {
     absl::MutexLock lock(&mutex_);
     table_ = std::make_shared<const ReceiverTable>(std::move(table));
     listeners_.swap(wanted);
   }
   Wake();
+  return absl::OkStatus();
+}
+
+absl::Status Gateway::Impl::CheckTransport(const ReceiverConfig& receiver) const {
+  if (receiver.tls && options_.tls == nullptr) {
+    return absl::FailedPreconditionError("it wants TLS, and no certificate was given (--dicom-tls-cert)");
+  }
+  if (!receiver.tls && !options_.plaintext_allowed) {
+    return absl::FailedPreconditionError(
+        "it would offer plain text to other machines; give it TLS, or the program --allow-plaintext");
+  }
   return absl::OkStatus();
 }
 
@@ -164,7 +227,7 @@ void Gateway::Impl::AcceptLoop() {
 void Gateway::Impl::AcceptFrom(const Listener& listener) {
   UniqueFd fd(accept4(listener.fd.get(), nullptr, nullptr, SOCK_CLOEXEC));
   if (fd.valid()) {
-    StartAssociation(std::move(fd), listener.port);
+    StartAssociation(std::move(fd), listener);
     return;
   }
   if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
@@ -174,19 +237,27 @@ void Gateway::Impl::AcceptFrom(const Listener& listener) {
   }
 }
 
-void Gateway::Impl::StartAssociation(UniqueFd fd, uint16_t port) {
+void Gateway::Impl::StartAssociation(UniqueFd fd, const Listener& listener) {
+  const uint16_t port = listener.port;
+  std::unique_ptr<TlsSession> tls;
+  if (listener.tls) tls = std::make_unique<TlsSession>(options_.tls->Current(), fd.get());
+  Socket socket(std::move(fd), std::move(tls));
+  const std::string address = socket.PeerAddress();
   absl::MutexLock lock(&mutex_);
   const auto count = static_cast<int>(connections_.size());
-  if (count >= options_.associations_max + kRejectingMax) {
+  const int max = options_.limits->associations_max;
+  if (count >= max + kRejectingMax) {
     Metrics::Global().Count("narthex_gateway_rejected_total", "associations rejected", 1,
                             {{"reason", "connection limit"}});
     return;
   }
-  const bool over_limit = count >= options_.associations_max;
+  const auto of_address = std::count_if(connections_.begin(), connections_.end(),
+                                        [&](const auto& entry) { return entry.second.address == address; });
+  const bool over_limit = count >= max || of_address >= options_.limits->associations_per_address_max;
   const int64_t id = next_id_++;
   Connection& connection = connections_[id];
-  connection.association =
-      std::make_unique<Association>(Socket(std::move(fd)), port, over_limit, environment_);
+  connection.address = address;
+  connection.association = std::make_unique<Association>(std::move(socket), port, over_limit, environment_);
   Association* association = connection.association.get();
   try {
     connection.thread = std::thread([this, id, association] { Serve(id, association); });
@@ -229,18 +300,16 @@ void Gateway::Impl::Stop() {
     }
   }
   Join();
+  reporter_.reset();
 }
 
 absl::StatusOr<std::unique_ptr<Gateway>> Gateway::Start(GatewayOptions options,
                                                         std::shared_ptr<client::Connection> connection) {
+  if (!options.commitments) options.commitments = ServerCommitments(connection);
   return StartWithSinks(std::move(options), UploadSinks(std::move(connection)));
 }
 
 absl::StatusOr<std::unique_ptr<Gateway>> Gateway::StartWithSinks(GatewayOptions options, SinkFactory sinks) {
-  if (options.associations_max < 1) {
-    return InvalidArgument("INVALID_FIELD", "associations_max must be at least 1",
-                           {{"field", "associations_max"}});
-  }
   auto impl = std::make_unique<Impl>(std::move(options), std::move(sinks));
   NX_RETURN_IF_ERROR(impl->Start());
   return std::unique_ptr<Gateway>(new Gateway(std::move(impl)));
@@ -263,15 +332,17 @@ uint16_t Gateway::port(absl::string_view ae_title) const {
 }
 
 std::string Gateway::address() const {
-  const uint16_t port = this->port();
+  const uint16_t kept = impl_->kept_port();
+  const uint16_t port = kept != 0 ? kept : this->port();
   if (port == 0) return "";
   const std::string& host = impl_->options().listen.host;
   const bool bracketed = host.find(':') != std::string::npos;
   return absl::StrCat(bracketed ? "[" : "", host.empty() ? "*" : host, bracketed ? "]" : "", ":", port);
 }
 
-absl::Status Gateway::SetReceivers(std::vector<ReceiverConfig> receivers) {
-  return impl_->SetReceivers(std::move(receivers));
+absl::Status Gateway::SetReceivers(std::vector<ReceiverConfig> receivers,
+                                   std::map<std::string, absl::Status>* errors) {
+  return impl_->SetReceivers(std::move(receivers), errors);
 }
 
 int Gateway::association_count() const { return impl_->association_count(); }

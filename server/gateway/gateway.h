@@ -1,6 +1,6 @@
-// The DICOM gateway: a C-ECHO and C-STORE service class provider that turns every association that stores
-// into an Upload of narthexd. It is a client of the service, over the network or over gRPC's in-process
-// channel.
+// The DICOM gateway: a verification, storage and storage commitment service class provider that turns every
+// association that stores into an Upload of narthexd. It is a client of the service, over the network or over
+// gRPC's in-process channel.
 //
 //   NX_ASSIGN_OR_RETURN(auto gateway, Gateway::Start({.listen = {"127.0.0.1", 0}}, connection));
 //   Log(LogLevel::kInfo, "gateway serves", {{"dicom", gateway->address()}});
@@ -12,7 +12,9 @@
 // timer).
 #pragma once
 
+#include <atomic>
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -23,18 +25,29 @@
 
 #include "base/limits.h"
 #include "clients/cpp/connection.h"
+#include "server/gateway/commitment_source.h"
 #include "server/gateway/object_sink.h"
 #include "server/gateway/receiver.h"
+#include "server/gateway/tls.h"
 
 namespace narthex::gateway {
+
+// Limits that may change while a gateway runs. Thread-safe.
+struct GatewayLimits {
+  // More associations at once are rejected: transient, local limit exceeded.
+  std::atomic<int> associations_max{limits::kAssociationsMax};
+  // As many of one address are rejected alike, so that one sender leaves room for others.
+  std::atomic<int> associations_per_address_max{limits::kAssociationsPerAddressMax};
+};
 
 struct GatewayOptions {
   // All receivers listen on this host; those of port 0 on this port, too.
   ListenAddress listen = {};
-  // None: nothing is listened to until SetReceivers.
+  // None: nothing is listened to until SetReceivers (but see keep_default_port).
   std::vector<ReceiverConfig> receivers = {ReceiverConfig()};
-  // More are rejected: transient, local limit exceeded.
-  int associations_max = limits::kAssociationsMax;
+  std::shared_ptr<GatewayLimits> limits = std::make_shared<GatewayLimits>();
+  // Listen on `listen`'s port also while no receiver is there; callers are then told so.
+  bool keep_default_port = false;
   // An association that says nothing for so long is aborted.
   absl::Duration idle_timeout = absl::Seconds(limits::kAssociationIdleSeconds);
   // PS3.8's ARTIM timer: from connecting to the whole A-ASSOCIATE-RQ, and from the last word to the
@@ -43,6 +56,14 @@ struct GatewayOptions {
   // Within a message each 64 KiB, or the rest of it, must come within so long; else the association is
   // aborted.
   absl::Duration progress_timeout = absl::Seconds(60);
+  // The certificates of receivers with `tls`; null: there can be none.
+  std::shared_ptr<TlsServer> tls = nullptr;
+  // Whether there may be receivers without.
+  bool plaintext_allowed = true;
+  // What answers storage commitment; null: narthexd (Start), nobody (StartWithSinks).
+  std::shared_ptr<CommitmentSource> commitments = nullptr;
+  // How often reports are looked for that could not be delivered on their association.
+  absl::Duration commitment_poll = absl::Seconds(10);
   // Stop lets objects that are under way finish for so long.
   absl::Duration drain_timeout = absl::Seconds(10);
 };
@@ -64,12 +85,15 @@ class Gateway {
   uint16_t port() const;
   // The port of the receiver of this AE title (the first, if several ports have one); 0 if there is none.
   uint16_t port(absl::string_view ae_title) const;
-  // HOST:PORT of the first receiver, an IPv6 host in brackets; "" if there is none.
+  // HOST:PORT of the kept default port, else of the first receiver, an IPv6 host in brackets; "" if there is
+  // none.
   std::string address() const;
 
   // Replaces the receivers: opens and closes ports as needed; associations that exist go on. Receivers of
-  // port 0 keep the port that they have. Nothing changes if it fails (errors as Start).
-  absl::Status SetReceivers(std::vector<ReceiverConfig> receivers);
+  // port 0 keep the port that they have. Nothing changes if it fails (errors as Start). With `errors`:
+  // receivers whose port cannot be listened to are left out, and the reason is found there by AE title.
+  absl::Status SetReceivers(std::vector<ReceiverConfig> receivers,
+                            std::map<std::string, absl::Status>* errors = nullptr);
 
   // Associations at this moment.
   int association_count() const;

@@ -6,13 +6,16 @@
 #include <cstdio>
 #include <fstream>
 #include <iostream>
+#include <memory>
 #include <sstream>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
 
 #include "CLI/CLI.hpp"
 #include "base/error.h"
@@ -20,6 +23,7 @@
 #include "base/status.h"
 #include "clients/cpp/connection.h"
 #include "server/gateway/gateway.h"
+#include "server/gateway/receiver_feed.h"
 
 namespace narthex::gateway {
 namespace {
@@ -27,6 +31,7 @@ namespace {
 constexpr int kExitUsage = 64;
 constexpr int kExitInternal = 70;
 constexpr int kExitConfiguration = 78;
+constexpr absl::Duration kFirstReceivers = absl::Seconds(10);
 
 struct Flags {
   std::string server = "127.0.0.1:8443";
@@ -36,8 +41,11 @@ struct Flags {
   std::string tls_key;
   std::string dicom_listen = "127.0.0.1:8104";
   std::string ready_file;
+  std::string ae_title;  // "": the server knows
   ReceiverConfig receiver;
   std::string project;
+  TlsFiles tls;
+  bool allow_plaintext = false;
 };
 
 void Declare(Flags& flags, CLI::App& app) {
@@ -52,11 +60,22 @@ void Declare(Flags& flags, CLI::App& app) {
   app.add_option("--tls-key", flags.tls_key, "PEM file of its private key");
   app.add_option("--dicom-listen", flags.dicom_listen, "ADDRESS:PORT; port 0 picks a free one")
       ->capture_default_str();
-  app.add_option("--ae-title", flags.receiver.ae_title, "the AE title that callers must call")
-      ->capture_default_str();
+  app.add_option("--ae-title", flags.ae_title,
+                 "play this AE title only; without it the server's receivers are played, as they change");
   app.add_option("--allow-caller", flags.receiver.allowed_callers,
                  "AE, ADDRESS[/BITS] or AE@ADDRESS[/BITS]; may be repeated; without it everybody may send");
-  app.add_option("--project", flags.project, "the project that everything goes to (else found by routing)");
+  app.add_option("--project", flags.project,
+                 "with --ae-title: the project that everything goes to (else found by routing)");
+  app.add_option("--dicom-tls-cert", flags.tls.certificate,
+                 "PEM file of the certificate shown to DICOM callers");
+  app.add_option("--dicom-tls-key", flags.tls.private_key, "PEM file of its private key");
+  app.add_option("--dicom-tls-client-ca", flags.tls.client_authorities,
+                 "PEM file of the authorities of callers' certificates");
+  app.add_flag("--dicom-tls", flags.receiver.tls, "with --ae-title: associations over TLS only");
+  app.add_flag("--dicom-tls-client-certificate", flags.receiver.tls_client_certificate,
+               "with --dicom-tls: callers show a certificate whose common name is their AE title");
+  app.add_flag("--allow-plaintext", flags.allow_plaintext,
+               "accept DICOM without TLS from other machines, too");
   app.add_option("--ready-file", flags.ready_file, "written, by rename, once the gateway serves");
 }
 
@@ -89,8 +108,22 @@ absl::Status WriteReadyFile(const std::string& path, const Gateway& gateway) {
 absl::Status Serve(const Flags& flags, const sigset_t& signals) {
   GatewayOptions options;
   NX_ASSIGN_OR_RETURN(options.listen, ParseListenAddress(flags.dicom_listen));
-  options.receivers = {flags.receiver};
-  options.receivers[0].destination.set_project(flags.project);
+  options.receivers.clear();
+  if (!flags.ae_title.empty()) {
+    options.receivers = {flags.receiver};
+    options.receivers[0].ae_title = flags.ae_title;
+    options.receivers[0].destination.set_project(flags.project);
+  } else if (!flags.project.empty() || !flags.receiver.allowed_callers.empty()) {
+    return InvalidArgument("INVALID_FIELD", "--project and --allow-caller need --ae-title",
+                           {{"field", "ae_title"}});
+  }
+  if (!flags.tls.empty()) {
+    NX_ASSIGN_OR_RETURN(options.tls, TlsServer::Open(flags.tls));
+  }
+  const std::string& host = options.listen.host;
+  const bool local = host == "localhost" || host == "::1" || absl::StartsWith(host, "127.");
+  options.plaintext_allowed = flags.allow_plaintext || local;
+  options.keep_default_port = flags.ae_title.empty();
 
   client::ConnectionOptions connecting;
   connecting.address = flags.server;
@@ -99,12 +132,19 @@ absl::Status Serve(const Flags& flags, const sigset_t& signals) {
     connecting.tls = client::TlsOptions{flags.tls_ca, flags.tls_cert, flags.tls_key, ""};
   NX_ASSIGN_OR_RETURN(auto connection, client::Connection::Open(std::move(connecting)));
   NX_ASSIGN_OR_RETURN(auto gateway, Gateway::Start(std::move(options), connection));
+  std::unique_ptr<ReceiverFeed> feed;
+  if (flags.ae_title.empty()) {
+    feed = std::make_unique<ReceiverFeed>(*gateway, connection);
+    // Ready or not: the server may come later.
+    if (!feed->AwaitFirst(kFirstReceivers)) Log(LogLevel::kWarning, "the server does not say its receivers");
+  }
   NX_RETURN_IF_ERROR(WriteReadyFile(flags.ready_file, *gateway));
   Log(LogLevel::kInfo, "gateway serves",
-      {{"dicom", gateway->address()}, {"ae_title", flags.receiver.ae_title}, {"server", flags.server}});
+      {{"dicom", gateway->address()}, {"ae_title", flags.ae_title}, {"server", flags.server}});
   int signal = 0;
   sigwait(&signals, &signal);
   Log(LogLevel::kInfo, "gateway is stopping", {{"signal", signal}});
+  feed.reset();
   gateway->Stop();
   return absl::OkStatus();
 }

@@ -7,6 +7,7 @@
 
 #include "base/limits.h"
 #include "imaging/dicom/sop_class.h"
+#include "server/gateway/commitment_dataset.h"
 #include "server/gateway/receiver.h"
 
 namespace narthex::gateway {
@@ -23,7 +24,8 @@ PresentationContext Answer(const PresentationContext& proposed, const std::set<s
   // An answer always names a transfer syntax; of a rejected context it does not count (PS3.8 9.3.3.2).
   answer.transfer_syntaxes = {proposed.transfer_syntaxes.front()};
   const bool verification = proposed.abstract_syntax == dicom::kVerificationSopClass;
-  if (!verification && !IsAcceptedForStorage(proposed.abstract_syntax)) {
+  const bool commitment = proposed.abstract_syntax == kCommitmentSopClass;
+  if (!verification && !commitment && !IsAcceptedForStorage(proposed.abstract_syntax)) {
     answer.result = ContextResult::kAbstractSyntaxNotSupported;
     return answer;
   }
@@ -32,7 +34,12 @@ PresentationContext Answer(const PresentationContext& proposed, const std::set<s
     return answer;
   }
   const auto first = std::find_if(proposed.transfer_syntaxes.begin(), proposed.transfer_syntaxes.end(),
-                                  [](const std::string& uid) { return IsUid(uid); });
+                                  [commitment](const std::string& uid) {
+                                    // Its data sets are read here, and in these syntaxes only.
+                                    if (commitment)
+                                      return uid == kExplicitLittleEndian || uid == kImplicitLittleEndian;
+                                    return IsUid(uid);
+                                  });
   if (first == proposed.transfer_syntaxes.end()) {
     answer.result = ContextResult::kTransferSyntaxesNotSupported;
     return answer;

@@ -105,6 +105,7 @@ TEST(StoreStatusTest, SaysSuccessOnlyOfWhatIsDurable) {
   EXPECT_EQ(StoreStatusOf(OutcomeOf(v1::ObjectOutcome::FILTERED, "SERIES_FILTER"), "1.2").code,
             kStatusSuccess);
 
+  EXPECT_EQ(StoreStatusOf(OutcomeOf(v1::ObjectOutcome::FILTERED, "SERIES_FILTER"), "1.2", true).code, 0xC03E);
   const StoreStatus conflict = StoreStatusOf(OutcomeOf(v1::ObjectOutcome::CONFLICT, "SAME_INSTANCE"), "1.2");
   EXPECT_EQ(conflict.code, kStatusDuplicateSopInstance);
   EXPECT_EQ(conflict.comment, "SAME_INSTANCE");

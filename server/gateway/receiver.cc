@@ -1,6 +1,7 @@
 #include "server/gateway/receiver.h"
 
 #include <algorithm>
+#include <map>
 #include <set>
 #include <utility>
 
@@ -72,6 +73,7 @@ absl::StatusOr<ListenAddress> ParseListenAddress(absl::string_view text) {
 
 absl::Status CheckReceivers(const std::vector<ReceiverConfig>& receivers) {
   std::set<std::pair<std::string, uint16_t>> seen;
+  std::map<uint16_t, bool> encrypted;  // by port
   for (const ReceiverConfig& receiver : receivers) {
     if (!IsAeTitle(receiver.ae_title)) {
       return BadField("ae_title", "an AE title is 1 to 16 printable ASCII characters without backslash");
@@ -79,6 +81,12 @@ absl::Status CheckReceivers(const std::vector<ReceiverConfig>& receivers) {
     if (!seen.emplace(receiver.ae_title, receiver.port).second) {
       return BadField("ae_title", absl::StrCat("two receivers are called ", receiver.ae_title, " on port ",
                                                receiver.port, "; remove one"));
+    }
+    const auto [port, first] = encrypted.emplace(receiver.port, receiver.tls);
+    if (port->second != receiver.tls) {
+      return BadField("tls",
+                      absl::StrCat("of the receivers of port ", receiver.port,
+                                   " some would use TLS and some would not; give them ports of their own"));
     }
     for (const std::string& caller : receiver.allowed_callers) {
       NX_RETURN_IF_ERROR(AllowedCaller::Parse(caller).status());

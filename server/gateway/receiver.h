@@ -21,8 +21,15 @@ struct ReceiverConfig {
   uint16_t port = 0;
   // Who may call: `AE`, `ADDRESS[/BITS]` or `AE@ADDRESS[/BITS]`, IPv4 or IPv6. Empty: everybody.
   std::vector<std::string> allowed_callers = {};
-  // Where everything goes that arrives here; empty fields are found by routing.
+  // Where everything goes that arrives here, as its sender's explicit wish; empty fields are found by
+  // routing. The server knows what it fixes for its own receivers.
   v1::Destination destination = {};
+  // Associations over TLS only (GatewayOptions.tls). All receivers of a port say the same.
+  bool tls = false;
+  // With tls: the caller's certificate must have its AE title as common name.
+  bool tls_client_certificate = false;
+  // Whether the sender of an object that a series import filter excludes is told so.
+  bool refuses_filtered = false;
 };
 
 // Where to listen.

@@ -84,13 +84,13 @@ TEST(ReceiverTest, AdmitsByPortTitleAndCaller) {
     return table->Admit(request, "10.0.0.1", port);
   };
 
-  EXPECT_EQ(std::get<v1::Destination>(admit("OPEN", "X", 1)).project(), "P1");
-  EXPECT_TRUE(std::holds_alternative<v1::Destination>(admit("OPEN", "", 1)));
-  EXPECT_TRUE(std::holds_alternative<v1::Destination>(admit("CLOSED", "CT1", 1)));
-  EXPECT_EQ(std::get<Reject>(admit("CLOSED", "CT2", 1)), kRejectCallingAe);
-  EXPECT_EQ(std::get<Reject>(admit("OPEN", "a\nb", 1)), kRejectCallingAe);
-  EXPECT_EQ(std::get<Reject>(admit("OTHER", "CT1", 1)), kRejectCalledAe);
-  EXPECT_EQ(std::get<Reject>(admit("OPEN", "X", 2)), kRejectCalledAe);
+  EXPECT_EQ(std::get<Admission>(admit("OPEN", "X", 1)).destination.project(), "P1");
+  EXPECT_TRUE(std::holds_alternative<Admission>(admit("OPEN", "", 1)));
+  EXPECT_TRUE(std::holds_alternative<Admission>(admit("CLOSED", "CT1", 1)));
+  EXPECT_EQ(std::get<Refusal>(admit("CLOSED", "CT2", 1)).reject, kRejectCallingAe);
+  EXPECT_EQ(std::get<Refusal>(admit("OPEN", "a\nb", 1)).reject, kRejectCallingAe);
+  EXPECT_EQ(std::get<Refusal>(admit("OTHER", "CT1", 1)).reject, kRejectCalledAe);
+  EXPECT_EQ(std::get<Refusal>(admit("OPEN", "X", 2)).reject, kRejectCalledAe);
 }
 
 }  // namespace

@@ -23,6 +23,14 @@ absl::Status Responder::SendCommand(uint8_t context_id, const Command& command) 
   return Send(buffer_);
 }
 
+absl::Status Responder::SendMessage(uint8_t context_id, const Command& command, absl::string_view data_set) {
+  absl::MutexLock lock(&mutex_);
+  buffer_.clear();
+  AppendPData(context_id, true, EncodeCommand(command), peer_max_pdu_bytes_, buffer_);
+  AppendPData(context_id, false, data_set, peer_max_pdu_bytes_, buffer_);
+  return Send(buffer_);
+}
+
 absl::Status Responder::Send(absl::string_view bytes) {
   // A PDU that was cut off cannot be followed by another.
   if (broken_.ok()) broken_ = socket_.Send(bytes, absl::Now() + timeout_);

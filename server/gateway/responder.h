@@ -28,6 +28,8 @@ class Responder {
   absl::Status SendPdu(absl::string_view pdu);
   // Sends a command set as P-DATA-TF, with one write.
   absl::Status SendCommand(uint8_t context_id, const Command& command);
+  // A command set and its data set.
+  absl::Status SendMessage(uint8_t context_id, const Command& command, absl::string_view data_set);
 
  private:
   absl::Status Send(absl::string_view bytes) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);

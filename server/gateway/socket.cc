@@ -102,23 +102,35 @@ void StopSignal::Set() {
   (void)!write(fd_.get(), &one, sizeof(one));
 }
 
-Socket::Socket(UniqueFd fd) : fd_(std::move(fd)) {
+Socket::Socket(UniqueFd fd, std::unique_ptr<TlsSession> tls) : fd_(std::move(fd)), tls_(std::move(tls)) {
   SetOption(fd_.get(), IPPROTO_TCP, TCP_NODELAY, 1);
   SetOption(fd_.get(), IPPROTO_TCP, TCP_QUICKACK, 1);
   SetOption(fd_.get(), SOL_SOCKET, SO_KEEPALIVE, 1);
 }
 
-absl::StatusOr<Socket> Socket::Connect(const ListenAddress& address) {
+absl::StatusOr<Socket> Socket::Connect(const ListenAddress& address, absl::Time deadline,
+                                       const StopSignal* stop) {
   AddressList list;
   NX_RETURN_IF_ERROR(Resolve(address, 0, list));
-  UniqueFd fd(socket(list.first->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0));
-  if (connect(fd.get(), list.first->ai_addr, list.first->ai_addrlen) != 0) {
-    return absl::UnavailableError(absl::ErrnoToStatus(errno, "connecting").message());
+  UniqueFd fd(socket(list.first->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  int error = connect(fd.get(), list.first->ai_addr, list.first->ai_addrlen) == 0 ? 0 : errno;
+  if (error == EINPROGRESS) {
+    NX_RETURN_IF_ERROR(Wait(fd.get(), POLLOUT, deadline, stop));
+    socklen_t size = sizeof(error);
+    getsockopt(fd.get(), SOL_SOCKET, SO_ERROR, &error, &size);
   }
+  if (error != 0) return absl::UnavailableError(absl::ErrnoToStatus(error, "connecting").message());
   return Socket(std::move(fd));
 }
 
 absl::StatusOr<size_t> Socket::Receive(char* to, size_t size, absl::Time deadline, const StopSignal* stop) {
+  while (tls_) {
+    const TlsSession::Step step = tls_->Read(to, size);
+    NX_RETURN_IF_ERROR(step.status);
+    SetOption(fd_.get(), IPPROTO_TCP, TCP_QUICKACK, 1);
+    if (step.want == TlsSession::Want::kNothing) return step.bytes;
+    NX_RETURN_IF_ERROR(WaitFor(step.want, deadline, stop));
+  }
   while (true) {
     const ssize_t count = recv(fd_.get(), to, size, MSG_DONTWAIT);
     if (count >= 0) {
@@ -134,6 +146,12 @@ absl::StatusOr<size_t> Socket::Receive(char* to, size_t size, absl::Time deadlin
 }
 
 absl::Status Socket::Send(absl::string_view data, absl::Time deadline) {
+  while (tls_ && !data.empty()) {
+    const TlsSession::Step step = tls_->Write(data.data(), data.size());
+    NX_RETURN_IF_ERROR(step.status);
+    data.remove_prefix(step.bytes);
+    if (step.want != TlsSession::Want::kNothing) NX_RETURN_IF_ERROR(WaitFor(step.want, deadline, nullptr));
+  }
   while (!data.empty()) {
     const ssize_t count = send(fd_.get(), data.data(), data.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
     if (count >= 0) {
@@ -148,7 +166,24 @@ absl::Status Socket::Send(absl::string_view data, absl::Time deadline) {
   return absl::OkStatus();
 }
 
-void Socket::ShutdownWrite() { (void)shutdown(fd_.get(), SHUT_WR); }
+absl::Status Socket::WaitFor(TlsSession::Want want, absl::Time deadline, const StopSignal* stop) const {
+  return Wait(fd_.get(), want == TlsSession::Want::kWrite ? POLLOUT : POLLIN, deadline, stop);
+}
+
+absl::Status Socket::Handshake(absl::Time deadline, const StopSignal* stop) {
+  while (tls_) {
+    const TlsSession::Step step = tls_->Handshake();
+    NX_RETURN_IF_ERROR(step.status);
+    if (step.want == TlsSession::Want::kNothing) break;
+    NX_RETURN_IF_ERROR(WaitFor(step.want, deadline, stop));
+  }
+  return absl::OkStatus();
+}
+
+void Socket::ShutdownWrite() {
+  if (tls_) tls_->SayEnd();
+  (void)shutdown(fd_.get(), SHUT_WR);
+}
 void Socket::ShutdownBoth() { (void)shutdown(fd_.get(), SHUT_RDWR); }
 
 std::string Socket::PeerAddress() const {

@@ -3,7 +3,9 @@
 
 #include <atomic>
 #include <cstdint>
+#include <memory>
 #include <string>
+#include <utility>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -11,6 +13,7 @@
 #include "absl/time/time.h"
 
 #include "server/gateway/receiver.h"
+#include "server/gateway/tls.h"
 
 namespace narthex::gateway {
 
@@ -56,10 +59,14 @@ class StopSignal {
 // A connected stream. One thread may receive while another sends.
 class Socket {
  public:
-  explicit Socket(UniqueFd fd);
+  explicit Socket(UniqueFd fd) : Socket(std::move(fd), nullptr) {}
+  // Encrypted: Handshake comes first.
+  Socket(UniqueFd fd, std::unique_ptr<TlsSession> tls);
 
-  // For clients: tests and benchmarks. UNAVAILABLE: nobody answers.
-  static absl::StatusOr<Socket> Connect(const ListenAddress& address);
+  // For clients. UNAVAILABLE: nobody answers. DEADLINE_EXCEEDED and CANCELLED as Receive.
+  static absl::StatusOr<Socket> Connect(const ListenAddress& address,
+                                        absl::Time deadline = absl::InfiniteFuture(),
+                                        const StopSignal* stop = nullptr);
 
   // Receives 1 to `size` (> 0) bytes to `to` and returns how many; 0: the peer sent its last byte. Waits
   // until `deadline` (DEADLINE_EXCEEDED) and, if `stop` is given, until it is set (CANCELLED); bytes that are
@@ -71,6 +78,11 @@ class Socket {
   // Sends everything. DEADLINE_EXCEEDED: the peer does not read. UNAVAILABLE: the connection broke.
   absl::Status Send(absl::string_view data, absl::Time deadline);
 
+  // Agrees on keys with the peer; nothing to do without encryption. Errors as Receive.
+  absl::Status Handshake(absl::Time deadline, const StopSignal* stop);
+  // The common name of the peer's certificate; "" without one.
+  std::string PeerCertificateName() const { return tls_ ? tls_->PeerName() : ""; }
+
   // Says that nothing more will be sent.
   void ShutdownWrite();
   // Wakes up a thread that waits in Receive or Send, which then fails or sees the end. From any thread.
@@ -81,7 +93,10 @@ class Socket {
   int fd() const { return fd_.get(); }
 
  private:
+  absl::Status WaitFor(TlsSession::Want want, absl::Time deadline, const StopSignal* stop) const;
+
   UniqueFd fd_;
+  std::unique_ptr<TlsSession> tls_;  // null: plain text
 };
 
 // A listening socket of `address`, with the port that the system picked if it was 0. Host "" and "*" are IPv6

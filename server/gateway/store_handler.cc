@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "base/metrics.h"
 #include "imaging/dicom/sop_class.h"
+#include "server/gateway/commitment_dataset.h"
 #include "server/gateway/negotiation.h"
 #include "server/gateway/part10_header.h"
 
@@ -52,7 +53,7 @@ std::optional<StoreStatus> StoreHandler::StartObject(absl::string_view abstract_
                                                      absl::string_view transfer_syntax) {
   const Command& request = current_->object.request;
   // Some senders put an object on the context of another storage class; it is kept as what it says it is.
-  if (abstract_syntax == dicom::kVerificationSopClass ||
+  if (abstract_syntax == dicom::kVerificationSopClass || abstract_syntax == kCommitmentSopClass ||
       !IsAcceptedForStorage(request.affected_sop_class_uid)) {
     return StoreStatus{kStatusSopClassNotSupported, "SOP_CLASS_NOT_SUPPORTED"};
   }
@@ -157,7 +158,8 @@ void StoreHandler::OnOutcome(const v1::ObjectOutcome& outcome) {
     waiting_.erase(found);
   }
   // If it fails the association's thread finds its connection broken, too.
-  Answer(*object, StoreStatusOf(outcome, object->request.affected_sop_instance_uid)).IgnoreError();
+  // The probe has compared the UIDs; the outcome has the one that the site's script may have put there.
+  Answer(*object, StoreStatusOf(outcome, "", options_.refuses_filtered)).IgnoreError();
 }
 
 void StoreHandler::AnswerLost(const StoreStatus& status) {

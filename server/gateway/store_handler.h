@@ -33,6 +33,8 @@ struct StoreOptions {
   v1::ArrivalSource source;
   // Objects that may wait for their answer.
   int window = 1;
+  // What FILTERED is answered with: a failure, else 0x0000.
+  bool refuses_filtered = false;
 };
 
 // For one thread. Answers go out from the thread that brings the outcome: each object then costs one change

@@ -56,12 +56,15 @@ StoreStatus StatusOfReason(const std::string& name) {
 
 }  // namespace
 
-StoreStatus StoreStatusOf(const v1::ObjectOutcome& outcome, absl::string_view expected_instance_uid) {
+StoreStatus StoreStatusOf(const v1::ObjectOutcome& outcome, absl::string_view expected_instance_uid,
+                          bool refuses_filtered) {
   switch (outcome.outcome()) {
     case v1::ObjectOutcome::STORED:
     case v1::ObjectOutcome::DUPLICATE:
     case v1::ObjectOutcome::REPLACED:
+      break;
     case v1::ObjectOutcome::FILTERED:
+      if (refuses_filtered) return StatusOfReason(outcome.reason());
       break;
     case v1::ObjectOutcome::CONFLICT:
       return {kStatusDuplicateSopInstance, outcome.reason()};
@@ -69,7 +72,7 @@ StoreStatus StoreStatusOf(const v1::ObjectOutcome& outcome, absl::string_view ex
       return StatusOfReason(outcome.reason());
   }
   const std::string& uid = outcome.sop_instance_uid();
-  if (!uid.empty() && uid != expected_instance_uid)
+  if (!expected_instance_uid.empty() && !uid.empty() && uid != expected_instance_uid)
     return {kStatusDataSetMismatch, "SOP_INSTANCE_UID_DIFFERS"};
   return {kStatusSuccess, ""};
 }

@@ -9,6 +9,8 @@
 //   REJECTED, for lack of something         0xA700  out of resources (PS3.4 table B.2-1): send it again later
 //   REJECTED, UIDs missing or unequal       0xA900  data set does not match SOP class
 //   REJECTED, otherwise                     0xC000 + number of the reason in proto/narthex/v1/errors.proto
+//   FILTERED, where the receiver or the site wants senders to know
+//                                           0xC03E  the number of SERIES_FILTER
 //   no answer, or the upload broke          0xA700
 //   no answer, not allowed                  0x0124  not authorized
 //
@@ -31,7 +33,8 @@ struct StoreStatus {
 };
 
 // `expected_instance_uid`: what the command set said; an outcome of another UID is a mismatch.
-StoreStatus StoreStatusOf(const v1::ObjectOutcome& outcome, absl::string_view expected_instance_uid);
+StoreStatus StoreStatusOf(const v1::ObjectOutcome& outcome, absl::string_view expected_instance_uid,
+                          bool refuses_filtered = false);
 
 // Of an upload that failed before the object got an outcome.
 StoreStatus StoreStatusOf(const absl::Status& upload_error);

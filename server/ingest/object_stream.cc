@@ -92,7 +92,7 @@ absl::Status ObjectStream::Add(const Chunk& chunk) {
       if (!chunk.last) skipping_ = chunk.sequence;
       return absl::OkStatus();
     }
-    current_ = std::make_unique<Current>();
+    current_ = std::make_unique<Current>(dependencies_.admission);
     current_->sequence = chunk.sequence;
     current_->transfer_syntax_uid = std::string(chunk.transfer_syntax_uid);
     if (upload_.digest_algorithm() == static_cast<int>(DigestAlgorithm::kSha256)) {
@@ -143,8 +143,10 @@ absl::Status ObjectStream::AddToCurrent(absl::string_view data) {
   if (!current_->filtered.ok()) return absl::OkStatus();
   if (current_->streaming) {
     current_->data_set.Update(data);
+    current_->bulk.Update(data);
     return Stream(data);
   }
+  if (current_->held.size() + data.size() > kHeldMaxBytes) NX_RETURN_IF_ERROR(current_->Hold(data.size()));
   current_->held.append(data.data(), data.size());
   if (current_->held.size() <= kHeldMaxBytes) return absl::OkStatus();
   return BeginLarge();

@@ -25,6 +25,7 @@
 #include "imaging/dicom/header_scanner.h"
 #include "imaging/identify/router.h"
 #include "server/deidentify/plans.h"
+#include "server/ingest/admission.h"
 #include "server/ingest/policy.h"
 #include "server/ingest/uploads.h"
 #include "server/prearchive/prearchive.h"
@@ -38,6 +39,8 @@ struct StreamDependencies {
   const PolicySource& policies;
   // What the site's script and profile do to everything that comes; null: nothing.
   const deidentify::PlanSource* plans = nullptr;
+  Admission* admission = nullptr;      // null: nothing is limited
+  SessionRulesSource rules = nullptr;  // null: none but the defaults
 };
 
 class SiteStage;
@@ -104,7 +107,8 @@ class ObjectStream {
                                                               prearchive::OutcomeRow& outcome);
   absl::Status Stream(absl::string_view data);
   absl::Status JoinStaged();
-  absl::Status Conclude(prearchive::Arrived& arrived, prearchive::ObjectRow row, absl::string_view bytes);
+  absl::Status Conclude(prearchive::Arrived& arrived, prearchive::ObjectRow row, absl::string_view bytes,
+                        absl::string_view head);
   absl::Status BeginLarge();
   absl::Status FinishChunked(const Chunk& chunk);
   absl::Status AddToCurrent(absl::string_view data);

@@ -3,6 +3,7 @@
 #include <map>
 #include <utility>
 
+#include "base/crash_point.h"
 #include "base/error.h"
 #include "base/limits.h"
 #include "base/log.h"
@@ -70,6 +71,7 @@ void ObjectStream::RunAcks() {
 
 // Makes the objects durable and tells their outcomes.
 void ObjectStream::Commit(std::vector<Arrived> batch) {
+  CrashPoint("ingest.appended");
   auto outcomes = dependencies_.prearchive.Commit(std::move(batch));
   if (!outcomes.ok()) {
     Log(LogLevel::kError, "objects could not be committed",
@@ -83,6 +85,7 @@ void ObjectStream::Commit(std::vector<Arrived> batch) {
     if (on_failure) on_failure();
     return;
   }
+  CrashPoint("ingest.indexed");
   std::map<int, int> counts;
   for (const OutcomeRow& outcome : *outcomes) ++counts[outcome.outcome()];
   for (const auto& [outcome, count] : counts) {

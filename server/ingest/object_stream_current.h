@@ -27,12 +27,33 @@ inline bool IsFiltered(const absl::Status& why) { return ErrorReason(why) == "SE
 
 // An object that arrives in chunks.
 struct ObjectStream::Current {
+  explicit Current(Admission* limits) : admission(limits) {}
+  ~Current() { Let(); }
+  Current(const Current&) = delete;
+  Current& operator=(const Current&) = delete;
+
+  // Takes room for `held` beyond what every stream may hold. RESOURCE_EXHAUSTED (OVERLOADED).
+  absl::Status Hold(uint64_t bytes) {
+    if (admission == nullptr) return absl::OkStatus();
+    if (absl::Status room = admission->Hold(bytes); !room.ok()) return room;
+    taken += bytes;
+    return absl::OkStatus();
+  }
+  void Let() {
+    if (taken > 0) admission->Release(taken);
+    taken = 0;
+  }
+
+  Admission* const admission;
+  uint64_t taken = 0;
   int64_t sequence = 0;
   std::string transfer_syntax_uid;
   std::string held;  // its bytes so far, until it is complete or too large to hold
   uint64_t received = 0;
   Xxh3Hasher xxh3;
   Xxh3Hasher data_set;  // of a large object: what stands behind its meta group
+  Xxh3Hasher bulk;      // of a large object: from its bulk data on
+  std::string head;     // of a large object: its header, and a little more
   std::optional<CryptoHasher> sha256;
   bool streaming = false;  // bytes go through `stage`, if there is one, to `reception`
   prearchive::ArrivingObject object;

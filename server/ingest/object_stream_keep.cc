@@ -1,5 +1,6 @@
 // What the header says decides: an object's session, and whether it is kept.
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -7,6 +8,7 @@
 #include "base/error.h"
 #include "base/limits.h"
 #include "base/status.h"
+#include "server/ingest/difference.h"
 #include "server/ingest/object_stream.h"
 #include "server/ingest/object_stream_current.h"
 
@@ -50,6 +52,20 @@ void DescribeStored(const SiteStage* stage, prearchive::ObjectRow& row) {
   }
 }
 
+absl::string_view HeadOf(const dicom::HeaderFacts& facts, absl::string_view bytes) {
+  return bytes.substr(0, facts.header_bytes() + kBulkHeadBytes);
+}
+
+// Says of an object that other bytes of its instance are there, and in what they differ.
+void TellOther(Outcome what, absl::string_view fate, const Reception& reception,
+               const prearchive::ObjectRow& row, absl::string_view head, OutcomeRow& outcome) {
+  outcome.set_outcome(static_cast<int>(what));
+  outcome.set_reason("SAME_INSTANCE");
+  const std::string difference = reception.other() == nullptr ? "" : DescribeDifference(reception, row, head);
+  outcome.set_detail(absl::StrCat("other bytes with this SOP Instance UID are in the session already; ", fate,
+                                  difference.empty() ? "" : "; ", difference));
+}
+
 }  // namespace
 
 absl::Status ObjectStream::WholeChecked(int64_t sequence, absl::string_view data, absl::string_view digest,
@@ -82,8 +98,10 @@ absl::Status ObjectStream::WholeChecked(int64_t sequence, absl::string_view data
     row.set_received_xxh3(std::string(xxh3));
     row.set_data_set_xxh3(Xxh3(data.substr(DataSetOffset(data))));
     row.set_received_size_bytes(data.size());
+    row.set_bulk_xxh3(Xxh3(data.substr(std::min<uint64_t>(facts->header_bytes(), data.size()))));
     DescribeStored(stage.get(), row);
-    return Conclude(arrived, std::move(row), stage ? stage->held() : data);
+    const absl::string_view stored = stage ? absl::string_view(stage->held()) : data;
+    return Conclude(arrived, std::move(row), stored, HeadOf(stage ? stage->facts() : *facts, stored));
   }();
   if (!kept.ok()) {
     arrived.reception.reset();
@@ -95,8 +113,9 @@ absl::Status ObjectStream::WholeChecked(int64_t sequence, absl::string_view data
 }
 
 // Keeps the object whose digests stand in `row`, or finds that it is there already, and says so in its
-// outcome. `bytes` are what of it was not yet appended.
-absl::Status ObjectStream::Conclude(Arrived& arrived, prearchive::ObjectRow row, absl::string_view bytes) {
+// outcome. `bytes` are what of it was not yet appended; `head` is its header and a little more.
+absl::Status ObjectStream::Conclude(Arrived& arrived, prearchive::ObjectRow row, absl::string_view bytes,
+                                    absl::string_view head) {
   OutcomeRow& outcome = arrived.outcome;
   switch (arrived.reception->Decide(row.received_xxh3(), row.data_set_xxh3())) {
     case Reception::Verdict::kDuplicate:
@@ -110,15 +129,19 @@ absl::Status ObjectStream::Conclude(Arrived& arrived, prearchive::ObjectRow row,
           "the same data set is there; only the preamble or the file's meta information differs");
       return absl::OkStatus();
     case Reception::Verdict::kConflict:
-      outcome.set_outcome(static_cast<int>(Outcome::kConflict));
-      outcome.set_reason("SAME_INSTANCE");
-      outcome.set_detail(
-          "other bytes with this SOP Instance UID are in the session already; these were not kept");
+      TellOther(Outcome::kConflict, "these were not kept", *arrived.reception, row, head, outcome);
       return absl::OkStatus();
+    case Reception::Verdict::kReplace:
+      TellOther(Outcome::kReplaced, "these are in their place", *arrived.reception, row, head, outcome);
+      break;
+    case Reception::Verdict::kContest:
+      TellOther(Outcome::kConflict, "these are kept beside them until somebody decides", *arrived.reception,
+                row, head, outcome);
+      break;
     case Reception::Verdict::kStore:
+      outcome.set_outcome(static_cast<int>(Outcome::kStored));
       break;
   }
-  outcome.set_outcome(static_cast<int>(Outcome::kStored));
   if (!bytes.empty()) NX_RETURN_IF_ERROR(arrived.reception->Append(bytes));
   return arrived.reception->Finish(std::move(row));
 }
@@ -143,6 +166,7 @@ absl::Status ObjectStream::BeginLarge() {
     // The rest is looked at for its digest only.
     current_->filtered = object.status();
     std::string().swap(current_->held);
+    current_->Let();
     return absl::OkStatus();
   }
   NX_ASSIGN_OR_RETURN(current_->object, std::move(object));
@@ -151,7 +175,10 @@ absl::Status ObjectStream::BeginLarge() {
     NX_ASSIGN_OR_RETURN(current_->reception, Join(std::move(current_->object), facts, current_->outcome));
   }
   current_->streaming = true;
-  current_->data_set.Update(absl::string_view(current_->held).substr(DataSetOffset(current_->held)));
+  const absl::string_view held = current_->held;
+  current_->data_set.Update(held.substr(DataSetOffset(held)));
+  current_->bulk.Update(held.substr(std::min<uint64_t>(facts.header_bytes(), held.size())));
+  if (current_->stage == nullptr) current_->head = std::string(HeadOf(facts, held));
   NX_RETURN_IF_ERROR(Stream(current_->held));
   std::string().swap(current_->held);
   return absl::OkStatus();
@@ -210,10 +237,11 @@ absl::Status ObjectStream::FinishChunked(const Chunk& chunk) {
   row.set_received_digest(digest);
   row.set_received_xxh3(xxh3);
   row.set_data_set_xxh3(current->data_set.Finish());
+  row.set_bulk_xxh3(current->bulk.Finish());
   row.set_received_size_bytes(current->received);
   DescribeStored(current->stage.get(), row);
   arrived.reception = std::move(current->reception);
-  if (absl::Status kept = Conclude(arrived, std::move(row), ""); !kept.ok()) {
+  if (absl::Status kept = Conclude(arrived, std::move(row), "", current->head); !kept.ok()) {
     arrived.reception.reset();
     Reject(current->sequence, kept, current->received, digest);
     return absl::OkStatus();

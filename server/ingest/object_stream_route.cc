@@ -89,7 +89,13 @@ absl::StatusOr<prearchive::ArrivingObject> ObjectStream::Receive(const dicom::He
   object.series_instance_uid = std::string(facts.series_instance_uid());
   object.upload = upload_.id();
   object.sequence = sequence;
-  object.idle_build = absl::Seconds(upload_.idle_build_seconds());
+  // The upload (or its receiver) overrides the project, the project the site.
+  const SessionRules rules = dependencies_.rules ? dependencies_.rules(object.key.project()) : SessionRules();
+  object.idle_build = absl::Seconds(upload_.idle_build_seconds() > 0 ? upload_.idle_build_seconds()
+                                                                     : rules.idle_build_seconds);
+  object.duplicates = rules.duplicates;
+  if (upload_.duplicates() != 0)
+    object.duplicates = static_cast<prearchive::DuplicatePolicy>(upload_.duplicates());
   return object;
 }
 

@@ -12,6 +12,7 @@
 #include "imaging/dicom/attribute_set.h"
 #include "imaging/identify/filter_set.h"
 #include "imaging/identify/router.h"
+#include "server/prearchive/prearchive.h"
 
 namespace narthex::ingest {
 
@@ -23,6 +24,15 @@ struct ReceiverPolicy {
   int64_t idle_build_seconds = 0;                  // 0: the site's setting
   bool direct_archive = false;
 };
+
+// What holds for the sessions of a project: what it says, else what the site says.
+struct SessionRules {
+  prearchive::DuplicatePolicy duplicates = prearchive::DuplicatePolicy::kKeep;
+  int64_t idle_build_seconds = 0;  // 0: the site's setting, whatever it is at the time
+};
+
+// Asked with every object ("": no project). Must be thread-safe and quick.
+using SessionRulesSource = std::function<SessionRules(const std::string& project)>;
 
 // What holds for all objects at the moment; replaced as a whole when a setting changes. Immutable.
 struct Policy {

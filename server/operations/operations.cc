@@ -7,6 +7,7 @@
 #include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
 
+#include "base/crash_point.h"
 #include "base/ids.h"
 #include "base/log.h"
 #include "base/status.h"
@@ -15,6 +16,9 @@
 
 namespace narthex::operations {
 namespace {
+
+// How long an operation that must wait for another one leaves its place to others.
+constexpr absl::Duration kPostponement = absl::Milliseconds(200);
 
 using staging::Table;
 
@@ -64,6 +68,12 @@ Operation FromRow(const OperationRow& row) {
 }
 
 }  // namespace
+
+absl::Status Postponed(absl::string_view why) {
+  return Error(absl::StatusCode::kAborted, "OPERATION_POSTPONED", why);
+}
+
+bool IsPostponed(const absl::Status& status) { return ErrorReason(status) == "OPERATION_POSTPONED"; }
 
 struct Operations::Running {
   std::atomic<int64_t> done_count{0};
@@ -179,6 +189,7 @@ absl::StatusOr<Operation> Operations::Start(
   batch.Put(Table::kOperations, operation.id, ToRow(operation).SerializeAsString());
   if (!request_id.empty()) batch.Put(Table::kRequests, request_key, operation.id);
   NX_RETURN_IF_ERROR(index_.Write(batch, staging::Durability::kPowerLoss));
+  CrashPoint("operation.saved");
   if (const absl::Status prepared = prepare ? prepare(operation.id) : absl::OkStatus(); !prepared.ok()) {
     staging::IndexBatch undo;
     undo.Delete(Table::kOperations, operation.id);
@@ -250,11 +261,13 @@ void Operations::Work() {
       id = std::move(queue_.front());
       queue_.pop_front();
     }
-    RunOne(id);
+    if (RunOne(id)) continue;
+    absl::MutexLock lock(&mutex_);
+    if (!mutex_.AwaitWithTimeout(absl::Condition(&stopping_), kPostponement)) queue_.push_back(std::move(id));
   }
 }
 
-void Operations::RunOne(const std::string& id) {
+bool Operations::RunOne(const std::string& id) {
   std::shared_ptr<Running> running;
   {
     absl::MutexLock lock(&mutex_);
@@ -269,6 +282,7 @@ void Operations::RunOne(const std::string& id) {
     } else {
       ProgressOf progress(*this, running);
       result = handler->second(*operation, progress);
+      if (IsPostponed(result.status())) return false;
     }
     // Stopped, not ended: the next process goes on with it.
     const bool interrupted = !result.ok() && ErrorReason(result.status()) == "SHUTTING_DOWN";
@@ -290,6 +304,7 @@ void Operations::RunOne(const std::string& id) {
   }
   absl::MutexLock lock(&mutex_);
   running_.erase(id);
+  return true;
 }
 
 }  // namespace narthex::operations

@@ -47,6 +47,11 @@ struct Operation {
   bool cancelled = false;  // somebody asked for it; the handler may not have noticed
 };
 
+// What a handler answers that must wait for something which another operation may have to do first: it is run
+// again, after others had their turn. Whoever waits sees nothing of it.
+absl::Status Postponed(absl::string_view why);
+bool IsPostponed(const absl::Status& status);
+
 // What a handler may tell and ask while it runs. Thread-safe.
 class Progress {
  public:
@@ -95,7 +100,8 @@ class Operations {
   struct Running;
 
   void Work();
-  void RunOne(const std::string& id);
+  // False: it wants to be run again.
+  bool RunOne(const std::string& id);
   absl::Status Save(const Operation& operation);
   absl::StatusOr<Operation> Load(absl::string_view id);
 

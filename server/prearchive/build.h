@@ -1,6 +1,8 @@
 // What the objects of a prearchive session say about it. Reads facts from the index, never an image.
 #pragma once
 
+#include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -8,6 +10,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 
+#include "imaging/dicom/header_facts.h"
 #include "imaging/session/builder.h"
 #include "imaging/session/model.h"
 #include "imaging/session/types.h"
@@ -17,6 +20,7 @@ namespace narthex::prearchive {
 
 // An object as archiving needs it.
 struct BuiltObject {
+  std::string staged_series_uid;  // which edits of scans go by
   uint64_t number = 0;
   std::string sop_instance_uid;
   std::string sop_class_uid;
@@ -27,13 +31,44 @@ struct BuiltObject {
 };
 
 struct BuiltSession {
-  session::SessionModel model;       // ScanObject::index is an index into `objects`
-  std::vector<BuiltObject> objects;  // in order of arrival
+  session::SessionModel model;               // ScanObject::index is an index into `objects`
+  std::vector<BuiltObject> objects;          // in order of arrival
+  std::vector<session::ScanModel> excluded;  // scans that a person left out; of the same objects
 };
 
+// The header of an object as it will be filed; nullopt: it will not be.
+using FiledFacts = std::function<absl::StatusOr<std::optional<dicom::HeaderFacts>>(const ObjectRow& row)>;
+
+// With what people changed, and without what they left out (if that is everything, no scan is left).
 // FAILED_PRECONDITION (SESSION_EMPTY): no object is kept. Thread-safe.
+// `options`: its scan_type, if set, takes the place of the prearchive's own. `filed`, if given, says what
+// becomes of each object; else they are as they are stored.
 absl::StatusOr<BuiltSession> BuildModel(Prearchive& prearchive, const session::TypeRegistry& types,
-                                        absl::string_view id);
+                                        absl::string_view id, session::BuildOptions options = {},
+                                        const FiledFacts& filed = nullptr);
+
+using ScanTypes = decltype(session::BuildOptions::scan_type);
+
+// The same of the objects that `belongs` picks (null: all), for `row` as it is given.
+absl::StatusOr<BuiltSession> BuildPart(Prearchive& prearchive, const session::TypeRegistry& types,
+                                       const SessionRow& row,
+                                       const std::function<bool(const ObjectRow&)>& belongs,
+                                       ScanTypes scan_type = nullptr, const FiledFacts& filed = nullptr);
+
+// Writes what was built into the session's row.
+void ShowModel(const BuiltSession& built, SessionRow& row);
+
+// Shows in a built session's row what an Update, whose result `edited` is, changed. The row as it is then.
+absl::StatusOr<SessionRow> ShowEdits(Prearchive& prearchive, const session::TypeRegistry& types,
+                                     const SessionRow& edited);
+
+// Whether the session holds both PET and MR, as of its last build, and was not made by a split.
+bool MixesPetAndMr(const SessionRow& row);
+
+// The split operation on a SEPARATING session: the PET part (PET scans, and MR scans for attenuation
+// correction) becomes the session `split_into`, the rest stays. FAILED_PRECONDITION (NOTHING_TO_SPLIT).
+absl::StatusOr<SplitParts> SplitPetMr(Prearchive& prearchive, const session::TypeRegistry& types,
+                                      absl::string_view id, const std::function<bool()>& stopping);
 
 // The build operation: the session goes from BUILDING to READY (or RECEIVING if objects arrived meanwhile, or
 // ERROR). Repeatable after a crash.

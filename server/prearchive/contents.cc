@@ -54,7 +54,7 @@ absl::Status Prearchive::ForEachObject(absl::string_view id,
         ObjectRow row;
         if (!row.ParseFromArray(value.data(), static_cast<int>(value.size()))) {
           status = DataLoss("INDEX_CORRUPT", absl::StrCat("an object row of session ", id, " is damaged"));
-        } else {
+        } else if (row.superseded_by() == 0 && !row.contested()) {
           status = visit(row);
         }
         return status.ok();

@@ -4,7 +4,9 @@
 #include <utility>
 
 #include "absl/memory/memory.h"
+#include "absl/strings/str_cat.h"
 
+#include "base/error.h"
 #include "base/status.h"
 #include "server/prearchive/keys.h"
 
@@ -13,39 +15,60 @@ namespace {
 
 // Events older than this many are dropped. A watcher that was away for longer starts from a list.
 constexpr int64_t kKeptEvents = 200'000;
+// Numbers are set aside so many at a time.
+constexpr int64_t kReservedEvents = 1000;
 
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<EventLog>> EventLog::Open(staging::Index& index) {
   auto log = absl::WrapUnique(new EventLog(index));
-  NX_ASSIGN_OR_RETURN(const auto next, index.Get(staging::Table::kMeta, "next_event"));
-  int64_t from = next ? static_cast<int64_t>(keys::LastNumber(*next)) : 1;
-  // The counter is written every thousand events; the rest is found here.
-  NX_RETURN_IF_ERROR(index.Scan(staging::Table::kEvents, keys::Number(from), "",
+  NX_ASSIGN_OR_RETURN(const auto reserved, index.Get(staging::Table::kMeta, "next_event"));
+  int64_t next = reserved ? static_cast<int64_t>(keys::LastNumber(*reserved)) : 1;
+  int64_t oldest = 0;
+  NX_RETURN_IF_ERROR(
+      index.Scan(staging::Table::kEvents, "", "", [&](absl::string_view key, absl::string_view) {
+        oldest = static_cast<int64_t>(keys::LastNumber(key));
+        return false;
+      }));
+  NX_RETURN_IF_ERROR(index.Scan(staging::Table::kEvents, keys::Number(next), "",
                                 [&](absl::string_view key, absl::string_view) {
-                                  from = static_cast<int64_t>(keys::LastNumber(key)) + 1;
+                                  next = static_cast<int64_t>(keys::LastNumber(key)) + 1;
                                   return true;
                                 }));
   absl::MutexLock lock(&log->mutex_);
-  log->next_ = from;
+  // Events that a loss of power took may have been seen: their numbers are not given out again.
+  log->next_ = next;
+  log->reserved_ = next;
+  log->oldest_ = oldest == 0 ? next : oldest;
   return log;
 }
 
 int64_t EventLog::Add(const EventRow& row, staging::IndexBatch& batch) {
-  int64_t sequence;
-  {
-    absl::MutexLock lock(&mutex_);
-    sequence = next_++;
-    unpublished_.push_back(sequence);
-  }
-  batch.Put(staging::Table::kEvents, keys::Number(sequence), row.SerializeAsString());
-  if (sequence % 1000 == 0) {
-    batch.Put(staging::Table::kMeta, "next_event", keys::Number(sequence));
-    if (sequence > kKeptEvents) {
-      batch.DeleteRange(staging::Table::kEvents, keys::Number(0), keys::Number(sequence - kKeptEvents));
+  absl::MutexLock lock(&mutex_);
+  if (next_ == reserved_) {
+    // Under the lock, once in a thousand events. If it fails, so will the event's own batch.
+    staging::IndexBatch reservation;
+    reservation.Put(staging::Table::kMeta, "next_event", keys::Number(reserved_ + kReservedEvents));
+    if (index_.Write(reservation, staging::Durability::kPowerLoss).ok()) reserved_ += kReservedEvents;
+    if (next_ > kKeptEvents && next_ - kKeptEvents > oldest_) {
+      oldest_ = next_ - kKeptEvents;
+      batch.DeleteRange(staging::Table::kEvents, keys::Number(0), keys::Number(oldest_));
     }
   }
+  const int64_t sequence = next_++;
+  reserved_ = std::max(reserved_, next_);
+  unpublished_.push_back(sequence);
+  batch.Put(staging::Table::kEvents, keys::Number(sequence), row.SerializeAsString());
   return sequence;
+}
+
+absl::Status EventLog::Covers(int64_t from) const {
+  absl::MutexLock lock(&mutex_);
+  if (from >= oldest_ && from <= next_) return absl::OkStatus();
+  return Error(absl::StatusCode::kOutOfRange, "EVENTS_UNAVAILABLE",
+               absl::StrCat("events are kept from ", oldest_, " to ", next_ - 1,
+                            "; list the sessions, and watch from ", "now on"),
+               {{"oldest", absl::StrCat(oldest_)}, {"next", absl::StrCat(next_)}});
 }
 
 void EventLog::Publish(int64_t sequence) {

@@ -31,6 +31,10 @@ class EventLog {
   int64_t Add(const EventRow& row, staging::IndexBatch& batch);
   void Publish(int64_t sequence);
 
+  // OUT_OF_RANGE (EVENTS_UNAVAILABLE): events from `from` on are not all kept any more, or the number was
+  // never reached. A reader MUST ask before its first Read, and whenever it has been away.
+  absl::Status Covers(int64_t from) const;
+
   // Events with number >= `from`, at most `limit`, in order; waits until `deadline` for the first one. Empty:
   // none came. An event is never given before all earlier ones are visible.
   absl::StatusOr<std::vector<Entry>> Read(int64_t from, int limit, absl::Time deadline) const;
@@ -49,6 +53,8 @@ class EventLog {
   staging::Index& index_;
   mutable absl::Mutex mutex_;
   int64_t next_ ABSL_GUARDED_BY(mutex_) = 1;
+  int64_t oldest_ ABSL_GUARDED_BY(mutex_) = 1;    // the first that is kept
+  int64_t reserved_ ABSL_GUARDED_BY(mutex_) = 1;  // numbers below it may have been given out
   std::vector<int64_t> unpublished_ ABSL_GUARDED_BY(mutex_);
   bool closed_ ABSL_GUARDED_BY(mutex_) = false;
 };

@@ -6,6 +6,8 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/container/flat_hash_map.h"
+#include "absl/status/status.h"
+#include "absl/strings/string_view.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 
@@ -41,5 +43,9 @@ struct LiveSession {
 
   State state() const ABSL_SHARED_LOCKS_REQUIRED(mutex) { return static_cast<State>(row.state()); }
 };
+
+// NOT_FOUND (PREARCHIVE_SESSION_NOT_FOUND), and FAILED_PRECONDITION (ILLEGAL_STATE).
+absl::Status NoSession(absl::string_view id);
+absl::Status Illegal(const SessionRow& row, Event event);
 
 }  // namespace narthex::prearchive

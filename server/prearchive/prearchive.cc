@@ -7,6 +7,7 @@
 #include "absl/memory/memory.h"
 #include "absl/strings/str_cat.h"
 
+#include "base/crash_point.h"
 #include "base/error.h"
 #include "base/ids.h"
 #include "base/log.h"
@@ -16,9 +17,24 @@
 namespace narthex::prearchive {
 namespace {
 
+// Sessions of receivers with direct archive wait for nobody; this is for the objects that are on their way
+// already.
+constexpr absl::Duration kDirectArchiveIdle = absl::Seconds(2);
+
 using staging::Durability;
 using staging::IndexBatch;
 using staging::Table;
+
+// 16 characters of [a-z0-9], such that newer ids sort before older ones.
+std::string NewSessionId(absl::Time now) {
+  static constexpr char kDigits[] = "0123456789abcdefghijklmnopqrstuv";
+  uint64_t inverted = (uint64_t{1} << 50) - 1 - static_cast<uint64_t>(absl::ToUnixMillis(now));
+  std::string id(10, '0');
+  for (int i = 9; i >= 0; --i, inverted >>= 5) id[i] = kDigits[inverted & 31];
+  return id + NewRandomId(4).substr(0, 6);
+}
+
+}  // namespace
 
 absl::Status NoSession(absl::string_view id) {
   return NotFound(
@@ -37,17 +53,6 @@ absl::Status Illegal(const SessionRow& row, Event event) {
                                   : absl::StrCat(" (see `narthex operation show ", row.operation(), "`)")),
       {{"session", row.id()}, {"state", state}, {"event", std::string(EventName(event))}});
 }
-
-// 16 characters of [a-z0-9], such that newer ids sort before older ones.
-std::string NewSessionId(absl::Time now) {
-  static constexpr char kDigits[] = "0123456789abcdefghijklmnopqrstuv";
-  uint64_t inverted = (uint64_t{1} << 50) - 1 - static_cast<uint64_t>(absl::ToUnixMillis(now));
-  std::string id(10, '0');
-  for (int i = 9; i >= 0; --i, inverted >>= 5) id[i] = kDigits[inverted & 31];
-  return id + NewRandomId(4).substr(0, 6);
-}
-
-}  // namespace
 
 absl::string_view OutcomeName(Outcome outcome) {
   switch (outcome) {
@@ -96,14 +101,32 @@ void Prearchive::OnIdle(std::function<void(const std::string&)> callback) {
   on_idle_ = std::move(callback);
 }
 
+void Prearchive::SetBuildOptions(std::function<session::BuildOptions(const std::string&)> options) {
+  absl::MutexLock lock(&mutex_);
+  build_options_ = std::move(options);
+}
+
+session::BuildOptions Prearchive::BuildOptionsOf(const std::string& project) const {
+  std::function<session::BuildOptions(const std::string&)> options;
+  {
+    absl::MutexLock lock(&mutex_);
+    options = build_options_;
+  }
+  return options ? options(project) : session::BuildOptions();
+}
+
 absl::Duration Prearchive::IdleOf(const SessionRow& row) const {
-  return row.idle_seconds() > 0 ? absl::Seconds(row.idle_seconds()) : idle_build();
+  const absl::Duration idle = row.idle_seconds() > 0 ? absl::Seconds(row.idle_seconds()) : idle_build();
+  // What comes later than that is merged.
+  return row.key().direct_archive() ? std::min(idle, kDirectArchiveIdle) : idle;
 }
 
 std::optional<absl::Time> Prearchive::BuildAfter(const SessionRow& row) const {
   if (row.state() != static_cast<int>(State::kReceiving)) return std::nullopt;
   return absl::FromUnixMicros(row.last_received_time_us()) + IdleOf(row);
 }
+
+std::string Prearchive::NewId() const { return NewSessionId(clock_.Now()); }
 
 int64_t Prearchive::NowMicros() const { return absl::ToUnixMicros(clock_.Now()); }
 
@@ -275,50 +298,6 @@ absl::StatusOr<SessionRow> Prearchive::FinishBuild(absl::string_view id,
   return applied;
 }
 
-absl::StatusOr<SessionRow> Prearchive::Update(absl::string_view id, const SessionUpdate& update) {
-  NX_ASSIGN_OR_RETURN(const auto session, Load(id));
-  absl::MutexLock lock(&session->mutex);
-  if (session->gone || !session->persisted) return NoSession(id);
-  if (!update.etag.empty() && update.etag != absl::StrCat(session->row.version())) {
-    return Error(absl::StatusCode::kAborted, "ETAG_MISMATCH",
-                 absl::StrCat("session ", id, " has changed since it was read; read it again"),
-                 {{"session", std::string(id)}});
-  }
-  const std::optional<State> next = Next(session->state(), Event::kUpdate);
-  if (!next) return Illegal(session->row, Event::kUpdate);
-  SessionRow row = session->row;
-  row.set_state(static_cast<int>(*next));
-  const std::string old_key = keys::OfSession(row.key());
-  const std::string old_project = row.key().project();
-  if (update.project) row.mutable_key()->set_project(*update.project);
-  if (update.subject) row.mutable_key()->set_subject(*update.subject);
-  if (update.label) row.mutable_key()->set_label(*update.label);
-  if (update.auto_archive) row.mutable_key()->set_auto_archive(*update.auto_archive);
-  row.clear_conflicts();
-  IndexBatch batch;
-  const std::string new_key = keys::OfSession(row.key());
-  if (new_key != old_key) {
-    NX_ASSIGN_OR_RETURN(const auto holder, index_.Get(Table::kSessionKeys, old_key));
-    if (holder && *holder == session->id) batch.Delete(Table::kSessionKeys, old_key);
-    NX_ASSIGN_OR_RETURN(const auto taken, index_.Get(Table::kSessionKeys, new_key));
-    if (!taken) batch.Put(Table::kSessionKeys, new_key, session->id);
-  }
-  if (row.key().project() != old_project) {
-    NX_RETURN_IF_ERROR(index_.Scan(
-        Table::kObjects, keys::Text(session->id), keys::EndOf(keys::Text(session->id)),
-        [&](absl::string_view, absl::string_view value) {
-          ObjectRow object;
-          object.ParseFromArray(value.data(), static_cast<int>(value.size()));
-          batch.Delete(Table::kDigests, keys::Digest(old_project, object.received_xxh3(), session->id));
-          batch.Put(Table::kDigests, keys::Digest(row.key().project(), object.received_xxh3(), session->id),
-                    keys::Number(object.number()));
-          return true;
-        }));
-  }
-  NX_RETURN_IF_ERROR(WriteRow(*session, row, std::move(batch), Durability::kPowerLoss, true));
-  return session->row;
-}
-
 absl::Status Prearchive::Remove(absl::string_view id, absl::string_view archived_as) {
   const auto session = Load(id);
   const std::string prefix = keys::Text(id);
@@ -359,8 +338,10 @@ absl::Status Prearchive::Remove(absl::string_view id, absl::string_view archived
   const absl::Status written = index_.Write(batch, Durability::kPowerLoss);
   if (event) events_->Publish(*event);
   NX_RETURN_IF_ERROR(written);
+  CrashPoint("release.unindexed");
   timers_->Disarm(id);
   NX_RETURN_IF_ERROR(store_.Remove(id));
+  CrashPoint("release.removed");
   IndexBatch done;
   done.Delete(Table::kMeta, tombstone);
   return index_.Write(done, Durability::kProcessCrash);

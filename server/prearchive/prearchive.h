@@ -12,6 +12,7 @@
 // under the session's lock, so that rows reach the index in order.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <cstdint>
 #include <functional>
@@ -29,6 +30,7 @@
 #include "absl/time/time.h"
 
 #include "base/clock.h"
+#include "imaging/session/builder.h"
 #include "server/prearchive/event_log.h"
 #include "server/prearchive/idle_timers.h"
 #include "server/prearchive/live_session.h"
@@ -43,6 +45,10 @@ namespace narthex::prearchive {
 enum class Outcome { kStored = 1, kDuplicate, kReplaced, kConflict, kFiltered, kRejected };
 absl::string_view OutcomeName(Outcome outcome);  // "STORED"
 
+// What becomes of other content under a SOP Instance UID that the session has. Numbers as in
+// narthex.v1.DuplicatePolicy.Mode.
+enum class DuplicatePolicy { kKeep = 1, kReplace, kConflict };
+
 // What is known of an object when its header was read and routed.
 struct ArrivingObject {
   SessionKeyRow key;
@@ -53,6 +59,7 @@ struct ArrivingObject {
   int64_t sequence = 0;
   // RECEIVING sessions are built after so long without an object; zero: the site's setting.
   absl::Duration idle_build = absl::ZeroDuration();
+  DuplicatePolicy duplicates = DuplicatePolicy::kKeep;
 };
 
 class Prearchive;
@@ -65,26 +72,36 @@ class Reception {
   Reception(const Reception&) = delete;
   Reception& operator=(const Reception&) = delete;
 
-  // kSameDataSet: the same but for what stands before the data set (preamble and meta group).
-  enum class Verdict { kStore, kDuplicate, kSameDataSet, kConflict };
+  // kSameDataSet: the same but for what stands before the data set (preamble and meta group). kConflict:
+  // other content, not to be stored. kReplace, kContest: other content, to be stored in the other's place, or
+  // beside it until a person decides.
+  enum class Verdict { kStore, kDuplicate, kSameDataSet, kConflict, kReplace, kContest };
 
   // What to do with the object whose received bytes, and data set, have these XXH3-128. Waits while another
-  // object of the same SOP Instance UID is being received. Call it once.
+  // object of the same SOP Instance UID is being received; before kReplace and kContest also until that one
+  // was committed, so the caller's own must not wait for it. Call it once.
   Verdict Decide(absl::string_view received_xxh3, absl::string_view data_set_xxh3);
 
   // Adds bytes to be stored. Errors as staging::ObjectWriter::Append.
   absl::Status Append(absl::string_view bytes);
 
-  // Completes a stored object after Decide said kStore. `row` needs facts, digests, sizes and flags; the rest
-  // is filled in here.
+  // Completes a stored object after Decide said kStore, kReplace or kContest. `row` needs facts, digests,
+  // sizes and flags; the rest is filled in here.
   absl::Status Finish(ObjectRow row);
 
   const std::string& session_id() const { return session_->id; }
+  // The object whose place is taken, after Decide said kConflict, kReplace or kContest; null if it is still
+  // on its way.
+  const ObjectRow* other() const { return other_ ? &*other_ : nullptr; }
+  // Reads the first `length` bytes of other().
+  absl::StatusOr<std::string> ReadOther(uint64_t length) const;
 
  private:
   friend class Prearchive;
   Reception(Prearchive& prearchive, std::shared_ptr<LiveSession> session, ArrivingObject object);
   std::string InstanceName() const;
+  std::optional<ObjectRow> Kept(const std::string& instance_key) const;
+  bool IsKept(absl::string_view received_xxh3) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(session_->mutex);
 
   Prearchive& prearchive_;
   const std::shared_ptr<LiveSession> session_;
@@ -92,7 +109,9 @@ class Reception {
   std::shared_ptr<staging::SessionLog> log_;
   std::unique_ptr<staging::ObjectWriter> writer_;
   uint64_t number_ = 0;
-  bool owns_pending_ = false;     // the session's pending entry of this instance is ours
+  bool owns_pending_ = false;  // the session's pending entry of this instance is ours
+  Verdict verdict_ = Verdict::kStore;
+  std::optional<ObjectRow> other_;
   std::optional<ObjectRow> row_;  // after Finish
   staging::Position position_;    // what must be durable before the outcome is
   bool needs_sync_ = false;
@@ -116,12 +135,52 @@ struct ListQuery {
   std::function<bool(const std::string& project)> may_see;
 };
 
+// Of one scan; unset fields stay, empty texts go back to what the headers say (an empty note: none).
+struct ScanUpdate {
+  std::string scan;  // id as of the last build
+  std::optional<std::string> type;
+  std::optional<std::string> quality;
+  std::optional<std::string> note;
+  std::optional<bool> exclude;
+};
+
+// Which content is archived of instances that came with several.
+enum class ContestedChoice { kUndecided, kFirst, kLast };
+
+// The key under which edits of a scan are kept: its Series Instance UID, else "#" and its id.
+std::string ScanEditKey(const ScanRow& scan);
+
 struct SessionUpdate {
   std::optional<std::string> project;
   std::optional<std::string> subject;
   std::optional<std::string> label;
   std::optional<int> auto_archive;
+  std::optional<bool> leftovers_accepted;
+  std::optional<std::string> session_date;
+  std::vector<ScanUpdate> scans;
+  ContestedChoice contested = ContestedChoice::kUndecided;
   std::string etag;
+};
+
+// Part of a session that becomes another one.
+struct SplitRequest {
+  std::vector<std::string> series;  // Series Instance UIDs that go
+  std::string label;                // of the new session
+  std::string remaining_label;      // of the old one
+  int part = 1;                     // SessionRow::split_part of the new session, and of the old one
+  int remaining_part = 2;
+  // Shows in both rows what they are made of. Called once, under the session's lock.
+  std::function<void(SessionRow& remaining, SessionRow& made)> show;
+  std::function<bool()> stopping;  // ends the copying with SHUTTING_DOWN
+
+  bool moves(const std::string& series_instance_uid) const {
+    return std::find(series.begin(), series.end(), series_instance_uid) != series.end();
+  }
+};
+
+struct SplitParts {
+  SessionRow remaining;
+  SessionRow made;
 };
 
 class Prearchive {
@@ -140,6 +199,10 @@ class Prearchive {
   // Called with the id of a session whose idle timer has run out, on the timers' thread. Set it before Open's
   // timers matter: until it is set, they wait.
   void OnIdle(std::function<void(const std::string& id)> callback);
+
+  // How sessions of a project ("": none) are built. Set it before the first build; nothing: by default.
+  void SetBuildOptions(std::function<session::BuildOptions(const std::string& project)> options);
+  session::BuildOptions BuildOptionsOf(const std::string& project) const;
 
   // ---- reception
 
@@ -166,8 +229,17 @@ class Prearchive {
   absl::StatusOr<SessionRow> FinishBuild(absl::string_view id,
                                          const std::function<void(SessionRow&)>& change);
 
-  // ABORTED (ETAG_MISMATCH), FAILED_PRECONDITION (ILLEGAL_STATE), NOT_FOUND.
+  // What a person changes; durable when it returns, and kept over builds. The scans of the row change at
+  // once, the session's type and modality with the next build. ABORTED (ETAG_MISMATCH), FAILED_PRECONDITION
+  // (ILLEGAL_STATE), NOT_FOUND (also SCAN_NOT_FOUND).
   absl::StatusOr<SessionRow> Update(absl::string_view id, const SessionUpdate& update);
+
+  // Makes part of a session that is SEPARATING the session `split_into` of its row; both are READY then.
+  // Copies the part's bytes. All of it is durable and visible at once, or nothing is; may be repeated after a
+  // crash.
+  absl::StatusOr<SplitParts> SplitOff(absl::string_view id, const SplitRequest& request);
+  // An id for a session that does not exist yet.
+  std::string NewId() const;
 
   // Takes the session away: its rows, then its bytes. `archived_as` is the accession id if the archive holds
   // it now, else "". Durable when it returns; repeating it is OK.
@@ -175,11 +247,16 @@ class Prearchive {
 
   // ---- what is in a session
 
-  // Calls `visit` for every object that is kept, in order of arrival, until it returns an error.
+  // Calls `visit` for every object that would be archived, in order of arrival, until it returns an error.
+  // Objects that were superseded or are contested are not among them.
   absl::Status ForEachObject(absl::string_view id,
                              const std::function<absl::Status(const ObjectRow&)>& visit);
   // NOT_FOUND (INSTANCE_NOT_FOUND).
   absl::StatusOr<ObjectRow> FindObject(absl::string_view id, absl::string_view sop_instance_uid);
+  // Everything that is kept of one instance, in order of arrival. NOT_FOUND (INSTANCE_NOT_FOUND). Reads all
+  // rows of the session.
+  absl::StatusOr<std::vector<ObjectRow>> FindVersions(absl::string_view id,
+                                                      absl::string_view sop_instance_uid);
   // The log that holds the session's bytes.
   absl::StatusOr<std::shared_ptr<staging::SessionLog>> OpenLog(absl::string_view id);
   static staging::StoredObject StoredObjectOf(const ObjectRow& row);
@@ -205,7 +282,9 @@ class Prearchive {
   absl::Status Recover();
   absl::Status ArmTimers();
   absl::Status RecoverSession(const std::string& id);
-  absl::StatusOr<std::vector<ObjectRow>> FindUnindexed(const std::string& id, staging::Position indexed);
+  absl::StatusOr<std::vector<ObjectRow>> FindUnindexed(const SessionRow& row, const std::string& id,
+                                                       staging::Position indexed);
+  absl::StatusOr<bool> IsIndexed(const std::string& id, const ObjectRow& found);
   absl::Status NumberFound(const std::string& id, uint64_t next, std::vector<ObjectRow>& objects);
   absl::StatusOr<std::shared_ptr<LiveSession>> Load(absl::string_view id);
   absl::StatusOr<std::shared_ptr<LiveSession>> LoadLocked(absl::string_view id)
@@ -213,6 +292,19 @@ class Prearchive {
   absl::StatusOr<std::shared_ptr<LiveSession>> OpenForKey(const SessionKeyRow& key);
   std::shared_ptr<LiveSession> Create(const SessionKeyRow& key) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::StatusOr<bool> CountInSession(Arrived& object);
+  // Enters a durable object into its session: `row` and what is written with it. `recent`: objects that the
+  // same batch entered before, by instance (null: none that could be the same instance).
+  using RecentObjects = absl::flat_hash_map<std::string, ObjectRow>;
+  absl::Status Enter(const ObjectRow& object, SessionRow& row, staging::IndexBatch& batch,
+                     RecentObjects* recent);
+  absl::Status DecideContested(bool last, SessionRow& row, staging::IndexBatch& batch);
+  struct SplitWork;
+  absl::Status CopyPart(const SplitRequest& request, const SessionKeyRow& key, SplitWork& work);
+  absl::Status CopyObject(ObjectRow object, const SessionKeyRow& key, SplitWork& work);
+  absl::Status MoveOutcomes(const SplitRequest& request, SessionRow& row, SessionRow& other, SplitWork& work);
+  absl::StatusOr<SplitParts> FinishSplit(const SplitRequest& request, SessionRow other, SplitWork& work);
+  absl::Status Rekey(LiveSession& session, const SessionRow& row, staging::IndexBatch& batch)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(session.mutex);
   absl::Status CommitSession(const std::shared_ptr<LiveSession>& session,
                              const std::vector<Arrived*>& objects);
   // Writes the session's row (and `batch`), with an event unless one was sent just now and nothing but counts
@@ -233,6 +325,7 @@ class Prearchive {
   std::atomic<int64_t> idle_build_us_;  // read under session locks, so not guarded by mutex_
   mutable absl::Mutex mutex_;
   std::function<void(const std::string&)> on_idle_ ABSL_GUARDED_BY(mutex_);
+  std::function<session::BuildOptions(const std::string&)> build_options_ ABSL_GUARDED_BY(mutex_);
   absl::flat_hash_map<std::string, std::weak_ptr<LiveSession>> live_ ABSL_GUARDED_BY(mutex_);
   absl::flat_hash_map<std::string, std::weak_ptr<LiveSession>> live_by_key_ ABSL_GUARDED_BY(mutex_);
 

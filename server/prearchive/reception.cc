@@ -3,9 +3,11 @@
 #include <algorithm>
 #include <utility>
 
+#include "absl/container/flat_hash_map.h"
 #include "absl/memory/memory.h"
 #include "absl/strings/str_cat.h"
 
+#include "base/crash_point.h"
 #include "base/error.h"
 #include "base/log.h"
 #include "base/status.h"
@@ -17,6 +19,13 @@ namespace {
 
 // A session that receives steadily tells watchers so at most this often.
 constexpr absl::Duration kEventInterval = absl::Milliseconds(500);
+
+// The instance that is on its way, or null.
+const PendingInstance* PendingOf(const absl::flat_hash_map<std::string, PendingInstance>& pending,
+                                 const std::string& uid) {
+  const auto it = pending.find(uid);
+  return it == pending.end() ? nullptr : &it->second;
+}
 
 OutcomeRow Rejected(OutcomeRow outcome, const absl::Status& status) {
   const std::string reason = ErrorReason(status);
@@ -84,23 +93,34 @@ Reception::Verdict Reception::Decide(absl::string_view received_xxh3, absl::stri
     const auto it = session_->pending.find(uid);
     return it == session_->pending.end() || it->second.decided;
   };
+  const auto gone = [&]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(session_->mutex) {
+    return session_->pending.find(uid) == session_->pending.end();
+  };
   session_->mutex.Await(absl::Condition(&settled));
-  if (const auto it = session_->pending.find(uid); it != session_->pending.end()) {
-    // Its outcome may be sent only when the first one's bytes are durable.
-    position_ = it->second.position;
-    needs_sync_ = true;
-    return compare(it->second.digest, it->second.data_set_digest);
-  }
-  const auto number = prearchive_.index_.Get(staging::Table::kInstances, keys::Instance(session_->id, uid));
-  if (number.ok() && *number) {
-    const auto bytes = prearchive_.index_.Get(staging::Table::kObjects,
-                                              keys::Object(session_->id, keys::LastNumber(**number)));
-    ObjectRow row;
-    if (bytes.ok() && *bytes && row.ParseFromString(**bytes)) {
-      return compare(row.received_xxh3(), row.data_set_xxh3());
+  while (const PendingInstance* first = PendingOf(session_->pending, uid)) {
+    const Verdict verdict = compare(first->digest, first->data_set_digest);
+    if (verdict == Verdict::kConflict && object_.duplicates != DuplicatePolicy::kKeep) {
+      // What takes its place must be entered after it.
+      session_->mutex.Await(absl::Condition(&gone));
+      continue;
     }
+    // Its outcome may be sent only when the first one's bytes are durable.
+    position_ = first->position;
+    needs_sync_ = true;
+    return verdict_ = verdict;
   }
-  if (!object_.instance_identity.empty()) {
+  const std::optional<ObjectRow> current = Kept(keys::Instance(session_->id, uid));
+  if (current) {
+    verdict_ = compare(current->received_xxh3(), current->data_set_xxh3());
+    if (verdict_ != Verdict::kConflict) return verdict_;
+    other_ = current;
+    if (object_.duplicates == DuplicatePolicy::kKeep) return verdict_;
+    if (object_.duplicates == DuplicatePolicy::kConflict && IsKept(received_xxh3)) {
+      return verdict_ = Verdict::kDuplicate;
+    }
+    verdict_ = object_.duplicates == DuplicatePolicy::kReplace ? Verdict::kReplace : Verdict::kContest;
+  }
+  if (!current && !object_.instance_identity.empty()) {
     // Known by its bytes: kept before the site's script replaced UIDs. Or its replacement is another
     // object's.
     const auto same = prearchive_.index_.Get(
@@ -115,7 +135,39 @@ Reception::Verdict Reception::Decide(absl::string_view received_xxh3, absl::stri
   pending.data_set_digest = std::string(data_set_xxh3);
   session_->pending.emplace(uid, std::move(pending));
   owns_pending_ = true;
-  return Verdict::kStore;
+  return verdict_;
+}
+
+// The object row that an instance's key leads to.
+std::optional<ObjectRow> Reception::Kept(const std::string& instance_key) const {
+  const auto number = prearchive_.index_.Get(staging::Table::kInstances, instance_key);
+  if (!number.ok() || !*number) return std::nullopt;
+  const auto bytes = prearchive_.index_.Get(staging::Table::kObjects,
+                                            keys::Object(session_->id, keys::LastNumber(**number)));
+  ObjectRow row;
+  if (!bytes.ok() || !*bytes || !row.ParseFromString(**bytes)) return std::nullopt;
+  return row;
+}
+
+// Whether the session keeps these very bytes of the instance already, if only beside others.
+bool Reception::IsKept(absl::string_view received_xxh3) const {
+  const auto number = prearchive_.index_.Get(
+      staging::Table::kDigests, keys::Digest(session_->row.key().project(), received_xxh3, session_->id));
+  if (!number.ok() || !*number) return false;
+  const auto bytes = prearchive_.index_.Get(staging::Table::kObjects,
+                                            keys::Object(session_->id, keys::LastNumber(**number)));
+  ObjectRow row;
+  return bytes.ok() && *bytes && row.ParseFromString(**bytes) && keys::ReceivedAs(row) == InstanceName();
+}
+
+absl::StatusOr<std::string> Reception::ReadOther(uint64_t length) const {
+  std::string bytes;
+  NX_RETURN_IF_ERROR(
+      log_->ReadRange(Prearchive::StoredObjectOf(*other_), 0, length, [&](absl::string_view piece) {
+        bytes.append(piece.data(), piece.size());
+        return absl::OkStatus();
+      }));
+  return bytes;
 }
 
 absl::Status Reception::Append(absl::string_view bytes) {
@@ -139,7 +191,11 @@ absl::Status Reception::Finish(ObjectRow row) {
   row.set_series_instance_uid(object_.series_instance_uid);
   row.set_upload(object_.upload);
   row.set_sequence(object_.sequence);
-  row.set_outcome(static_cast<int>(Outcome::kStored));
+  row.set_outcome(static_cast<int>(verdict_ == Verdict::kReplace   ? Outcome::kReplaced
+                                   : verdict_ == Verdict::kContest ? Outcome::kConflict
+                                                                   : Outcome::kStored));
+  if (verdict_ == Verdict::kReplace) row.set_replaces(other_->number());
+  row.set_contested(verdict_ == Verdict::kContest);
   row.set_receive_time_us(prearchive_.NowMicros());
   *row.mutable_session() = key;
   if (!writer_) NX_RETURN_IF_ERROR(Append(""));
@@ -272,6 +328,22 @@ absl::Status Prearchive::CommitSession(const std::shared_ptr<LiveSession>& sessi
     sync = true;
   }
   const absl::Status synced = sync ? objects.front()->reception->log_->Sync(end) : absl::OkStatus();
+  // Something was lost: of these, or of other senders, or both. Each object's own position tells, and once
+  // all were told the log trusts what comes after. In order, as a later position fails for an earlier one's
+  // sake.
+  absl::flat_hash_map<const Arrived*, absl::Status> lost;
+  if (!synced.ok()) {
+    std::vector<Arrived*> in_order = objects;
+    std::sort(in_order.begin(), in_order.end(), [](const Arrived* a, const Arrived* b) {
+      return a->reception->position_ < b->reception->position_;
+    });
+    for (const Arrived* object : in_order) {
+      if (!object->reception->needs_sync_) continue;
+      absl::Status own = object->reception->log_->Sync(object->reception->position_);
+      if (!own.ok()) lost.emplace(object, std::move(own));
+    }
+  }
+  CrashPoint("ingest.synced");
 
   absl::MutexLock lock(&session->mutex);
   SessionRow row = session->row;
@@ -287,18 +359,11 @@ absl::Status Prearchive::CommitSession(const std::shared_ptr<LiveSession>& sessi
           std::move(object->outcome),
           Error(absl::StatusCode::kAborted, "SESSION_BUSY",
                 "the session was deleted or archived while the object arrived; send the object again"));
-    } else if (!synced.ok() && reception.needs_sync_) {
-      object->outcome = Rejected(std::move(object->outcome), synced);
+    } else if (const auto own = lost.find(object); own != lost.end()) {
+      object->outcome = Rejected(std::move(object->outcome), own->second);
     } else if (stored) {
-      const ObjectRow& kept = *reception.row_;
-      batch.Put(staging::Table::kObjects, keys::Object(session->id, kept.number()), kept.SerializeAsString());
-      for (const std::string& name : {kept.sop_instance_uid(), keys::ReceivedAs(kept)})
-        batch.Put(staging::Table::kInstances, keys::Instance(session->id, name), keys::Number(kept.number()));
-      batch.Put(staging::Table::kDigests,
-                keys::Digest(row.key().project(), kept.received_xxh3(), session->id),
-                keys::Number(kept.number()));
-      row.set_object_count(row.object_count() + 1);
-      row.set_size_bytes(row.size_bytes() + kept.size_bytes());
+      NX_RETURN_IF_ERROR(Enter(*reception.row_, row, batch, nullptr));
+      row.clear_leftovers_accepted();  // nobody has looked at this one
       stored_any = true;
     }
     uint64_t number = reception.number_;

@@ -20,30 +20,22 @@ using staging::Table;
 
 namespace {
 
-// Enters an object that recovery found into its session: what Commit would have written.
-void AddFound(ObjectRow object, SessionRow& row, IndexBatch& batch) {
-  const std::string& id = row.id();
-  object.clear_session();
+// The outcome that Commit would have written of an object that recovery found.
+void AddOutcome(const ObjectRow& object, SessionRow& row, IndexBatch& batch) {
   OutcomeRow outcome;
   outcome.set_outcome(object.outcome());
+  if (object.outcome() != static_cast<int>(Outcome::kStored)) outcome.set_reason("SAME_INSTANCE");
   outcome.set_sop_instance_uid(object.sop_instance_uid());
   outcome.set_series_instance_uid(object.series_instance_uid());
-  outcome.set_session(id);
+  outcome.set_session(row.id());
   outcome.set_digest(object.received_digest());
   outcome.set_size_bytes(object.received_size_bytes());
   outcome.set_receive_time_us(object.receive_time_us());
   outcome.set_upload(object.upload());
   outcome.set_sequence(object.sequence());
-  batch.Put(Table::kObjects, keys::Object(id, object.number()), object.SerializeAsString());
-  for (const std::string& name : {object.sop_instance_uid(), keys::ReceivedAs(object)})
-    batch.Put(Table::kInstances, keys::Instance(id, name), keys::Number(object.number()));
-  batch.Put(Table::kDigests, keys::Digest(row.key().project(), object.received_xxh3(), id),
-            keys::Number(object.number()));
-  batch.Put(Table::kOutcomes, keys::Object(id, object.number()), outcome.SerializeAsString());
+  batch.Put(Table::kOutcomes, keys::Object(row.id(), object.number()), outcome.SerializeAsString());
   batch.Put(Table::kUploadObjects, keys::UploadObject(object.upload(), object.sequence()),
             outcome.SerializeAsString());
-  row.set_object_count(row.object_count() + 1);
-  row.set_size_bytes(row.size_bytes() + object.size_bytes());
   row.set_next_number(std::max(row.next_number(), object.number() + 1));
   row.set_last_received_time_us(std::max(row.last_received_time_us(), object.receive_time_us()));
   ++(*row.mutable_outcome_counts())[object.outcome()];
@@ -92,7 +84,7 @@ absl::Status Prearchive::RecoverSession(const std::string& id) {
   if (!end.ok()) return absl::IsNotFound(end.status()) ? absl::OkStatus() : end.status();
   std::vector<ObjectRow> objects;
   if (*end > indexed) {
-    NX_ASSIGN_OR_RETURN(objects, FindUnindexed(id, indexed));
+    NX_ASSIGN_OR_RETURN(objects, FindUnindexed(row, id, indexed));
   }
   // A folder was made or space was taken, but no object was ever complete.
   if (row.id().empty() && objects.empty()) return store_.Remove(id);
@@ -109,7 +101,12 @@ absl::Status Prearchive::RecoverSession(const std::string& id) {
     batch.Put(Table::kSessionKeys, keys::OfSession(row.key()), id);
   }
   NX_RETURN_IF_ERROR(NumberFound(id, row.next_number(), objects));
-  for (ObjectRow& object : objects) AddFound(std::move(object), row, batch);
+  RecentObjects recent;
+  for (ObjectRow& object : objects) {
+    object.clear_session();
+    NX_RETURN_IF_ERROR(Enter(object, row, batch, &recent));
+    AddOutcome(object, row, batch);
+  }
   row.mutable_indexed()->set_segment(end->segment);
   row.mutable_indexed()->set_offset(end->offset);
   batch.Put(Table::kSessions, id, row.SerializeAsString());
@@ -133,8 +130,20 @@ absl::Status Prearchive::NumberFound(const std::string& id, uint64_t next, std::
   return absl::OkStatus();
 }
 
+// An indexed object of an instance is the one that was acknowledged; another record of it was given up,
+// unless it was meant to take its place or to stand beside it.
+absl::StatusOr<bool> Prearchive::IsIndexed(const std::string& id, const ObjectRow& found) {
+  NX_ASSIGN_OR_RETURN(const auto known,
+                      index_.Get(Table::kInstances, keys::Instance(id, keys::ReceivedAs(found))));
+  if (!known || found.outcome() == static_cast<int>(Outcome::kStored)) return known.has_value();
+  NX_ASSIGN_OR_RETURN(const auto bytes, index_.Get(Table::kObjects, keys::Object(id, found.number())));
+  ObjectRow indexed;
+  return bytes && indexed.ParseFromString(*bytes) && keys::ReceivedAs(indexed) == keys::ReceivedAs(found) &&
+         indexed.received_xxh3() == found.received_xxh3();
+}
+
 // Complete objects of the segments behind `indexed` that the index does not know, one per instance.
-absl::StatusOr<std::vector<ObjectRow>> Prearchive::FindUnindexed(const std::string& id,
+absl::StatusOr<std::vector<ObjectRow>> Prearchive::FindUnindexed(const SessionRow& row, const std::string& id,
                                                                  staging::Position indexed) {
   std::vector<ObjectRow> objects;
   absl::flat_hash_map<std::string, size_t> by_instance;
@@ -145,10 +154,13 @@ absl::StatusOr<std::vector<ObjectRow>> Prearchive::FindUnindexed(const std::stri
           return DataLoss("INDEX_CORRUPT",
                           absl::StrCat("a record of session ", id, " has unreadable metadata"));
         }
-        // An indexed object of that instance is the one that was acknowledged; another record of it was given
-        // up.
-        NX_ASSIGN_OR_RETURN(const auto known,
-                            index_.Get(Table::kInstances, keys::Instance(id, keys::ReceivedAs(object))));
+        // A split took it away.
+        if (object.number() < row.moved_below() &&
+            std::count(row.moved_series().begin(), row.moved_series().end(), object.series_instance_uid()) >
+                0) {
+          return absl::OkStatus();
+        }
+        NX_ASSIGN_OR_RETURN(const bool known, IsIndexed(id, object));
         if (known) return absl::OkStatus();
         for (const staging::Extent& extent : found.object.extents) {
           ExtentRow& to = *object.add_extents();
@@ -156,6 +168,10 @@ absl::StatusOr<std::vector<ObjectRow>> Prearchive::FindUnindexed(const std::stri
           to.set_offset(extent.offset);
           to.set_length(extent.length);
           to.set_crc32c(extent.crc32c);
+        }
+        if (object.outcome() != static_cast<int>(Outcome::kStored)) {
+          objects.push_back(std::move(object));
+          return absl::OkStatus();
         }
         const auto [it, added] = by_instance.emplace(keys::ReceivedAs(object), objects.size());
         if (added) {

@@ -10,7 +10,6 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "base/status.h"
-#include "imaging/identify/labels.h"
 #include "server/rpc/convert.h"
 
 namespace narthex::rpc {
@@ -20,30 +19,7 @@ constexpr size_t kPieceBytes = 1 << 20;
 // Files that one look into the database brings while downloading.
 constexpr int kFilesPage = 1000;
 
-absl::Status NoSession(absl::string_view name) {
-  return NotFound(
-      "SESSION_NOT_FOUND",
-      absl::StrCat("there is no session ", name, " in the archive; `narthex session search` lists them"),
-      {{"session", std::string(name)}});
-}
-
 }  // namespace
-
-absl::StatusOr<metadata::Session> ArchiveServiceImpl::Find(const auth::Caller& caller, absl::string_view name,
-                                                           Right right, bool with_deleted) const {
-  NX_ASSIGN_OR_RETURN(const std::string ref, SessionRef(name, "name"));
-  auto session = database_.session_reader().Get(ref, caller.Visible(with_deleted));
-  if (absl::IsNotFound(session.status())) return NoSession(ref);
-  if (!session.ok()) return session.status();
-  if (right == Right::kEdit) NX_RETURN_IF_ERROR(caller.RequireEdit(session->project));
-  if (right == Right::kOwn) NX_RETURN_IF_ERROR(caller.RequireOwn(session->project));
-  return session;
-}
-
-absl::StatusOr<metadata::Session> ArchiveServiceImpl::FindReadable(const auth::Caller& caller,
-                                                                   absl::string_view name) const {
-  return Find(caller, name, Right::kRead);
-}
 
 grpc::Status ArchiveServiceImpl::SearchSessions(grpc::ServerContext* context,
                                                 const v1::SearchSessionsRequest* request,
@@ -58,7 +34,7 @@ grpc::Status ArchiveServiceImpl::SearchSessions(grpc::ServerContext* context,
         search.count_total = request->count_total();
         NX_ASSIGN_OR_RETURN(const auto found, database_.session_reader().Search(search, caller.Visible()));
         v1::SearchSessionsResponse answer;
-        for (const auto& session : found.sessions) *answer.add_sessions() = ToProto(session);
+        for (const auto& session : found.sessions) *answer.add_sessions() = View(caller, session);
         answer.set_next_page_token(found.next_page_token);
         answer.set_total_size(static_cast<int32_t>(found.total_count.value_or(0)));
         return answer;
@@ -97,7 +73,7 @@ grpc::Status ArchiveServiceImpl::GetSession(grpc::ServerContext* context,
                                             const v1::GetSessionRequest* request, v1::Session* response) {
   return gate_.Unary(context, response, [&](const auth::Caller& caller) -> absl::StatusOr<v1::Session> {
     NX_ASSIGN_OR_RETURN(const auto session, Find(caller, request->name(), Right::kRead));
-    return ToProto(session);
+    return View(caller, session);
   });
 }
 
@@ -107,10 +83,9 @@ grpc::Status ArchiveServiceImpl::GetSessionDocument(grpc::ServerContext* context
   return gate_.Unary(context, response,
                      [&](const auth::Caller& caller) -> absl::StatusOr<v1::GetSessionDocumentResponse> {
                        NX_ASSIGN_OR_RETURN(const auto session, Find(caller, request->name(), Right::kRead));
-                       NX_ASSIGN_OR_RETURN(const auto document,
-                                           database_.session_reader().GetDocument(session.accession_id));
+                       NX_ASSIGN_OR_RETURN(const auto contents, Contents(caller, session));
                        v1::GetSessionDocumentResponse answer;
-                       answer.set_xml(document.Reveal());
+                       answer.set_xml(contents.document.Reveal());
                        return answer;
                      });
 }
@@ -135,6 +110,7 @@ grpc::Status ArchiveServiceImpl::ListFiles(grpc::ServerContext* context, const v
         NX_ASSIGN_OR_RETURN(const int size, PageSize(request->page_size()));
         metadata::SessionReader::FileQuery query;
         if (!request->scan().empty()) query.scan_id = request->scan();
+        if (!request->resource().empty()) query.resource = request->resource();
         query.page = {size, request->page_token()};
         NX_ASSIGN_OR_RETURN(const auto list,
                             database_.session_reader().ListFiles(session.accession_id, query));
@@ -148,7 +124,20 @@ grpc::Status ArchiveServiceImpl::ListFiles(grpc::ServerContext* context, const v
 absl::Status ArchiveServiceImpl::ReadBytes(const metadata::Session& session, const metadata::File& file,
                                            int64_t offset,
                                            const std::function<absl::Status(absl::string_view)>& sink) const {
-  const auto damaged = [&](absl::string_view what) {
+  const auto damaged = [&](absl::string_view what) -> absl::Status {
+    // A merge may have replaced it meanwhile, or a purge removed it: that is no damage.
+    const auto now = database_.session_reader().Get(session.accession_id, metadata::Visibility::All());
+    if (absl::IsNotFound(now.status())) {
+      return FailedPrecondition("SESSION_NOT_ACTIVE",
+                                absl::StrCat("session ", session.accession_id, " was deleted meanwhile"),
+                                {{"session", session.accession_id}});
+    }
+    if (now.ok() && now->etag != session.etag) {
+      return Error(
+          absl::StatusCode::kAborted, "ETAG_MISMATCH",
+          absl::StrCat("session ", session.accession_id, " was changed while it was read; read it again"),
+          {{"session", session.accession_id}});
+    }
     Log(LogLevel::kError, "archived file damaged",
         {{"session", session.accession_id}, {"path", file.path}, {"what", what}});
     return DataLoss("ARCHIVED_BYTES_CORRUPT",
@@ -156,7 +145,8 @@ absl::Status ArchiveServiceImpl::ReadBytes(const metadata::Session& session, con
                                  " is damaged: ", what, "; tell the administrator"),
                     {{"session", session.accession_id}, {"path", file.path}});
   };
-  auto opened = file_system_.Open(absl::StrCat(archive_root_, "/", session.folder, "/", file.path), {});
+  auto opened =
+      with_.file_system.Open(absl::StrCat(with_.archive_root, "/", session.folder, "/", file.path), {});
   if (!opened.ok()) return damaged(opened.status().message());
   std::string buffer(std::min<uint64_t>(kPieceBytes, std::max<int64_t>(file.size_bytes, 1)), '\0');
   Xxh3Hasher hasher;
@@ -181,7 +171,7 @@ absl::Status ArchiveServiceImpl::ReadBytes(const metadata::Session& session, con
 grpc::Status ArchiveServiceImpl::ReadFile(grpc::ServerContext* context, const v1::ReadFileRequest* request,
                                           grpc::ServerWriter<v1::ReadFileResponse>* writer) {
   const auto read = [&](const auth::Caller& caller) -> absl::Status {
-    NX_ASSIGN_OR_RETURN(const auto session, FindReadable(caller, request->session()));
+    NX_ASSIGN_OR_RETURN(const auto session, Find(caller, request->session(), Right::kRead));
     if (request->offset() < 0) return InvalidField("offset", "negative");
     metadata::SessionReader::FileQuery query;
     query.path = request->path();
@@ -205,16 +195,22 @@ grpc::Status ArchiveServiceImpl::DownloadSession(grpc::ServerContext* context,
                                                  const v1::DownloadSessionRequest* request,
                                                  grpc::ServerWriter<v1::DownloadSessionResponse>* writer) {
   const auto download = [&](const auth::Caller& caller) -> absl::Status {
-    NX_ASSIGN_OR_RETURN(const auto session, FindReadable(caller, request->session()));
+    NX_ASSIGN_OR_RETURN(const auto session, Find(caller, request->session(), Right::kRead));
     const absl::flat_hash_set<std::string> skip(request->skip_paths().begin(), request->skip_paths().end());
     const absl::flat_hash_set<std::string> scans(request->scans().begin(), request->scans().end());
+    const absl::flat_hash_set<std::string> labels(request->resources().begin(), request->resources().end());
+    int64_t to_skip = request->skip_count();
     metadata::SessionReader::FileQuery query;
     query.page.size = kFilesPage;
     const absl::Status gone = absl::CancelledError("the client went away");
     do {
       NX_ASSIGN_OR_RETURN(const auto list, database_.session_reader().ListFiles(session.accession_id, query));
       for (const metadata::File& file : list.files) {
-        if (skip.contains(file.path) || (!scans.empty() && !scans.contains(file.scan_id))) continue;
+        if ((!scans.empty() && !scans.contains(file.scan_id)) ||
+            (!labels.empty() && !labels.contains(file.resource)) || to_skip-- > 0 ||
+            skip.contains(file.path)) {
+          continue;
+        }
         v1::DownloadSessionResponse answer;
         *answer.mutable_file() = ToProto(file);
         if (!writer->Write(answer)) return gone;
@@ -231,96 +227,18 @@ grpc::Status ArchiveServiceImpl::DownloadSession(grpc::ServerContext* context,
   return gate_.Stream(context, download);
 }
 
-grpc::Status ArchiveServiceImpl::UpdateSession(grpc::ServerContext* context,
-                                               const v1::UpdateSessionRequest* request,
-                                               v1::Session* response) {
-  return gate_.Unary(context, response, [&](const auth::Caller& caller) -> absl::StatusOr<v1::Session> {
-    NX_ASSIGN_OR_RETURN(const auto session, Find(caller, request->name(), Right::kEdit));
-    metadata::SessionUpdate update;
-    update.etag = request->etag();
-    for (const auto& [field, value] :
-         {std::pair("label", request->has_label() ? &request->label() : nullptr),
-          std::pair("subject", request->has_subject() ? &request->subject() : nullptr)}) {
-      if (value != nullptr && !identify::IsLabel(*value)) {
-        return InvalidField(field, "1 to 64 letters, digits, '_' and '-'");
-      }
-    }
-    if (request->has_label()) update.label = request->label();
-    if (request->has_subject()) update.subject = request->subject();
-    NX_ASSIGN_OR_RETURN(const auto updated, database_.sessions().Update(
-                                                session.accession_id, update,
-                                                {caller.user(), request->comment(), request->request_id()}));
-    return ToProto(updated);
-  });
-}
-
-absl::StatusOr<v1::Session> ArchiveServiceImpl::SetStatus(const auth::Caller& caller, absl::string_view name,
-                                                          metadata::SessionStatus from,
-                                                          metadata::SessionStatus to,
-                                                          const metadata::Change& change) const {
-  NX_ASSIGN_OR_RETURN(const auto session,
-                      Find(caller, name, Right::kOwn, from == metadata::SessionStatus::kDeleted));
-  if (session.status != from && session.status != to) {
-    return FailedPrecondition(
-        "SESSION_NOT_ACTIVE",
-        absl::StrCat("the status of session ", session.accession_id, " does not allow this"),
-        {{"session", session.accession_id}});
-  }
-  NX_ASSIGN_OR_RETURN(const auto changed,
-                      database_.sessions().SetStatus(session.accession_id, to, "", change));
-  return ToProto(changed);
-}
-
-grpc::Status ArchiveServiceImpl::DeleteSession(grpc::ServerContext* context,
-                                               const v1::DeleteSessionRequest* request,
-                                               google::protobuf::Empty* response) {
-  return gate_.Unary(
-      context, response, [&](const auth::Caller& caller) -> absl::StatusOr<google::protobuf::Empty> {
-        NX_ASSIGN_OR_RETURN(const auto session, Find(caller, request->name(), Right::kOwn));
-        NX_RETURN_IF_ERROR(database_.sessions()
-                               .SetStatus(session.accession_id, metadata::SessionStatus::kDeleted, "",
-                                          {caller.user(), request->comment(), request->request_id()})
-                               .status());
-        return google::protobuf::Empty();
-      });
-}
-
-grpc::Status ArchiveServiceImpl::RestoreSession(grpc::ServerContext* context,
-                                                const v1::RestoreSessionRequest* request,
-                                                v1::Session* response) {
-  return gate_.Unary(context, response, [&](const auth::Caller& caller) {
-    return SetStatus(caller, request->name(), metadata::SessionStatus::kDeleted,
-                     metadata::SessionStatus::kActive,
-                     {caller.user(), request->comment(), request->request_id()});
-  });
-}
-
-grpc::Status ArchiveServiceImpl::QuarantineSession(grpc::ServerContext* context,
-                                                   const v1::QuarantineSessionRequest* request,
-                                                   v1::Session* response) {
-  return gate_.Unary(context, response, [&](const auth::Caller& caller) {
-    return SetStatus(caller, request->name(), metadata::SessionStatus::kActive,
-                     metadata::SessionStatus::kQuarantine,
-                     {caller.user(), request->comment(), request->request_id()});
-  });
-}
-
-grpc::Status ArchiveServiceImpl::ActivateSession(grpc::ServerContext* context,
-                                                 const v1::ActivateSessionRequest* request,
-                                                 v1::Session* response) {
-  return gate_.Unary(context, response, [&](const auth::Caller& caller) {
-    return SetStatus(caller, request->name(), metadata::SessionStatus::kQuarantine,
-                     metadata::SessionStatus::kActive,
-                     {caller.user(), request->comment(), request->request_id()});
-  });
-}
-
 grpc::Status ArchiveServiceImpl::ListSessionHistory(grpc::ServerContext* context,
                                                     const v1::ListSessionHistoryRequest* request,
                                                     v1::ListSessionHistoryResponse* response) {
   return gate_.Unary(
       context, response, [&](const auth::Caller& caller) -> absl::StatusOr<v1::ListSessionHistoryResponse> {
         NX_ASSIGN_OR_RETURN(const auto session, Find(caller, request->name(), Right::kRead, true));
+        if (SeesThroughShare(caller, session)) {
+          return Error(absl::StatusCode::kPermissionDenied, "PERMISSION_DENIED",
+                       absl::StrCat("the history of session ", session.accession_id,
+                                    " belongs to its own project; it is only shared with yours"),
+                       {{"session", session.accession_id}});
+        }
         NX_ASSIGN_OR_RETURN(const auto entries, database_.session_reader().ListHistory(session.accession_id));
         v1::ListSessionHistoryResponse answer;
         for (auto it = entries.rbegin(); it != entries.rend(); ++it) {

@@ -1,9 +1,14 @@
 // ArchiveService.
 #pragma once
 
+#include <functional>
 #include <string>
+#include <utility>
 
 #include "narthex/v1/archive_service.grpc.pb.h"
+#include "server/archive/session_changes.h"
+#include "server/archive/session_document.h"
+#include "server/rpc/session_view.h"
 #include "server/rpc/status.h"
 #include "storage/fs/file_system.h"
 #include "storage/metadata/database.h"
@@ -12,9 +17,16 @@ namespace narthex::rpc {
 
 class ArchiveServiceImpl final : public v1::ArchiveService::Service {
  public:
-  ArchiveServiceImpl(const Gate& gate, metadata::Database& database, fs::FileSystem& file_system,
-                     std::string archive_root)
-      : gate_(gate), database_(database), file_system_(file_system), archive_root_(std::move(archive_root)) {}
+  struct Dependencies {
+    const Gate& gate;
+    metadata::Database& database;
+    archiving::SessionChanges& changes;
+    const session::TypeRegistry& types;
+    fs::FileSystem& file_system;
+    std::string archive_root;
+  };
+  explicit ArchiveServiceImpl(Dependencies dependencies)
+      : with_(std::move(dependencies)), gate_(with_.gate), database_(with_.database) {}
 
   grpc::Status SearchSessions(grpc::ServerContext* context, const v1::SearchSessionsRequest* request,
                               v1::SearchSessionsResponse* response) override;
@@ -45,23 +57,41 @@ class ArchiveServiceImpl final : public v1::ArchiveService::Service {
   grpc::Status ListSessionHistory(grpc::ServerContext* context, const v1::ListSessionHistoryRequest* request,
                                   v1::ListSessionHistoryResponse* response) override;
 
+  grpc::Status LockSession(grpc::ServerContext* context, const v1::LockSessionRequest* request,
+                           v1::Session* response) override;
+  grpc::Status UnlockSession(grpc::ServerContext* context, const v1::UnlockSessionRequest* request,
+                             v1::Session* response) override;
+  grpc::Status PurgeSession(grpc::ServerContext* context, const v1::PurgeSessionRequest* request,
+                            v1::PurgeSessionResponse* response) override;
+  grpc::Status UpdateScan(grpc::ServerContext* context, const v1::UpdateScanRequest* request,
+                          v1::Scan* response) override;
+  grpc::Status GetScanDocument(grpc::ServerContext* context, const v1::GetScanDocumentRequest* request,
+                               v1::GetScanDocumentResponse* response) override;
+  grpc::Status ShareSession(grpc::ServerContext* context, const v1::ShareSessionRequest* request,
+                            v1::Session* response) override;
+  grpc::Status UnshareSession(grpc::ServerContext* context, const v1::UnshareSessionRequest* request,
+                              v1::Session* response) override;
+
  private:
-  enum class Right { kRead, kEdit, kOwn };
+  using Right = SessionRight;
   absl::StatusOr<metadata::Session> Find(const auth::Caller& caller, absl::string_view name, Right right,
-                                         bool with_deleted = false) const;
-  // A session whose files the caller may have.
-  absl::StatusOr<metadata::Session> FindReadable(const auth::Caller& caller, absl::string_view name) const;
+                                         bool with_deleted = false) const {
+    return FindSession(database_.session_reader(), caller, name, right, with_deleted);
+  }
+  // The session's document as the caller may see it.
+  absl::StatusOr<archiving::SessionContents> Contents(const auth::Caller& caller,
+                                                      const metadata::Session& session) const;
   // Gives the bytes of `file` from `offset` on to `sink`, and DATA_LOSS if its size is not the database's.
   absl::Status ReadBytes(const metadata::Session& session, const metadata::File& file, int64_t offset,
                          const std::function<absl::Status(absl::string_view)>& sink) const;
+  // For owners; of a session that is `from` (or `to`: then nothing happens).
   absl::StatusOr<v1::Session> SetStatus(const auth::Caller& caller, absl::string_view name,
                                         metadata::SessionStatus from, metadata::SessionStatus to,
                                         const metadata::Change& change) const;
 
+  const Dependencies with_;
   const Gate& gate_;
   metadata::Database& database_;
-  fs::FileSystem& file_system_;
-  const std::string archive_root_;
 };
 
 }  // namespace narthex::rpc

@@ -4,11 +4,10 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include <google/protobuf/struct.pb.h>
-#include <google/protobuf/util/json_util.h>
 
 #include "base/error.h"
 #include "base/limits.h"
+#include "server/auth/project_rules.h"
 #include "server/rpc/status.h"
 
 namespace narthex::rpc {
@@ -57,6 +56,8 @@ v1::Scan ToProto(const prearchive::ScanRow& row) {
   *scan.mutable_parameters() = row.parameters();
   scan.set_file_count(row.file_count());
   scan.set_size_bytes(row.size_bytes());
+  scan.set_note(row.note());
+  scan.set_excluded(row.excluded());
   return scan;
 }
 
@@ -88,7 +89,21 @@ v1::PrearchiveSession ToProto(const prearchive::SessionRow& row, std::optional<a
   if (build_after) SetTime(*build_after, session.mutable_build_after_time());
   if (!row.operation().empty()) session.set_operation(absl::StrCat("operations/", row.operation()));
   session.set_error(row.error());
+  for (const prearchive::LeftoverRow& from : row.leftovers()) {
+    v1::Leftover& leftover = *session.add_leftovers();
+    leftover.set_path(from.path());
+    leftover.set_keyword(from.keyword());
+    leftover.set_source(from.source());
+    leftover.set_count(from.count());
+  }
+  session.set_leftover_object_count(row.leftover_object_count());
+  session.set_leftovers_accepted(row.leftovers_accepted());
   session.set_completion(row.completion());
+  if (row.completion_time_us() != 0)
+    SetTime(absl::FromUnixMicros(row.completion_time_us()), session.mutable_completion_time());
+  if (build_after) session.set_awaited_signal("idle");
+  session.set_contested_count(static_cast<int32_t>(row.contested_count()));
+  session.set_replaced_count(static_cast<int32_t>(row.replaced_count()));
   session.set_etag(absl::StrCat(row.version()));
   if (with_scans) {
     for (const prearchive::ScanRow& scan : row.scans()) *session.add_scans() = ToProto(scan);
@@ -161,6 +176,14 @@ v1::Session ToProto(const metadata::Session& from) {
   SetTime(from.create_time, session.mutable_create_time());
   SetTime(from.update_time, session.mutable_update_time());
   session.set_etag(from.etag);
+  session.set_note(from.note);
+  session.mutable_fields()->insert(from.fields.begin(), from.fields.end());
+  for (const metadata::Share& share : from.shares) {
+    v1::Share* added = session.add_shares();
+    added->set_project(share.project);
+    added->set_label(share.label);
+  }
+  session.set_purged(from.purge_state == metadata::PurgeState::kPurged);
   return session;
 }
 
@@ -177,7 +200,19 @@ v1::Scan ToProto(const metadata::Scan& from) {
   for (const auto& [name, value] : from.parameters) (*scan.mutable_parameters())[name] = value;
   scan.set_file_count(static_cast<int32_t>(from.file_count));
   scan.set_size_bytes(from.size_bytes);
+  scan.set_note(from.note);
   return scan;
+}
+
+v1::Resource ToProto(const metadata::Resource& from) {
+  v1::Resource resource;
+  resource.set_scan(from.scan_id);
+  resource.set_label(from.label);
+  resource.set_format(from.format);
+  resource.set_content(from.content);
+  resource.set_file_count(static_cast<int32_t>(from.file_count));
+  resource.set_size_bytes(from.size_bytes);
+  return resource;
 }
 
 v1::File ToProto(const metadata::File& from) {
@@ -224,46 +259,14 @@ v1::Project ToProto(const metadata::Project& from) {
       break;
   }
   project.set_quarantine(from.quarantine);
+  const auth::ProjectRules rules = auth::RulesOf(from);
+  project.set_duplicates(static_cast<v1::DuplicatePolicy::Mode>(rules.duplicates));
+  project.set_pet_mr(static_cast<v1::PetMr::Mode>(rules.pet_mr));
+  project.set_idle_build_seconds(rules.idle_build_seconds);
   SetTime(from.create_time, project.mutable_create_time());
   SetTime(from.update_time, project.mutable_update_time());
   project.set_etag(from.etag);
   return project;
-}
-
-namespace {
-
-// The members of a JSON object whose value differs in `other`, as texts.
-void DifferingFields(const std::string& json, const std::string& other,
-                     google::protobuf::Map<std::string, std::string>* to) {
-  google::protobuf::Struct mine, theirs;
-  if (!google::protobuf::util::JsonStringToMessage(json, &mine).ok()) return;
-  google::protobuf::util::JsonStringToMessage(other, &theirs).ok();
-  for (const auto& [name, value] : mine.fields()) {
-    const auto it = theirs.fields().find(name);
-    if (it != theirs.fields().end() && it->second.SerializeAsString() == value.SerializeAsString()) continue;
-    std::string text;
-    if (value.kind_case() == google::protobuf::Value::kStringValue) {
-      text = value.string_value();
-    } else {
-      google::protobuf::util::MessageToJsonString(value, &text).ok();
-    }
-    (*to)[name] = text;
-  }
-}
-
-}  // namespace
-
-v1::HistoryEntry ToProto(const metadata::HistoryEntry& from) {
-  v1::HistoryEntry entry;
-  SetTime(from.time, entry.mutable_time());
-  entry.set_user(from.user);
-  entry.set_action(from.action);
-  entry.set_comment(from.note);
-  if (!from.old_json.empty()) {
-    DifferingFields(from.old_json, from.new_json, entry.mutable_before());
-    DifferingFields(from.new_json, from.old_json, entry.mutable_after());
-  }
-  return entry;
 }
 
 absl::Status InvalidField(absl::string_view field, absl::string_view what) {

@@ -31,8 +31,10 @@ v1::PrearchiveSession ToProto(const prearchive::SessionRow& row, std::optional<a
 v1::Upload ToProto(const prearchive::UploadRow& row, const ingest::UploadProgress& progress);
 v1::Session ToProto(const metadata::Session& session);
 v1::Scan ToProto(const metadata::Scan& scan);
+v1::Resource ToProto(const metadata::Resource& resource);
 v1::File ToProto(const metadata::File& file);
 v1::Project ToProto(const metadata::Project& project);
+// Field by field what was and what is (history.cc).
 v1::HistoryEntry ToProto(const metadata::HistoryEntry& entry);
 
 // "prearchiveSessions/abc" with `collection` "prearchiveSessions" gives "abc". INVALID_ARGUMENT

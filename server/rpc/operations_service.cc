@@ -4,12 +4,14 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "google/rpc/status.pb.h"
 
 #include "base/error.h"
 #include "base/status.h"
 #include "narthex/v1/prearchive_service.pb.h"
 #include "narthex/v1/upload_service.pb.h"
+#include "server/archive/archiver.h"
 #include "server/rpc/convert.h"
 
 namespace narthex::rpc {
@@ -25,14 +27,21 @@ bool MaySee(const auth::Caller& caller, const operations::Operation& operation) 
 void PackResult(const operations::Operation& operation, const ResultSources& sources,
                 google::longrunning::Operation& to) {
   if (operation.kind == "archive") {
+    const auto result = archiving::ArchiveResult::FromText(operation.result);
     const auto session =
-        sources.database.session_reader().Get(operation.result, metadata::Visibility::All(true));
+        sources.database.session_reader().Get(result.accession_id, metadata::Visibility::All(true));
     v1::Session message;
     if (session.ok()) {
       message = ToProto(*session);
     } else {
-      message.set_name(absl::StrCat("sessions/", operation.result));
-      message.set_accession_id(operation.result);
+      message.set_name(absl::StrCat("sessions/", result.accession_id));
+      message.set_accession_id(result.accession_id);
+    }
+    if (result.merged) {
+      v1::MergeResult& merged = *message.mutable_merge_result();
+      merged.set_added_count(static_cast<int32_t>(result.counts.added));
+      merged.set_replaced_count(static_cast<int32_t>(result.counts.replaced));
+      merged.set_kept_count(static_cast<int32_t>(result.counts.kept));
     }
     to.mutable_response()->PackFrom(message);
   } else if (operation.kind == "build") {
@@ -42,6 +51,18 @@ void PackResult(const operations::Operation& operation, const ResultSources& sou
       message = ToProto(*row, sources.prearchive.BuildAfter(*row), true);
     } else {
       message.set_name(absl::StrCat("prearchiveSessions/", operation.target));
+    }
+    to.mutable_response()->PackFrom(message);
+  } else if (operation.kind == "split") {
+    v1::SplitPrearchiveSessionResponse message;
+    for (const absl::string_view id : absl::StrSplit(operation.result, ',', absl::SkipEmpty())) {
+      const auto row = sources.prearchive.Get(id);
+      v1::PrearchiveSession& part = *message.add_prearchive_sessions();
+      if (row.ok()) {
+        part = ToProto(*row, sources.prearchive.BuildAfter(*row), false);
+      } else {
+        part.set_name(absl::StrCat("prearchiveSessions/", id));
+      }
     }
     to.mutable_response()->PackFrom(message);
   } else if (operation.kind == "import-inbox") {

@@ -7,12 +7,13 @@
 #include "absl/strings/str_cat.h"
 
 #include "base/error.h"
-#include "base/limits.h"
 #include "base/status.h"
 #include "imaging/anonymize/diff.h"
 #include "imaging/dicom/header_facts.h"
 #include "imaging/dicom/rewriter.h"
 #include "imaging/identify/labels.h"
+#include "server/deidentify/plan_editor.h"
+#include "server/rpc/anonymization_service.h"
 #include "server/rpc/convert.h"
 #include "server/rpc/operations_service.h"
 
@@ -25,9 +26,6 @@ using prearchive::State;
 // How long a watcher sleeps before it looks whether its client is still there.
 constexpr absl::Duration kWatchTick = absl::Milliseconds(500);
 constexpr int kWatchBatch = 500;
-
-// Enough behind the header that the element which holds the bulk data is seen for what it is.
-constexpr uint64_t kBulkHeadBytes = 64 << 10;
 
 // Every attribute of `part`, in order: what it has more than an empty data set.
 void AddAttributes(const dicom::DataSet& part, v1::GetHeaderResponse& answer) {
@@ -90,34 +88,6 @@ grpc::Status PrearchiveServiceImpl::GetPrearchiveSession(grpc::ServerContext* co
       context, response, [&](const auth::Caller& caller) -> absl::StatusOr<v1::PrearchiveSession> {
         NX_ASSIGN_OR_RETURN(const SessionRow row, Find(caller, request->name(), Right::kRead));
         return Show(row, true);
-      });
-}
-
-grpc::Status PrearchiveServiceImpl::UpdatePrearchiveSession(grpc::ServerContext* context,
-                                                            const v1::UpdatePrearchiveSessionRequest* request,
-                                                            v1::PrearchiveSession* response) {
-  return with_.gate.Unary(
-      context, response, [&](const auth::Caller& caller) -> absl::StatusOr<v1::PrearchiveSession> {
-        NX_ASSIGN_OR_RETURN(const SessionRow row, Find(caller, request->name(), Right::kEdit));
-        prearchive::SessionUpdate update;
-        update.etag = request->etag();
-        if (request->has_project()) {
-          const auto project = caller.Resolve(request->project());
-          if (!project) {
-            NX_RETURN_IF_ERROR(caller.RequireEdit(request->project()));
-            return NotFound("PROJECT_NOT_FOUND", absl::StrCat("there is no project ", request->project()),
-                            {{"project", request->project()}});
-          }
-          update.project = *project;
-        }
-        if (request->has_subject()) update.subject = identify::CleanLabel(request->subject());
-        if (request->has_label()) update.label = identify::CleanLabel(request->label());
-        if (request->has_auto_archive()) update.auto_archive = request->auto_archive();
-        if ((update.subject && update.subject->empty()) || (update.label && update.label->empty())) {
-          return InvalidField(update.label ? "label" : "subject", "must not be empty");
-        }
-        NX_ASSIGN_OR_RETURN(const SessionRow changed, with_.prearchive.Update(row.id(), update));
-        return Show(changed, true);
       });
 }
 
@@ -187,6 +157,17 @@ grpc::Status PrearchiveServiceImpl::ArchivePrearchiveSession(
       });
 }
 
+grpc::Status PrearchiveServiceImpl::SplitPrearchiveSession(grpc::ServerContext* context,
+                                                           const v1::SplitPrearchiveSessionRequest* request,
+                                                           google::longrunning::Operation* response) {
+  return with_.gate.Unary(
+      context, response, [&](const auth::Caller& caller) -> absl::StatusOr<google::longrunning::Operation> {
+        NX_ASSIGN_OR_RETURN(const SessionRow row, Find(caller, request->name(), Right::kEdit));
+        NX_ASSIGN_OR_RETURN(const auto operation, with_.split(row, caller.user(), request->request_id()));
+        return OperationToProto(operation, nullptr);
+      });
+}
+
 grpc::Status PrearchiveServiceImpl::DeletePrearchiveSession(grpc::ServerContext* context,
                                                             const v1::DeletePrearchiveSessionRequest* request,
                                                             google::protobuf::Empty* response) {
@@ -219,6 +200,27 @@ grpc::Status PrearchiveServiceImpl::ListOutcomes(grpc::ServerContext* context,
       });
 }
 
+// What the project's script and profile will make of the object.
+absl::Status PrearchiveServiceImpl::AddPreview(const SessionRow& row, const prearchive::ObjectRow& object,
+                                               const std::string& head, v1::GetHeaderResponse& answer) const {
+  if (with_.plans == nullptr || row.key().project().empty()) return absl::OkStatus();
+  NX_ASSIGN_OR_RETURN(const auto plan, with_.plans->Project(row.key().project()));
+  if (plan == nullptr) return absl::OkStatus();
+  NX_ASSIGN_OR_RETURN(const dicom::HeaderFacts facts, dicom::HeaderFacts::Decode(object.facts()));
+  deidentify::PlanEditor::Options options;
+  options.variables = deidentify::VariablesOf(row.key().project(), row.key().subject(), row.key().label());
+  options.seed = absl::StrCat(row.id(), "/", object.number());
+  options.honour_record = object.locally_anonymized();
+  options.keep_data_sets = true;
+  deidentify::PlanEditor editor(plan, std::move(options));
+  dicom::ScanOptions scan;
+  scan.transfer_syntax_uid = deidentify::UntoldSyntax(facts);
+  NX_RETURN_IF_ERROR(deidentify::EditHead(editor, head, scan).status());
+  for (const anonymize::AttributeChange& change : anonymize::DiffDataSets(*editor.before(), *editor.after()))
+    *answer.add_changes() = ToProto(change);
+  return absl::OkStatus();
+}
+
 grpc::Status PrearchiveServiceImpl::GetHeader(grpc::ServerContext* context,
                                               const v1::GetHeaderRequest* request,
                                               v1::GetHeaderResponse* response) {
@@ -227,23 +229,13 @@ grpc::Status PrearchiveServiceImpl::GetHeader(grpc::ServerContext* context,
         NX_ASSIGN_OR_RETURN(const SessionRow row, Find(caller, request->name(), Right::kRead));
         NX_ASSIGN_OR_RETURN(const prearchive::ObjectRow object,
                             with_.prearchive.FindObject(row.id(), request->instance_uid()));
-        NX_ASSIGN_OR_RETURN(const dicom::HeaderFacts facts, dicom::HeaderFacts::Decode(object.facts()));
-        // A deflated header ends where the object does.
-        const uint64_t wanted =
-            facts.is_deflated() ? object.size_bytes() : facts.header_bytes() + kBulkHeadBytes;
-        std::string bytes;
-        NX_ASSIGN_OR_RETURN(const auto log, with_.prearchive.OpenLog(row.id()));
-        NX_RETURN_IF_ERROR(log->ReadRange(prearchive::Prearchive::StoredObjectOf(object), 0,
-                                          std::min<uint64_t>(wanted, limits::kHeaderMaxBytes),
-                                          [&](absl::string_view piece) {
-                                            bytes.append(piece.data(), piece.size());
-                                            return absl::OkStatus();
-                                          }));
+        NX_ASSIGN_OR_RETURN(const std::string bytes, ReadHead(with_.prearchive, row.id(), object));
         NX_ASSIGN_OR_RETURN(const dicom::ObjectHeader header, dicom::ParseObjectHeader(bytes));
         v1::GetHeaderResponse answer;
         for (const dicom::DataSet* part : {header.meta.get(), header.data.get()}) {
           if (part != nullptr) AddAttributes(*part, answer);
         }
+        if (request->preview()) NX_RETURN_IF_ERROR(AddPreview(row, object, bytes, answer));
         return answer;
       });
 }
@@ -263,8 +255,11 @@ grpc::Status PrearchiveServiceImpl::WatchPrearchiveSessions(grpc::ServerContext*
   prearchive::EventLog& events = with_.prearchive.events();
   int64_t next = request->from_sequence() > 0 ? request->from_sequence() : events.NextSequence();
   // The client learns at once that it is let in.
+  context->AddInitialMetadata("narthex-next-sequence", absl::StrCat(next));
   writer->SendInitialMetadata();
   while (!context->IsCancelled()) {
+    // A reader that is slower than events come would miss some.
+    if (const absl::Status covered = events.Covers(next); !covered.ok()) return ToGrpc(covered);
     const auto entries = events.Read(next, kWatchBatch, absl::Now() + kWatchTick);
     if (!entries.ok()) return ToGrpc(entries.status());
     // Rights and tokens may have gone since.
@@ -273,7 +268,8 @@ grpc::Status PrearchiveServiceImpl::WatchPrearchiveSessions(grpc::ServerContext*
     for (const auto& entry : *entries) {
       next = entry.sequence + 1;
       const std::string& project = entry.row.row().key().project();
-      if (!caller->MaySeePrearchive(project) || (!request->project().empty() && project != request->project()) ||
+      if (!caller->MaySeePrearchive(project) ||
+          (!request->project().empty() && project != request->project()) ||
           (!only.empty() && entry.row.session() != only)) {
         continue;
       }

@@ -1,8 +1,10 @@
 // PrearchiveService.
 #pragma once
 
+#include "imaging/dicom/rewriter.h"
 #include "narthex/v1/prearchive_service.grpc.pb.h"
 #include "server/archive/checker.h"
+#include "server/deidentify/plans.h"
 #include "server/operations/operations.h"
 #include "server/prearchive/prearchive.h"
 #include "server/rpc/status.h"
@@ -24,6 +26,13 @@ class PrearchiveServiceImpl final : public v1::PrearchiveService::Service {
     const archiving::Checker& checker;
     BuildStarter build;
     ArchiveStarter archive;
+    // Shows in a built session what an update changed; the row as it is then.
+    std::function<absl::StatusOr<prearchive::SessionRow>(const prearchive::SessionRow& edited)> show_edits;
+    std::function<absl::StatusOr<operations::Operation>(
+        const prearchive::SessionRow& session, const std::string& user, const std::string& request_id)>
+        split;
+    std::function<bool()> may_claim;                // whether people may claim unassigned sessions
+    const deidentify::PlanSource* plans = nullptr;  // what GetHeader's preview runs
   };
   explicit PrearchiveServiceImpl(Dependencies dependencies) : with_(std::move(dependencies)) {}
 
@@ -45,6 +54,9 @@ class PrearchiveServiceImpl final : public v1::PrearchiveService::Service {
   grpc::Status ArchivePrearchiveSession(grpc::ServerContext* context,
                                         const v1::ArchivePrearchiveSessionRequest* request,
                                         google::longrunning::Operation* response) override;
+  grpc::Status SplitPrearchiveSession(grpc::ServerContext* context,
+                                      const v1::SplitPrearchiveSessionRequest* request,
+                                      google::longrunning::Operation* response) override;
   grpc::Status DeletePrearchiveSession(grpc::ServerContext* context,
                                        const v1::DeletePrearchiveSessionRequest* request,
                                        google::protobuf::Empty* response) override;
@@ -52,6 +64,11 @@ class PrearchiveServiceImpl final : public v1::PrearchiveService::Service {
                             v1::ListOutcomesResponse* response) override;
   grpc::Status GetHeader(grpc::ServerContext* context, const v1::GetHeaderRequest* request,
                          v1::GetHeaderResponse* response) override;
+  grpc::Status DiffInstance(grpc::ServerContext* context, const v1::DiffInstanceRequest* request,
+                            v1::DiffInstanceResponse* response) override;
+  grpc::Status ClaimPrearchiveSession(grpc::ServerContext* context,
+                                      const v1::ClaimPrearchiveSessionRequest* request,
+                                      v1::PrearchiveSession* response) override;
   grpc::Status WatchPrearchiveSessions(grpc::ServerContext* context,
                                        const v1::WatchPrearchiveSessionsRequest* request,
                                        grpc::ServerWriter<v1::PrearchiveEvent>* writer) override;
@@ -61,6 +78,14 @@ class PrearchiveServiceImpl final : public v1::PrearchiveService::Service {
   // The session, if the caller may do this with it; what they may not see does not exist.
   absl::StatusOr<prearchive::SessionRow> Find(const auth::Caller& caller, absl::string_view name,
                                               Right right) const;
+  absl::Status AddPreview(const prearchive::SessionRow& row, const prearchive::ObjectRow& object,
+                          const std::string& head, v1::GetHeaderResponse& answer) const;
+  // Changes the session, and shows what that makes of it.
+  absl::StatusOr<v1::PrearchiveSession> Change(const prearchive::SessionRow& row,
+                                               const prearchive::SessionUpdate& update) const;
+  // The header of an object as it is stored.
+  absl::StatusOr<dicom::ObjectHeader> ReadHeader(const prearchive::SessionRow& row,
+                                                 const prearchive::ObjectRow& object) const;
   v1::PrearchiveSession Show(const prearchive::SessionRow& row, bool with_scans) const;
 
   const Dependencies with_;

@@ -6,11 +6,14 @@
 
 #include "base/status.h"
 #include "imaging/identify/labels.h"
+#include "server/auth/project_rules.h"
 #include "server/rpc/convert.h"
 #include "storage/metadata/access.h"
 
 namespace narthex::rpc {
 namespace {
+
+constexpr int64_t kIdleBuildSecondsMax = 86'400;
 
 metadata::AutoArchive FromProto(v1::AutoArchive::Mode mode) {
   switch (mode) {
@@ -142,6 +145,16 @@ grpc::Status ProjectServiceImpl::UpdateProject(grpc::ServerContext* context,
     if (request->has_accessibility()) project.accessibility = FromProto(request->accessibility());
     if (request->has_auto_archive()) project.auto_archive = FromProto(request->auto_archive());
     if (request->has_quarantine()) project.quarantine = request->quarantine();
+    auth::ProjectRules rules = auth::RulesOf(project);
+    if (request->has_duplicates()) rules.duplicates = request->duplicates();
+    if (request->has_pet_mr()) rules.pet_mr = request->pet_mr();
+    if (request->has_idle_build_seconds()) {
+      if (request->idle_build_seconds() < 0 || request->idle_build_seconds() > kIdleBuildSecondsMax) {
+        return InvalidField("idle_build_seconds", "expected 0 to 86400 (seconds)");
+      }
+      rules.idle_build_seconds = request->idle_build_seconds();
+    }
+    auth::SetRules(rules, project);
     if (request->replace_aliases()) project.aliases = {request->aliases().begin(), request->aliases().end()};
     NX_ASSIGN_OR_RETURN(const auto updated,
                         database_.projects().Update(project, {caller.user(), "", request->request_id()}));

@@ -31,6 +31,14 @@ class ProjectServiceImpl final : public v1::ProjectService::Service {
   grpc::Status ListSubjects(grpc::ServerContext* context, const v1::ListSubjectsRequest* request,
                             v1::ListSubjectsResponse* response) override;
 
+  // In field_definitions.cc.
+  grpc::Status ListFieldDefinitions(grpc::ServerContext* context,
+                                    const v1::ListFieldDefinitionsRequest* request,
+                                    v1::ListFieldDefinitionsResponse* response) override;
+  grpc::Status SetFieldDefinitions(grpc::ServerContext* context,
+                                   const v1::SetFieldDefinitionsRequest* request,
+                                   v1::ListFieldDefinitionsResponse* response) override;
+
  private:
   const Gate& gate_;
   metadata::Database& database_;

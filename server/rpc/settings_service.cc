@@ -10,6 +10,7 @@
 #include "base/limits.h"
 #include "base/log.h"
 #include "base/status.h"
+#include "imaging/identify/labels.h"
 #include "server/rpc/convert.h"
 
 namespace narthex::rpc {
@@ -105,6 +106,17 @@ grpc::Status SettingsServiceImpl::UpdateSetting(grpc::ServerContext* context,
           with_.database.settings().Set("", spec->key, ToJson(request->value()), change).status());
     }
     return Show(*spec);
+  });
+}
+
+grpc::Status SettingsServiceImpl::CreateBackup(grpc::ServerContext* context,
+                                               const v1::CreateBackupRequest* request, v1::Backup* response) {
+  return with_.gate.Unary(context, response, [&](const auth::Caller& caller) -> absl::StatusOr<v1::Backup> {
+    NX_RETURN_IF_ERROR(caller.RequireAdmin());
+    if (!identify::IsLabel(request->backup_id())) {
+      return InvalidField("backup_id", "expected 1 to 64 letters, digits, '_' and '-'");
+    }
+    return with_.back_up(request->backup_id());
   });
 }
 

@@ -27,6 +27,7 @@ class SettingsServiceImpl final : public v1::SettingsService::Service {
     metadata::Database& database;
     std::vector<SettingSpec> settings;              // by key
     std::function<void(v1::ServerInfo*)> describe;  // fills in what only the application knows
+    std::function<absl::StatusOr<v1::Backup>(const std::string& id)> back_up;
   };
   explicit SettingsServiceImpl(Dependencies dependencies) : with_(std::move(dependencies)) {}
 
@@ -37,6 +38,8 @@ class SettingsServiceImpl final : public v1::SettingsService::Service {
                              v1::ServerInfo* response) override;
   grpc::Status ListSettings(grpc::ServerContext* context, const v1::ListSettingsRequest* request,
                             v1::ListSettingsResponse* response) override;
+  grpc::Status CreateBackup(grpc::ServerContext* context, const v1::CreateBackupRequest* request,
+                            v1::Backup* response) override;
   grpc::Status UpdateSetting(grpc::ServerContext* context, const v1::UpdateSettingRequest* request,
                              v1::Setting* response) override;
 

@@ -2,7 +2,6 @@
 
 #include <utility>
 
-#include "absl/cleanup/cleanup.h"
 #include "absl/container/flat_hash_set.h"
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
@@ -23,6 +22,18 @@ constexpr int kDigestsMax = 10'000;
 constexpr int kNotKeptMax = 1000;
 
 absl::Status Protocol(absl::string_view what) { return InvalidArgument("UPLOAD_PROTOCOL", what); }
+
+// What the receiver of the called AE title, if there is one, says of its uploads.
+void TakeFromReceiver(const ingest::Policy& policy, prearchive::UploadRow* row) {
+  const ingest::ReceiverPolicy* receiver = policy.FindReceiver(row->called_ae_title());
+  if (receiver == nullptr) return;
+  row->set_receiver(row->called_ae_title());
+  row->set_skip_anonymization(!receiver->anonymize);
+  row->set_idle_build_seconds(receiver->idle_build_seconds);
+  prearchive::SessionKeyRow& destination = *row->mutable_destination();
+  destination.set_direct_archive(receiver->direct_archive);
+  if (destination.auto_archive() == 0) destination.set_auto_archive(receiver->auto_archive);
+}
 
 }  // namespace
 
@@ -52,6 +63,15 @@ absl::StatusOr<prearchive::UploadRow> UploadServiceImpl::NewRow(const auth::Call
     row.set_calling_ae_title(source.calling_ae_title());
     if (!source.address().empty()) row.set_address(source.address());
   }
+  if (source.locally_anonymized()) {
+    if (with_.streams.plans == nullptr || !with_.streams.plans->IsTrusted(caller.user())) {
+      return Error(absl::StatusCode::kPermissionDenied, "PERMISSION_DENIED",
+                   absl::StrCat("user ", caller.user(),
+                                " may not send objects as de-identified; the administrator can "
+                                "add them to the setting anonymize.trusted_uploaders"));
+    }
+    row.set_locally_anonymized(true);
+  }
   if (!destination.project().empty()) {
     const auto project = caller.Resolve(destination.project());
     if (!project) {
@@ -73,7 +93,23 @@ absl::StatusOr<prearchive::UploadRow> UploadServiceImpl::NewRow(const auth::Call
   row.mutable_destination()->set_subject(destination.subject());
   row.mutable_destination()->set_label(destination.session());
   row.mutable_destination()->set_auto_archive(destination.auto_archive());
+  row.set_duplicates(destination.duplicates());
+  if (row.kind() == "dicom") TakeFromReceiver(*with_.streams.policies.Current(), &row);
   return row;
+}
+
+absl::StatusOr<ingest::Admission::Place> UploadServiceImpl::Enter(const auth::Caller& caller,
+                                                                  const grpc::ServerContext& context,
+                                                                  const v1::ArrivalSource& source) const {
+  if (with_.streams.admission == nullptr || absl::StartsWith(context.peer(), "inproc")) {
+    return ingest::Admission::Place();
+  }
+  const bool gateway =
+      source.kind() == "dicom" && (caller.is_admin() || caller.identity().user.all_data_admin);
+  // No user has such a name.
+  return with_.streams.admission->Enter(
+      gateway ? absl::StrCat(caller.user(), "/", source.calling_ae_title(), "@", source.address())
+              : caller.user());
 }
 
 // An upload is its maker's; administrators see all.
@@ -130,15 +166,13 @@ grpc::Status UploadServiceImpl::Upload(
   auto caller = with_.gate.Admit(*context);
   if (!caller.ok()) return ToGrpc(caller.status());
   const auth::CallScope scope(*caller);
-  if (streams_.fetch_add(1) >= with_.streams_max) {
-    --streams_;
-    return ToGrpc(ResourceExhausted("OVERLOADED", "too many upload streams are open; try again later"));
-  }
-  const absl::Cleanup leave = [this] { --streams_; };
+  StallWatch::Guard reading(with_.stalls, *context);
   v1::UploadRequest request;
-  if (!stream->Read(&request) || !request.has_open()) {
+  if (!reading.Waiting([&] { return stream->Read(&request); }) || !request.has_open()) {
     return ToGrpc(Protocol("the first message of the stream must be `open`"));
   }
+  const auto place = Enter(*caller, *context, request.open().source());
+  if (!place.ok()) return ToGrpc(place.status());
   auto row = OpenUpload(*caller, AddressOf(*context), request.open());
   if (!row.ok()) return ToGrpc(row.status());
   v1::UploadResponse opened;
@@ -146,25 +180,26 @@ grpc::Status UploadServiceImpl::Upload(
   if (!stream->Write(opened)) return grpc::Status::CANCELLED;
 
   v1::UploadResponse answer;
+  StallWatch::Guard writing(with_.stalls, *context);
   ingest::ObjectStream objects(with_.streams, *row, *caller, !request.open().name().empty(),
                                [&](const std::vector<prearchive::OutcomeRow>& outcomes) {
                                  answer.Clear();
                                  for (const auto& outcome : outcomes)
                                    *answer.add_outcomes() = ToProto(outcome);
-                                 stream->Write(answer);
+                                 writing.Waiting([&] { return stream->Write(answer); });
                                });
   // A client that only waits for outcomes sends nothing that would wake the reader up.
   objects.OnFailure([context] { context->TryCancel(); });
-  const absl::Status pumped = Pump(objects, *stream);
+  const absl::Status pumped = Pump(objects, *stream, reading);
   const absl::Status finished = objects.Finish();
   return ToGrpc(pumped.ok() ? finished : pumped);
 }
 
-absl::Status UploadServiceImpl::Pump(
-    ingest::ObjectStream& objects,
-    grpc::ServerReaderWriter<v1::UploadResponse, v1::UploadRequest>& stream) const {
+absl::Status UploadServiceImpl::Pump(ingest::ObjectStream& objects,
+                                     grpc::ServerReaderWriter<v1::UploadResponse, v1::UploadRequest>& stream,
+                                     StallWatch::Guard& reading) const {
   v1::UploadRequest request;
-  while (stream.Read(&request)) {
+  while (reading.Waiting([&] { return stream.Read(&request); })) {
     if (request.has_pack()) {
       for (const v1::WholeObject& object : request.pack().objects()) {
         NX_RETURN_IF_ERROR(
@@ -252,11 +287,13 @@ grpc::Status UploadServiceImpl::ImportArchive(grpc::ServerContext* context,
                                               v1::ImportArchiveResponse* response) {
   return with_.gate.Unary(
       context, response, [&](const auth::Caller& caller) -> absl::StatusOr<v1::ImportArchiveResponse> {
+        StallWatch::Guard reading(with_.stalls, *context);
         v1::ImportArchiveRequest request;
-        if (!reader->Read(&request) || !request.has_options()) {
+        if (!reading.Waiting([&] { return reader->Read(&request); }) || !request.has_options()) {
           return Protocol("the first message of the stream must be `options`");
         }
         const v1::ImportOptions options = request.options();
+        NX_ASSIGN_OR_RETURN(const ingest::Admission::Place place, Enter(caller, *context, {}));
         v1::ArrivalSource source;
         source.set_kind("archive");
         NX_ASSIGN_OR_RETURN(auto row, NewRow(caller, AddressOf(*context), options.destination(), 0, source));
@@ -273,7 +310,7 @@ grpc::Status UploadServiceImpl::ImportArchive(grpc::ServerContext* context,
         int64_t sequence = 0;
         const absl::Status imported = ingest::ImportArchive(
             [&]() -> absl::StatusOr<absl::string_view> {
-              if (!reader->Read(&request)) return absl::string_view();
+              if (!reading.Waiting([&] { return reader->Read(&request); })) return absl::string_view();
               if (!request.has_data()) return Protocol("after `options`, only `data` may follow");
               return absl::string_view(request.data());
             },

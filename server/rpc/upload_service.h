@@ -2,12 +2,11 @@
 // outcomes.
 #pragma once
 
-#include <atomic>
-
 #include "narthex/v1/upload_service.grpc.pb.h"
 #include "server/ingest/object_stream.h"
 #include "server/ingest/uploads.h"
 #include "server/operations/operations.h"
+#include "server/rpc/stall_watch.h"
 #include "server/rpc/status.h"
 #include "storage/metadata/database.h"
 
@@ -44,7 +43,7 @@ class UploadServiceImpl final : public v1::UploadService::Service {
     metadata::Database& database;
     BuildStarter build;
     std::string inbox_root;
-    int streams_max = 256;
+    StallWatch& stalls;
   };
   explicit UploadServiceImpl(Dependencies dependencies) : with_(std::move(dependencies)) {}
 
@@ -82,16 +81,21 @@ class UploadServiceImpl final : public v1::UploadService::Service {
   absl::StatusOr<prearchive::UploadRow> NewRow(const auth::Caller& caller, const std::string& address,
                                                const v1::Destination& destination, int digest_algorithm,
                                                const v1::ArrivalSource& source) const;
+  // Room for one more stream. Calls of this process have room of their own (the gateway's associations are
+  // limited), and a gateway's senders are not one user.
+  absl::StatusOr<ingest::Admission::Place> Enter(const auth::Caller& caller,
+                                                 const grpc::ServerContext& context,
+                                                 const v1::ArrivalSource& source) const;
   absl::StatusOr<prearchive::UploadRow> GetOwn(const auth::Caller& caller, absl::string_view name) const;
   absl::StatusOr<v1::CommitUploadResponse> Commit(const std::string& user, const prearchive::UploadRow& row,
                                                   uint64_t expected_count,
                                                   const std::vector<std::string>& manifest,
                                                   const std::string& request_id) const;
   absl::Status Pump(ingest::ObjectStream& objects,
-                    grpc::ServerReaderWriter<v1::UploadResponse, v1::UploadRequest>& stream) const;
+                    grpc::ServerReaderWriter<v1::UploadResponse, v1::UploadRequest>& stream,
+                    StallWatch::Guard& reading) const;
 
   const Dependencies with_;
-  std::atomic<int> streams_{0};
 };
 
 }  // namespace narthex::rpc

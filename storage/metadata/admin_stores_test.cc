@@ -288,6 +288,9 @@ TEST_P(AdminStoresTest, ScriptsKeepAllVersions) {
   EXPECT_EQ(stores().scripts().ListVersions("anonymize", "P1")->front().version, 2);
   EXPECT_EQ(ErrorReason(stores().scripts().GetVersion("anonymize", "P1", 3).status()), "SCRIPT_NOT_FOUND");
   EXPECT_FALSE(stores().scripts().Get("anonymize", "")->has_value());
+  ASSERT_EQ(stores().scripts().ListCurrent("anonymize")->size(), 1u);
+  EXPECT_EQ(stores().scripts().ListCurrent("anonymize")->front().version, 2);
+  EXPECT_EQ(stores().scripts().ListCurrent("anonymize")->front().project, "P1");
 }
 
 TEST_P(AdminStoresTest, ASecretIsMadeOnce) {
@@ -320,6 +323,10 @@ TEST_P(AdminStoresTest, ReceiversAndRoutes) {
 
   EXPECT_TRUE(stores().study_routes().Put({"1.2.3", "P1", "S", "L"}, kBy).ok());
   EXPECT_EQ((*stores().study_routes().Get("1.2.3"))->label, "L");
+  EXPECT_TRUE(stores().study_routes().Put({"1.2.10", "P1", "S", "M"}, kBy).ok());
+  EXPECT_EQ(stores().study_routes().ListRoutes("", 10)->size(), 2u);
+  ASSERT_EQ(stores().study_routes().ListRoutes("1.2.10", 1)->size(), 1u);
+  EXPECT_EQ(stores().study_routes().ListRoutes("1.2.10", 1)->front().label, "L");
   EXPECT_TRUE(stores().study_routes().Remove("1.2.3").ok());
   EXPECT_FALSE(stores().study_routes().Get("1.2.3")->has_value());
 }

@@ -103,6 +103,15 @@ class InMemoryScripts : public ScriptStore {
     return added;
   }
 
+  absl::StatusOr<std::vector<Script>> ListCurrent(absl::string_view kind) override {
+    absl::MutexLock lock(&t_.mutex);
+    std::vector<Script> scripts;
+    for (const auto& [key, versions] : t_.scripts) {
+      if (key.first == kind && !versions.empty()) scripts.push_back(versions.back());
+    }
+    return scripts;
+  }
+
   absl::StatusOr<std::vector<Script>> ListVersions(absl::string_view kind,
                                                    absl::string_view project) override {
     absl::MutexLock lock(&t_.mutex);
@@ -177,6 +186,16 @@ class InMemoryStudyRoutes : public StudyRouteStore {
     const auto found = t_.routes.find(std::string(study_instance_uid));
     if (found == t_.routes.end()) return std::nullopt;
     return found->second;
+  }
+
+  absl::StatusOr<std::vector<StudyRoute>> ListRoutes(absl::string_view after, int limit) override {
+    absl::MutexLock lock(&t_.mutex);
+    std::vector<StudyRoute> routes;
+    for (auto it = t_.routes.upper_bound(std::string(after));
+         it != t_.routes.end() && static_cast<int>(routes.size()) < limit; ++it) {
+      routes.push_back(it->second);
+    }
+    return routes;
   }
 
   absl::Status Remove(absl::string_view study_instance_uid) override {

@@ -53,7 +53,7 @@ class Reader {
     }
   }
 
-  bool Members(std::map<std::string, std::string>* members, int depth) {
+  bool Members(std::map<std::string, std::string>* members, int depth, bool raw = false) {
     Blank();
     if (!Take('{')) return false;
     Blank();
@@ -66,7 +66,7 @@ class Reader {
       if (!Take(':')) return false;
       Blank();
       const absl::string_view start = rest_;
-      if (!rest_.empty() && rest_.front() == '"') {
+      if (!raw && !rest_.empty() && rest_.front() == '"') {
         if (!String(&text)) return false;
       } else {
         if (!Value(depth + 1)) return false;
@@ -208,6 +208,13 @@ std::string JsonObject(const std::map<std::string, std::string>& members) {
     absl::StrAppend(&out, out.size() > 1 ? "," : "", JsonQuote(key), ":", JsonQuote(value));
   }
   return out + "}";
+}
+
+std::map<std::string, std::string> RawJsonMembers(absl::string_view json) {
+  std::map<std::string, std::string> members;
+  Reader reader(json);
+  if (!reader.Members(&members, 0, true) || !reader.AtEnd()) return {};
+  return members;
 }
 
 std::map<std::string, std::string> ParseJsonObject(absl::string_view json) {

@@ -8,6 +8,7 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
@@ -49,6 +50,13 @@ class ManagedPostgres {
   // Starts the server again if it is not running (after a crash or Stop). OK if it runs.
   absl::Status Restart();
 
+  // Dumps the database to the new file `path` (pg_dump's custom format), as it is at one moment: after the
+  // call began. Blocks. UNAVAILABLE (POSTGRES_START): pg_dump failed; the text names its log.
+  absl::Status Dump(const std::string& path);
+
+  // Fills the database, which must be empty, from a dump. Blocks. Errors as Dump.
+  absl::Status Load(const std::string& path);
+
   // What libpq needs to connect, without a password: the directory's mode is the guard.
   const std::string& conninfo() const { return conninfo_; }
   // Of the server process; 0 if it is not running.
@@ -58,6 +66,7 @@ class ManagedPostgres {
   struct Layout;
 
   ManagedPostgres(Options options, std::unique_ptr<Layout> layout);
+  absl::Status RunTool(const std::string& tool, std::vector<std::string> arguments) const;
   absl::Status StartServer() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   const Options options_;

@@ -39,9 +39,12 @@ std::string VisibleSql(const Visibility& visible) {
   const std::string deleted = visible.deleted ? "TRUE" : "s.status <> 'DELETED'";
   if (visible.all_projects)
     return absl::StrCat("($1::text[] IS NOT NULL AND $2::text[] IS NOT NULL AND ", deleted, ")");
+  // Shared sessions are read where they are shared to, but for those in quarantine.
   return absl::StrCat(
-      "(s.project_id = ANY($1) AND (s.status IN ('ACTIVE', 'LOCKED') OR s.project_id = ANY($2)) AND ",
-      deleted, ")");
+      "((s.project_id = ANY($1) AND (s.status IN ('ACTIVE', 'LOCKED') OR s.project_id = ANY($2)) AND ",
+      deleted,
+      ") OR (s.status IN ('ACTIVE', 'LOCKED') AND s.session_id IN (SELECT v.session_id FROM session_shares v "
+      "WHERE v.project_id = ANY($1))))");
 }
 
 Statement BindVisible(std::string sql, const Visibility& visible) {
@@ -104,8 +107,7 @@ class PostgresSessionReader : public SessionReader {
     const bool by_label = slash != absl::string_view::npos;
     Statement select = BindVisible(
         absl::StrCat("SELECT ", kSessionColumns, " FROM ", kSessionTables, " WHERE ", VisibleSql(visible),
-                     " AND ",
-                     by_label ? "s.project_id = $3 AND lower(s.label) = lower($4)" : "s.session_id = $3",
+                     " AND ", by_label ? kOfLabel : "s.session_id = $3",
                      // Of several deleted ones with a label the living one, then the newest counts.
                      " ORDER BY s.status = 'DELETED', s.create_time DESC LIMIT 1"),
         visible);
@@ -150,6 +152,18 @@ class PostgresSessionReader : public SessionReader {
     NX_ASSIGN_OR_RETURN(Rows rows, pool_.Read(select.Text(project).BytesArray(views)));
     std::vector<std::string> found;
     for (int i = 0; i < rows.size(); ++i) found.push_back(rows.Bytes(i, 0));
+    return found;
+  }
+
+  absl::StatusOr<std::vector<Instance>> FindInstances(
+      const std::vector<std::string>& instance_uids) override {
+    Statement select(
+        "SELECT DISTINCT f.instance_uid, f.sop_class_uid FROM files f JOIN sessions s USING (project_id, "
+        "session_id) WHERE f.instance_uid = ANY($1::text[]) AND f.instance_uid <> '' AND s.status <> "
+        "'DELETED'");
+    NX_ASSIGN_OR_RETURN(Rows rows, pool_.Read(select.TextArray(instance_uids)));
+    std::vector<Instance> found;
+    for (int i = 0; i < rows.size(); ++i) found.push_back({rows.Text(i, 0), rows.Text(i, 1)});
     return found;
   }
 
@@ -296,10 +310,9 @@ class PostgresSessionReader : public SessionReader {
   }
 
   absl::StatusOr<std::vector<HistoryEntry>> ListHistory(absl::string_view accession_id) override {
-    Statement select(absl::StrCat(
+    Statement select(
         "SELECT number, unix_us(change_time), user_name, action, note, coalesce(old_row::text, ''), "
-        "new_row::text FROM session_history WHERE ",
-        kOfSession, " ORDER BY number LIMIT 10000"));
+        "new_row::text FROM session_history WHERE session_id = $1 ORDER BY number LIMIT 10000");
     NX_ASSIGN_OR_RETURN(Rows rows, pool_.Read(select.Text(accession_id)));
     std::vector<HistoryEntry> entries;
     for (int i = 0; i < rows.size(); ++i) {
@@ -309,7 +322,33 @@ class PostgresSessionReader : public SessionReader {
     return entries;
   }
 
+  absl::StatusOr<std::vector<std::string>> ListPurging() override {
+    Statement select("SELECT session_id FROM sessions WHERE purge_state = 'PURGING' ORDER BY session_id");
+    NX_ASSIGN_OR_RETURN(Rows rows, pool_.Read(select));
+    std::vector<std::string> ids;
+    for (int i = 0; i < rows.size(); ++i) ids.push_back(rows.Text(i, 0));
+    return ids;
+  }
+
+  absl::StatusOr<std::vector<RemovedFile>> ListRemovedFiles(absl::string_view accession_id,
+                                                            absl::string_view request_id) override {
+    Statement select(
+        absl::StrCat("SELECT number, path, stored_path, size_bytes, sha256 FROM removed_files WHERE ",
+                     kOfSession, " AND ($2 = '' OR request_id = $2) ORDER BY number, path"));
+    NX_ASSIGN_OR_RETURN(Rows rows, pool_.Read(select.Text(accession_id).Text(request_id)));
+    std::vector<RemovedFile> files;
+    for (int i = 0; i < rows.size(); ++i) {
+      files.push_back({rows.Int(i, 0), rows.Text(i, 1), rows.Text(i, 2), rows.Int(i, 3), rows.Bytes(i, 4)});
+    }
+    return files;
+  }
+
  private:
+  // $3: a project, $4: a label, its own or that of a share.
+  static constexpr char kOfLabel[] =
+      "((s.project_id = $3 AND lower(s.label) = lower($4)) OR s.session_id = (SELECT h.session_id FROM "
+      "session_shares h WHERE h.project_id = $3 AND lower(h.label) = lower($4)))";
+
   // $1: the accession id. The project comes first in every key.
   static constexpr char kOfSession[] =
       "(project_id, session_id) = (SELECT s.project_id, s.session_id FROM sessions s WHERE s.session_id = "

@@ -11,6 +11,7 @@
 #include "storage/metadata/mutation.h"
 #include "storage/metadata/names.h"
 #include "storage/metadata/postgres_stores.h"
+#include "storage/metadata/session_change_sql.h"
 #include "storage/metadata/session_rows.h"
 
 namespace narthex::metadata {
@@ -120,77 +121,193 @@ class PostgresSessionStore : public SessionStore {
                              change);
     };
     absl::StatusOr<MutationResult> result = Apply(pool_, std::move(mutation));
-    if (Violates(result.status(), "files_path")) {
-      return Error(absl::StatusCode::kAlreadyExists, "FILE_EXISTS",
-                   absl::StrCat("session ", addition.accession_id,
-                                " has a file of the same path that is not replaced"),
-                   {{"session", addition.accession_id}});
-    }
+    if (Violates(result.status(), "files_path")) return FileExists(addition.accession_id);
     NX_RETURN_IF_ERROR(result.status());
     return ToCommitted(*result);
   }
 
   absl::StatusOr<std::optional<CommittedSession>> FindRequest(absl::string_view request_id) override {
     Statement find(
-        "SELECT answer FROM requests WHERE request_id = $1 AND method IN ('CommitSession', 'MergeSession')");
+        "SELECT answer FROM requests WHERE request_id = $1 AND method IN ('CommitSession', 'MergeSession', "
+        "'UpdateSession')");
     NX_ASSIGN_OR_RETURN(Rows rows, pool_.Read(find.Text(request_id)));
     if (rows.size() == 0) return std::nullopt;
     return ToCommitted({CommitOutcome::kRepeated, rows.Texts(0, 0), {}});
   }
 
+  absl::StatusOr<std::string> ReserveSubject(absl::string_view project, absl::string_view subject) override {
+    if (!IsLabel(subject))
+      return InvalidArgument("SUBJECT_LABEL_INVALID", "a label is 1 to 64 of letters, digits and _ . -", {});
+    Statement reserve("SELECT subject_for($1, $2, $3, 'RESERVED')");
+    absl::StatusOr<Rows> rows = pool_.Read(reserve.Text(site_id_).Text(project).Text(subject));
+    if (Violates(rows.status(), "subjects_project_id_fkey")) return ProjectNotFound(project);
+    NX_RETURN_IF_ERROR(rows.status());
+    return rows->Text(0, 0);
+  }
+
   absl::StatusOr<Session> Update(absl::string_view accession_id, const SessionUpdate& update,
                                  const Change& change) override {
-    std::string project;
+    Session now;
     Mutation mutation{.method = "UpdateSession", .change = change};
-    mutation.first = {Lock(accession_id)};
+    mutation.first = {Lock(accession_id), NextFileNumber(accession_id)};
     mutation.then = [&](const std::vector<Rows>& rows, Mutation& self) -> More {
       NX_ASSIGN_OR_RETURN(const Session old, Locked(rows[0], accession_id, update.etag));
-      project = old.project;
       NX_RETURN_IF_ERROR(CheckChangeable(old));
-      Session now = old;
-      if (update.label) now.label = *update.label;
-      if (update.subject) now.subject = *update.subject;
-      if (update.folder) now.folder = *update.folder;
-      if (update.session_date) now.session_date = *update.session_date;
-      if (update.fields) now.fields = *update.fields;
-      NX_RETURN_IF_ERROR(CheckSession(now));
-      self.project = old.project;
-      self.action = "SESSION_UPDATE";
+      NX_ASSIGN_OR_RETURN(now, Changed(old, update));
+      self.project = now.project;
+      self.action = absl::StrCat("SESSION_", update.action);
       self.object = old.accession_id;
-      return UpdateStatements(old, now, rows[0].Text(0, kSessionColumnCount), update, change);
+      self.answer = {old.accession_id, old.uid, old.subject_id};
+      const SessionChange session{old, now, rows[0].Text(0, kSessionColumnCount), rows[1].Int(0, 0),
+                                  site_id_};
+      std::vector<Statement> all = UpdateStatements(session, update, change);
+      if (now.project != old.project) NoteMove(old, self, all);
+      return all;
     };
     const absl::Status status = Apply(pool_, std::move(mutation)).status();
-    if (Violates(status, "sessions_label")) return LabelTaken(project, update.label.value_or(""));
+    if (Violates(status, "sessions_label")) return LabelTaken(now.project, now.label);
+    if (Violates(status, "session_shares_label"))
+      return LabelTaken(update.share->project, update.share->label);
+    if (Violates(status, "session_shares_pkey")) {
+      return Error(absl::StatusCode::kAlreadyExists, "SESSION_SHARED",
+                   "the session is shared with this project already; unshare it first",
+                   {{"session", std::string(accession_id)}});
+    }
+    if (Violates(status, "files_path")) return FileExists(accession_id);
+    if (Violates(status, "session_shares_project_id_fkey")) return ProjectNotFound(update.share->project);
+    if (Violates(status, "subjects_project_id_fkey")) return ProjectNotFound(now.project);
     NX_RETURN_IF_ERROR(status);
     return Read(accession_id);
   }
 
   absl::StatusOr<Session> SetStatus(absl::string_view accession_id, SessionStatus status,
                                     absl::string_view etag, const Change& change) override {
-    Session old;
+    Session now;
     Mutation mutation{.method = "SetSessionStatus", .change = change};
     mutation.first = {Lock(accession_id)};
     mutation.then = [&](const std::vector<Rows>& rows, Mutation& self) -> More {
-      NX_ASSIGN_OR_RETURN(old, Locked(rows[0], accession_id, etag));
+      NX_ASSIGN_OR_RETURN(const Session old, Locked(rows[0], accession_id, etag));
       if (old.status == status) return std::vector<Statement>();
+      now = old;
+      now.status = status;
       self.project = old.project;
       self.action = absl::StrCat("SESSION_", status == SessionStatus::kDeleted ? "DELETE" : ToText(status));
       self.object = old.accession_id;
-      Statement set(
-          "UPDATE sessions SET status = $3, version = version + 1, update_time = now() WHERE project_id = $1 "
-          "AND session_id = $2");
-      set.Text(old.project).Text(old.accession_id).Text(ToText(status));
-      return std::vector<Statement>{std::move(set),
-                                    InsertHistory(old.project, old.accession_id, "STATUS",
-                                                  rows[0].Text(0, kSessionColumnCount), change)};
+      const SessionChange session{old, now, rows[0].Text(0, kSessionColumnCount), 0, site_id_};
+      return StatusStatements(session, "STATUS", change);
     };
     const absl::Status result = Apply(pool_, std::move(mutation)).status();
-    if (Violates(result, "sessions_label")) return LabelTaken(old.project, old.label);
+    if (Violates(result, "sessions_label")) return LabelTaken(now.project, now.label);
     NX_RETURN_IF_ERROR(result);
     return Read(accession_id);
   }
 
+  absl::StatusOr<Session> Restore(absl::string_view accession_id, absl::string_view label,
+                                  const std::optional<Phi<std::string>>& document,
+                                  const Change& change) override {
+    Session now;
+    Mutation mutation{.method = "RestoreSession", .change = change};
+    Statement status("SELECT restore_status FROM sessions WHERE session_id = $1");
+    mutation.first = {Lock(accession_id), std::move(status.Text(accession_id))};
+    mutation.then = [&](const std::vector<Rows>& rows, Mutation& self) -> More {
+      NX_ASSIGN_OR_RETURN(const Session old, Locked(rows[0], accession_id, ""));
+      if (old.status != SessionStatus::kDeleted) return std::vector<Statement>();
+      if (old.purge_state != PurgeState::kNone) {
+        return FailedPrecondition(
+            "SESSION_PURGED",
+            absl::StrCat("the files of session ", accession_id, " were purged; it cannot be restored"),
+            {{"session", std::string(accession_id)}});
+      }
+      now = old;
+      now.status = ParseSessionStatus(rows[1].View(0, 0));
+      if (!label.empty()) now.label = std::string(label);
+      NX_RETURN_IF_ERROR(CheckSession(now));
+      self.project = old.project;
+      self.action = "SESSION_RESTORE";
+      self.object = old.accession_id;
+      const SessionChange session{old, now, rows[0].Text(0, kSessionColumnCount), 0, site_id_};
+      std::vector<Statement> all = StatusStatements(session, "RESTORE", change);
+      if (document) all.push_back(InsertDocument(now.project, now.accession_id, Version(old) + 1, *document));
+      return all;
+    };
+    const absl::Status result = Apply(pool_, std::move(mutation)).status();
+    if (Violates(result, "sessions_label")) return LabelTaken(now.project, now.label);
+    NX_RETURN_IF_ERROR(result);
+    return Read(accession_id);
+  }
+
+  absl::StatusOr<PurgeRecord> BeginPurge(absl::string_view accession_id, const Change& change) override {
+    return Purge(accession_id, "PURGING", change);
+  }
+
+  absl::Status EndPurge(absl::string_view accession_id, const Change& change) override {
+    return Purge(accession_id, "PURGED", change).status();
+  }
+
  private:
+  absl::StatusOr<PurgeRecord> Purge(absl::string_view accession_id, absl::string_view state,
+                                    const Change& change) {
+    PurgeRecord record;
+    Mutation mutation{.method = state == "PURGED" ? "EndPurge" : "BeginPurge", .change = change};
+    Statement manifest(
+        "SELECT count(*), coalesce(sum(size_bytes), 0), encode(sha256(convert_to(coalesce(string_agg(encode("
+        "sha256, 'hex') || '  ' || path, E'\n' ORDER BY path COLLATE \"C\"), ''), 'UTF8')), 'hex') FROM "
+        "files "
+        "WHERE (project_id, session_id) = (SELECT s.project_id, s.session_id FROM sessions s WHERE "
+        "s.session_id "
+        "= $1)");
+    mutation.first = {Lock(accession_id), std::move(manifest.Text(accession_id))};
+    mutation.then = [&](const std::vector<Rows>& rows, Mutation& self) -> More {
+      NX_ASSIGN_OR_RETURN(const Session old, Locked(rows[0], accession_id, ""));
+      record = {old.purge_state, old.folder, rows[1].Int(0, 0), rows[1].Int(0, 1), rows[1].Text(0, 2)};
+      const bool done = state == "PURGED";
+      if (old.status != SessionStatus::kDeleted || (done && old.purge_state == PurgeState::kNone)) {
+        return FailedPrecondition(
+            "SESSION_NOT_DELETED",
+            absl::StrCat("session ", accession_id, " is in use; only a deleted session can be purged"),
+            {{"session", std::string(accession_id)}});
+      }
+      if (old.purge_state == (done ? PurgeState::kPurged : PurgeState::kPurging) ||
+          old.purge_state == PurgeState::kPurged) {
+        return std::vector<Statement>();
+      }
+      record.state = done ? PurgeState::kPurged : PurgeState::kPurging;
+      self.project = old.project;
+      self.action = done ? "SESSION_PURGED" : "SESSION_PURGE";
+      self.object = old.accession_id;
+      self.details_json = JsonObject({{"files", absl::StrCat(record.file_count)},
+                                      {"bytes", absl::StrCat(record.size_bytes)},
+                                      {"manifest_sha256", record.manifest_sha256}});
+      const SessionChange session{old, old, rows[0].Text(0, kSessionColumnCount), 0, site_id_};
+      return PurgeStatements(session, state, record, change);
+    };
+    NX_RETURN_IF_ERROR(Apply(pool_, std::move(mutation)).status());
+    return record;
+  }
+
+  // A move is an event of both projects. Their chains are locked in one order, so that two opposite moves do
+  // not wait for each other.
+  static void NoteMove(const Session& old, Mutation& self, std::vector<Statement>& all) {
+    self.details_json = JsonObject({{"from", old.project}, {"to", self.project}});
+    std::string first = old.project;
+    if (first > self.project) std::swap(first, self.project);
+    Statement audit("SELECT sequence FROM append_audit($1, $2, $3, $4, $5)");
+    audit.Text(first).Text(self.change.user).Text(self.action).Text(self.object);
+    all.push_back(std::move(audit.Text(self.details_json)));
+  }
+
+  static int64_t Version(const Session& session) {
+    int64_t version = 0;
+    (void)absl::SimpleAtoi(session.etag, &version);
+    return version;
+  }
+
+  static absl::Status FileExists(absl::string_view accession_id) {
+    return Error(absl::StatusCode::kAlreadyExists, "FILE_EXISTS",
+                 absl::StrCat("session ", accession_id, " has a file of the same path that is not replaced"),
+                 {{"session", std::string(accession_id)}});
+  }
+
   static Statement Lock(absl::string_view accession_id) {
     Statement lock(absl::StrCat("SELECT ", kSessionColumns, ", to_jsonb(s) FROM ", kSessionTables,
                                 " WHERE s.session_id = $1 FOR UPDATE OF s"));
@@ -293,31 +410,6 @@ class PostgresSessionStore : public SessionStore {
     return std::move(change.Bool(!addition.files.empty()).Bool(addition.quarantine));
   }
 
-  std::vector<Statement> UpdateStatements(const Session& old, const Session& now, const std::string& old_row,
-                                          const SessionUpdate& update, const Change& change) const {
-    int64_t version = 0;
-    (void)absl::SimpleAtoi(old.etag, &version);
-    std::vector<Statement> all;
-    if (now.subject != old.subject) {
-      Statement show(
-          "UPDATE subjects SET status = 'ACTIVE' WHERE project_id = $1 AND subject_id = subject_for($2, $1, "
-          "$3, 'ACTIVE')");
-      all.push_back(std::move(show.Text(old.project).Text(site_id_).Text(now.subject)));
-    }
-    Statement set(
-        "UPDATE sessions s SET label = $3, subject_id = u.subject_id, folder = $5, session_date = $6, fields "
-        "= $7, "
-        "version = version + 1, update_time = now() FROM subjects u WHERE s.project_id = $1 AND s.session_id "
-        "= $2 AND "
-        "u.project_id = $1 AND lower(u.label) = lower($4)");
-    set.Text(old.project).Text(old.accession_id).Text(now.label).Text(now.subject).Text(now.folder);
-    all.push_back(std::move(set.TextOrNull(now.session_date).Text(JsonObject(now.fields))));
-    if (update.document)
-      all.push_back(InsertDocument(old.project, old.accession_id, version + 1, *update.document));
-    all.push_back(InsertHistory(old.project, old.accession_id, "UPDATE", old_row, change));
-    return all;
-  }
-
   absl::StatusOr<Session> Read(absl::string_view accession_id) {
     Statement select(
         absl::StrCat("SELECT ", kSessionColumns, " FROM ", kSessionTables, " WHERE s.session_id = $1"));
@@ -329,7 +421,8 @@ class PostgresSessionStore : public SessionStore {
   absl::Status LabelTaken(absl::string_view project, absl::string_view label) {
     Statement find(
         "SELECT session_id FROM sessions WHERE project_id = $1 AND lower(label) = lower($2) AND status <> "
-        "'DELETED'");
+        "'DELETED' UNION ALL SELECT session_id FROM session_shares WHERE project_id = $1 AND lower(label) = "
+        "lower($2)");
     NX_ASSIGN_OR_RETURN(Rows rows, pool_.Read(find.Text(project).Text(label)));
     if (rows.size() == 0)
       return Error(absl::StatusCode::kAborted, "TRANSACTION_CONFLICT",

@@ -158,6 +158,16 @@ class PostgresScriptStore : public ScriptStore {
     return *std::move(current);
   }
 
+  absl::StatusOr<std::vector<Script>> ListCurrent(absl::string_view kind) override {
+    Statement select(
+        "SELECT DISTINCT ON (project_id) script, kind, project_id, enabled, version, user_name, "
+        "unix_us(create_time) FROM scripts WHERE kind = $1 ORDER BY project_id, version DESC");
+    NX_ASSIGN_OR_RETURN(Rows rows, pool_.Read(select.Text(kind)));
+    std::vector<Script> scripts;
+    for (int i = 0; i < rows.size(); ++i) scripts.push_back(ToScript(rows, i));
+    return scripts;
+  }
+
   absl::StatusOr<std::vector<Script>> ListVersions(absl::string_view kind,
                                                    absl::string_view project) override {
     Statement select(absl::StrCat("SELECT '', '', ", kColumns, " ORDER BY version DESC"));
@@ -291,6 +301,18 @@ class PostgresStudyRouteStore : public StudyRouteStore {
     NX_ASSIGN_OR_RETURN(Rows rows, pool_.Read(select.Text(study_instance_uid)));
     if (rows.size() == 0) return std::nullopt;
     return StudyRoute{rows.Text(0, 0), rows.Text(0, 1), rows.Text(0, 2), rows.Text(0, 3)};
+  }
+
+  absl::StatusOr<std::vector<StudyRoute>> ListRoutes(absl::string_view after, int limit) override {
+    Statement select(
+        "SELECT study_instance_uid, project_id, subject_label, session_label FROM study_routes WHERE "
+        "study_instance_uid COLLATE \"C\" > $1 ORDER BY study_instance_uid COLLATE \"C\" LIMIT $2");
+    NX_ASSIGN_OR_RETURN(Rows rows, pool_.Read(select.Text(after).Int(limit)));
+    std::vector<StudyRoute> routes;
+    for (int i = 0; i < rows.size(); ++i) {
+      routes.push_back({rows.Text(i, 0), rows.Text(i, 1), rows.Text(i, 2), rows.Text(i, 3)});
+    }
+    return routes;
   }
 
   absl::Status Remove(absl::string_view study_instance_uid) override {

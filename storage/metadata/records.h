@@ -67,6 +67,17 @@ struct Subject {
 
 enum class SessionStatus { kActive, kQuarantine, kLocked, kDeleted };
 
+// Purging removes the files of a deleted session; rows stay as the record of what was there.
+enum class PurgeState { kNone, kPurging, kPurged };
+
+// A session that members of another project may read too, under a label of that project.
+struct Share {
+  std::string project;
+  std::string label;
+
+  friend bool operator==(const Share&, const Share&) = default;
+};
+
 // A session in the archive. Fields marked * are set by the store.
 struct Session {
   std::string accession_id;  // * `<SITE>_E00001`
@@ -94,6 +105,9 @@ struct Session {
   std::string etag;        // *
   absl::Time create_time;  // *
   absl::Time update_time;  // *
+  std::string note;
+  PurgeState purge_state = PurgeState::kNone;  // *
+  std::vector<Share> shares;                   // * by project
 };
 
 struct Scan {
@@ -203,6 +217,23 @@ struct ChosenScanType {
   std::string type;
 };
 
+// A resource: its scan ("" for the session's own) and label.
+struct ResourceKey {
+  std::string scan_id;
+  std::string label;
+
+  friend auto operator<=>(const ResourceKey&, const ResourceKey&) = default;
+};
+
+// A file that was taken out of a resource and stays on the disk until the session is purged.
+struct RemovedFile {
+  int64_t number = 0;       // * the version of the session that took it out
+  std::string path;         // where it was
+  std::string stored_path;  // where it is, below the session's folder
+  int64_t size_bytes = 0;   // *
+  std::string sha256;       // * raw bytes
+};
+
 struct SessionUpdate {
   std::optional<std::string> label;
   std::optional<std::string> subject;  // a label; created if missing
@@ -210,7 +241,30 @@ struct SessionUpdate {
   std::optional<std::string> session_date;
   std::optional<std::map<std::string, std::string>> fields;
   std::optional<Phi<std::string>> document;
-  std::string etag;  // "" for whatever it is
+  std::string etag;                    // "" for whatever it is
+  std::optional<std::string> project;  // moves it there, with all that belongs to it
+  std::optional<std::string> note;
+  std::vector<Scan> scans;                     // existing ones with their new column values
+  std::vector<Resource> resources;             // new ones, and existing ones with their new column values
+  std::vector<ResourceKey> removed_resources;  // whose files are among removed_files, all
+  std::vector<File> files;                     // new ones
+  std::vector<RemovedFile> removed_files;      // path and stored_path; taken out before `files` go in
+  std::optional<Share> share;                  // with another project
+  std::optional<std::string> unshare;          // with this one no more
+  bool recount = false;                        // counts the files anew, also if none is added or taken out
+  std::string action = "UPDATE";               // of the history entry
+  // What the entry says beside the columns of the session's row, by name.
+  std::map<std::string, std::string> before, after;
+};
+
+// What purging takes away.
+struct PurgeRecord {
+  PurgeState state = PurgeState::kNone;
+  std::string folder;  // below the archive
+  int64_t file_count = 0;
+  int64_t size_bytes = 0;
+  // SHA-256, in hexadecimal, of the lines "<sha256>  <path>" of all files by path, joined by line feeds.
+  std::string manifest_sha256;
 };
 
 struct HistoryEntry {

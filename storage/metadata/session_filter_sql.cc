@@ -246,7 +246,12 @@ class Compiler {
     if (field.type == Type::kMap && !node.quoted && node.op != Op::kHas && ParseNumber(node.value, &number)) {
       return Truth(absl::StrCat("number_of(", text, ") ", op, " ", Bind(node.value), "::double precision"));
     }
-    return CompareText(text, node, op);
+    const std::string condition = CompareText(text, node, op);
+    // A shared session is in each of its projects.
+    if (field.column != "s.project_id" || node.op == Op::kNe) return condition;
+    return absl::StrCat("(", condition,
+                        " OR s.session_id IN (SELECT h.session_id FROM session_shares h WHERE ",
+                        CompareText("h.project_id", node, op), "))");
   }
 
   std::string CompareText(const std::string& text, const FilterNode& node, absl::string_view op) {
@@ -330,7 +335,8 @@ absl::StatusOr<OrderKey> CompileKey(absl::string_view item, FilterTarget target)
       key.type = "bigint";
       break;
     default:
-      key.expression = field->column;
+      // A shared session's subject is not shown.
+      key.expression = field->column == "u.label" ? "coalesce(u.label, '')" : field->column;
       key.type = "text";
   }
   return key;

@@ -80,16 +80,20 @@ bool IsSafePath(absl::string_view path) {
 }  // namespace
 
 const char kSessionTables[] =
-    "sessions s JOIN subjects u ON u.project_id = s.project_id AND u.subject_id = s.subject_id";
+    "sessions s LEFT JOIN subjects u ON u.project_id = s.project_id AND u.subject_id = s.subject_id";
 
 const char kSessionColumns[] =
-    "s.session_id, s.uid, s.project_id, u.label, s.subject_id, s.label, s.study_instance_uid, s.modality, "
+    "s.session_id, s.uid, s.project_id, coalesce(u.label, ''), s.subject_id, s.label, s.study_instance_uid, "
+    "s.modality, "
     "s.session_type, "
     "coalesce(s.session_date::text, ''), coalesce(s.session_time::text, ''), s.scanner, "
     "s.scanner_manufacturer, s.scanner_model, "
     "s.acquisition_site, s.description, s.fields, s.folder, s.scan_count, s.file_count, s.size_bytes, "
     "s.status, s.version, "
-    "unix_us(s.create_time), unix_us(s.update_time)";
+    "unix_us(s.create_time), unix_us(s.update_time), s.note, s.purge_state, "
+    "ARRAY(SELECT h.project_id || '/' || h.label FROM session_shares h WHERE h.session_id = s.session_id "
+    "ORDER "
+    "BY 1)";
 
 Session ToSession(const Rows& rows, int row) {
   Session session;
@@ -110,6 +114,13 @@ Session ToSession(const Rows& rows, int row) {
   session.etag = rows.Text(row, column++);
   session.create_time = rows.Time(row, column++);
   session.update_time = rows.Time(row, column++);
+  session.note = rows.Text(row, column++);
+  const absl::string_view purge = rows.View(row, column++);
+  if (!purge.empty()) session.purge_state = purge == "PURGED" ? PurgeState::kPurged : PurgeState::kPurging;
+  for (const std::string& share : rows.Texts(row, column++)) {
+    const size_t slash = share.find('/');
+    session.shares.push_back({share.substr(0, slash), share.substr(slash + 1)});
+  }
   return session;
 }
 
@@ -317,19 +328,20 @@ Statement InsertDocument(absl::string_view project, absl::string_view session_id
 }
 
 Statement InsertHistory(absl::string_view project, absl::string_view session_id, absl::string_view action,
-                        absl::string_view old_row, const Change& change) {
+                        absl::string_view old_row, const Change& change, const HistoryDetails& details) {
   Statement insert(
       "INSERT INTO session_history (project_id, session_id, number, user_name, action, note, request_id, "
       "old_row, new_row) SELECT $1, "
-      "$2, s.version, $3, $4, $5, $6, $7::jsonb, to_jsonb(s) FROM sessions s WHERE s.project_id = $1 AND "
-      "s.session_id = $2");
+      "$2, s.version, $3, $4, $5, $6, $7::jsonb || $8::jsonb, to_jsonb(s) || $9::jsonb FROM sessions s WHERE "
+      "s.project_id = $1 AND s.session_id = $2");
   insert.Text(project)
       .Text(session_id)
       .Text(change.user)
       .Text(action)
       .Text(change.note)
       .Text(change.request_id);
-  return std::move(insert.TextOrNull(old_row));
+  insert.TextOrNull(old_row).Text(JsonObject(details.before));
+  return std::move(insert.Text(JsonObject(details.after)));
 }
 
 absl::Status CheckSession(const Session& session) {
@@ -341,7 +353,7 @@ absl::Status CheckSession(const Session& session) {
   if (!IsClockTime(session.session_time)) return Invalid("its time is not HH:MM:SS");
   if (!IsSafePath(session.folder)) return Invalid("its folder is not a relative path");
   if (!Fit({session.modality, session.session_type, session.scanner, session.scanner_manufacturer,
-            session.scanner_model, session.acquisition_site, session.description})) {
+            session.scanner_model, session.acquisition_site, session.description, session.note})) {
     return Invalid("a text is longer than 16 KiB");
   }
   return absl::OkStatus();

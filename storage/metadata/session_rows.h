@@ -2,6 +2,7 @@
 // only.
 #pragma once
 
+#include <map>
 #include <string>
 #include <vector>
 
@@ -13,10 +14,11 @@
 
 namespace narthex::metadata {
 
-// Columns over `sessions s JOIN subjects u`.
+// Columns over `sessions s LEFT JOIN subjects u`: who sees a session only because it is shared does not see
+// its subject, whose label is then "".
 extern const char kSessionColumns[];
 extern const char kSessionTables[];
-inline constexpr int kSessionColumnCount = 25;
+inline constexpr int kSessionColumnCount = 28;
 Session ToSession(const Rows& rows, int row);
 
 extern const char kScanColumns[];  // of the row `c`
@@ -42,9 +44,13 @@ std::vector<Statement> CountFiles(absl::string_view project, absl::string_view s
 // Version `version` of the XML.
 Statement InsertDocument(absl::string_view project, absl::string_view session_id, int64_t version,
                          const Phi<std::string>& document);
+// What a history entry says beside the columns of the session's row.
+struct HistoryDetails {
+  std::map<std::string, std::string> before, after;
+};
 // The history row of the version that the session's row has now. `old_row`: jsonb text, "" for none.
 Statement InsertHistory(absl::string_view project, absl::string_view session_id, absl::string_view action,
-                        absl::string_view old_row, const Change& change);
+                        absl::string_view old_row, const Change& change, const HistoryDetails& details = {});
 
 // INVALID_ARGUMENT (SESSION_INVALID): what the columns cannot hold. Says which field, never its value.
 absl::Status CheckSession(const Session& session);

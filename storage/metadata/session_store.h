@@ -43,11 +43,18 @@ class SessionStore {
   // ALREADY_EXISTS (FILE_EXISTS): a file of that path is there and not among removed_paths.
   virtual absl::StatusOr<CommittedSession> Merge(const SessionAddition& addition, const Change& change) = 0;
 
-  // What Commit or Merge answered to `request_id`; nullopt: no such transaction was committed.
+  // What Commit, Merge or Update answered to `request_id`; nullopt: no such transaction was committed.
   virtual absl::StatusOr<std::optional<CommittedSession>> FindRequest(absl::string_view request_id) = 0;
 
-  // Changes label, subject, folder, fields or document. NOT_FOUND (SESSION_NOT_FOUND), ABORTED
-  // (ETAG_MISMATCH), ALREADY_EXISTS (SESSION_EXISTS), FAILED_PRECONDITION (SESSION_LOCKED, SESSION_DELETED).
+  // The id of the subject with that label; a new one stays invisible until a session gets it. Safe to repeat.
+  // NOT_FOUND (PROJECT_NOT_FOUND).
+  virtual absl::StatusOr<std::string> ReserveSubject(absl::string_view project,
+                                                     absl::string_view subject) = 0;
+
+  // Changes what `update` names, in one transaction under the lock of the session's row. NOT_FOUND
+  // (SESSION_NOT_FOUND, PROJECT_NOT_FOUND), ABORTED (ETAG_MISMATCH), ALREADY_EXISTS (SESSION_EXISTS: the
+  // label is taken, be it in another project; FILE_EXISTS), FAILED_PRECONDITION (SESSION_LOCKED,
+  // SESSION_DELETED).
   virtual absl::StatusOr<Session> Update(absl::string_view accession_id, const SessionUpdate& update,
                                          const Change& change) = 0;
 
@@ -56,6 +63,21 @@ class SessionStore {
   // label was taken meanwhile. NOT_FOUND (SESSION_NOT_FOUND), ABORTED (ETAG_MISMATCH).
   virtual absl::StatusOr<Session> SetStatus(absl::string_view accession_id, SessionStatus status,
                                             absl::string_view etag, const Change& change) = 0;
+
+  // Brings a deleted session back with the status that it had, under `label` if that is not "". One that is
+  // not deleted: OK, nothing happens. NOT_FOUND (SESSION_NOT_FOUND), ALREADY_EXISTS (SESSION_EXISTS),
+  // FAILED_PRECONDITION (SESSION_PURGED). `document`: as in SessionUpdate.
+  virtual absl::StatusOr<Session> Restore(absl::string_view accession_id, absl::string_view label,
+                                          const std::optional<Phi<std::string>>& document,
+                                          const Change& change) = 0;
+
+  // Marks a deleted session as being purged: from now on it cannot be restored, and whoever finds the mark
+  // removes its files and calls EndPurge. Safe to repeat, also once it is purged. NOT_FOUND
+  // (SESSION_NOT_FOUND), FAILED_PRECONDITION (SESSION_NOT_DELETED).
+  virtual absl::StatusOr<PurgeRecord> BeginPurge(absl::string_view accession_id, const Change& change) = 0;
+
+  // After the files are gone. Safe to repeat. FAILED_PRECONDITION (SESSION_NOT_DELETED): it was not begun.
+  virtual absl::Status EndPurge(absl::string_view accession_id, const Change& change) = 0;
 };
 
 struct SearchRequest {
@@ -106,6 +128,14 @@ class SessionReader {
   virtual absl::StatusOr<std::vector<std::string>> FindReceived(absl::string_view project,
                                                                 const std::vector<std::string>& digests) = 0;
 
+  struct Instance {
+    std::string instance_uid, sop_class_uid;
+  };
+  // Which of these SOP instances files of sessions of any project are that are not deleted; in no order. One
+  // round trip.
+  virtual absl::StatusOr<std::vector<Instance>> FindInstances(
+      const std::vector<std::string>& instance_uids) = 0;
+
   // By number, then text. Call Get first: these take ids that the caller may see.
   virtual absl::StatusOr<std::vector<Scan>> ListScans(absl::string_view accession_id) = 0;
   virtual absl::StatusOr<std::vector<Resource>> ListResources(absl::string_view accession_id) = 0;
@@ -135,6 +165,13 @@ class SessionReader {
 
   // Oldest first, at most 10,000.
   virtual absl::StatusOr<std::vector<HistoryEntry>> ListHistory(absl::string_view accession_id) = 0;
+
+  // Accession ids of sessions that BeginPurge has marked and EndPurge not.
+  virtual absl::StatusOr<std::vector<std::string>> ListPurging() = 0;
+
+  // Files that were taken out, oldest first; of one request if `request_id` is not "".
+  virtual absl::StatusOr<std::vector<RemovedFile>> ListRemovedFiles(absl::string_view accession_id,
+                                                                    absl::string_view request_id) = 0;
 };
 
 }  // namespace narthex::metadata

@@ -41,12 +41,14 @@ class ScriptStore {
                                             int64_t version) = 0;
   // Adds a version (input: all but version, user and time). Old versions stay readable for ever.
   virtual absl::StatusOr<Script> Set(const Script& script, const Change& change) = 0;
+  // The newest version of this kind of every project (and the site), by project.
+  virtual absl::StatusOr<std::vector<Script>> ListCurrent(absl::string_view kind) = 0;
   // Newest first, without their texts.
   virtual absl::StatusOr<std::vector<Script>> ListVersions(absl::string_view kind,
                                                            absl::string_view project) = 0;
 
-  // The secret of a project ("": of the site), made of 32 random bytes at the first call. Safe to repeat; several
-  // callers at once get the same one. NOT_FOUND (PROJECT_NOT_FOUND).
+  // The secret of a project ("": of the site), made of 32 random bytes at the first call. Safe to repeat;
+  // several callers at once get the same one. NOT_FOUND (PROJECT_NOT_FOUND).
   virtual absl::StatusOr<std::string> Secret(absl::string_view project) = 0;
 };
 
@@ -69,6 +71,8 @@ class StudyRouteStore {
   // Creates or replaces the route of one study.
   virtual absl::Status Put(const StudyRoute& route, const Change& change) = 0;
   virtual absl::StatusOr<std::optional<StudyRoute>> Get(absl::string_view study_instance_uid) = 0;
+  // By Study Instance UID (as text), behind `after`, at most `limit`.
+  virtual absl::StatusOr<std::vector<StudyRoute>> ListRoutes(absl::string_view after, int limit) = 0;
   // OK if there was none.
   virtual absl::Status Remove(absl::string_view study_instance_uid) = 0;
 };

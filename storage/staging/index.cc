@@ -13,6 +13,7 @@
 #include <rocksdb/filter_policy.h>
 #include <rocksdb/options.h>
 #include <rocksdb/table.h>
+#include <rocksdb/utilities/checkpoint.h>
 #include <rocksdb/write_batch.h>
 
 #include "base/error.h"
@@ -122,6 +123,14 @@ class RocksDbIndex : public Index {
     if (database_ == nullptr) return;
     for (rocksdb::ColumnFamilyHandle* handle : handles_) database_->DestroyColumnFamilyHandle(handle);
     database_->Close().PermitUncheckedError();  // unsynced rows are as after a crash; nothing to report to
+  }
+
+  absl::Status Checkpoint(const std::string& directory) override {
+    rocksdb::Checkpoint* made = nullptr;
+    rocksdb::Status status = rocksdb::Checkpoint::Create(database_.get(), &made);
+    const std::unique_ptr<rocksdb::Checkpoint> checkpoint(made);
+    if (status.ok()) status = checkpoint->CreateCheckpoint(directory);
+    return Translate(status, "be copied");
   }
 
   absl::Status Write(const IndexBatch& batch, Durability durability) override {

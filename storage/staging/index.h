@@ -89,6 +89,10 @@ class Index {
   // Makes everything written so far durable against power loss.
   virtual absl::Status SyncAll() = 0;
 
+  // Makes `directory`, which must not exist, a copy of the index as it is now (hard links where it can);
+  // OpenRocksDb opens it. UNIMPLEMENTED in the in-memory twin.
+  virtual absl::Status Checkpoint(const std::string& directory) = 0;
+
   // In the in-memory twin: forgets all that was not synced. In RocksDB: does nothing.
   virtual void LosePower() {}
 };

@@ -71,6 +71,10 @@ class InMemoryIndex : public Index {
     return absl::OkStatus();
   }
 
+  absl::Status Checkpoint(const std::string&) override {
+    return absl::UnimplementedError("the index in memory has no files");
+  }
+
   absl::Status SyncAll() override {
     absl::MutexLock lock(&mutex_);
     MakeDurable();

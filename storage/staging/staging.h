@@ -163,6 +163,15 @@ class StagingStore {
   // at the speed of the disk.
   virtual absl::Status VerifySession(absl::string_view session_id, SessionReport& report) = 0;
 
+  // Makes `directory` (which must not exist; on the same file system) show every segment as it is, by hard
+  // links, and runs `also` meanwhile. No session is removed from its beginning until it returns; writing goes
+  // on, so files may grow behind what `also` saw. Durable when it returns. WRONG_FILE_TYPE and
+  // OTHER_FILE_SYSTEM as fs.
+  virtual absl::Status Snapshot(absl::string_view directory, const std::function<absl::Status()>& also) = 0;
+
+  // Another watermark, from now on.
+  virtual void SetFreeSpaceMin(uint64_t bytes) = 0;
+
   // Removes a session's segment files. Readers that are open keep reading. OK if there is none. Durable when
   // it returns.
   virtual absl::Status Remove(absl::string_view session_id) = 0;

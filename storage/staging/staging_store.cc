@@ -9,6 +9,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 
+#include "base/crash_point.h"
 #include "base/error.h"
 #include "base/log.h"
 #include "base/status.h"
@@ -113,7 +114,17 @@ class SegmentStore : public StagingStore {
                                                                                : status;
   }
 
+  absl::Status Snapshot(absl::string_view directory, const std::function<absl::Status()>& also) override {
+    absl::WriterMutexLock hold(&removals_);
+    NX_RETURN_IF_ERROR(also());
+    NX_RETURN_IF_ERROR(fs::MakeDirectoriesDurably(files_, directory));
+    return LinkTree(core_->options.directory, std::string(directory));
+  }
+
+  void SetFreeSpaceMin(uint64_t bytes) override { core_->free_space.SetMin(bytes); }
+
   absl::Status Remove(absl::string_view session_id) override {
+    absl::ReaderMutexLock not_while_linking(&removals_);
     NX_RETURN_IF_ERROR(CheckId(session_id));
     const std::string id(session_id);
     std::shared_ptr<SegmentLog> log = OpenLogOf(id, /*reserve=*/true);
@@ -186,6 +197,22 @@ class SegmentStore : public StagingStore {
     });
   }
 
+  absl::Status LinkTree(const std::string& from, const std::string& to) {
+    NX_ASSIGN_OR_RETURN(const auto entries, files_.List(from));
+    for (const fs::DirectoryEntry& entry : entries) {
+      const std::string source = absl::StrCat(from, "/", entry.name);
+      const std::string target = absl::StrCat(to, "/", entry.name);
+      if (absl::StrContains(entry.name, kGone)) continue;  // being removed
+      if (entry.type == fs::FileInfo::Type::kDirectory) {
+        NX_RETURN_IF_ERROR(files_.MakeDirectories(target));
+        NX_RETURN_IF_ERROR(LinkTree(source, target));
+      } else {
+        NX_RETURN_IF_ERROR(files_.Link(source, target));
+      }
+    }
+    return files_.SyncDirectory(to);
+  }
+
   // The rename is the removal; if the power goes after it, Open removes the rest.
   absl::Status MoveAwayAndRemove(const std::string& path) {
     const std::string gone = absl::StrCat(path, kGone, core_->next_log++);
@@ -193,6 +220,7 @@ class SegmentStore : public StagingStore {
     if (absl::IsNotFound(status)) return absl::OkStatus();
     NX_RETURN_IF_ERROR(status);
     NX_RETURN_IF_ERROR(files_.SyncDirectory(fs::ParentPath(path)));
+    CrashPoint("release.renamed");
     NX_RETURN_IF_ERROR(files_.RemoveTree(gone));
     core_->free_space.Refresh();
     return absl::OkStatus();
@@ -238,6 +266,7 @@ class SegmentStore : public StagingStore {
 
   const std::shared_ptr<StoreCore> core_;
   fs::FileSystem& files_;
+  absl::Mutex removals_;  // readers remove, the writer is a snapshot
   std::vector<std::thread> writers_;
 };
 

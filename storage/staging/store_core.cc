@@ -23,20 +23,21 @@ absl::Status FreeSpace::Check() {
   const int64_t now = absl::GetCurrentTimeNanos();
   uint64_t free = free_.load(std::memory_order_relaxed);
   const uint64_t written = written_.load(std::memory_order_relaxed);
+  const uint64_t min_bytes = min_bytes_.load(std::memory_order_relaxed);
   // Far above the watermark the guess is good enough; near it every call asks.
-  const bool near_limit = free < min_bytes_ || written > (free - min_bytes_) / 2;
+  const bool near_limit = free < min_bytes || written > (free - min_bytes) / 2;
   if (near_limit || now >= next_refresh_ns_.load(std::memory_order_relaxed)) {
     next_refresh_ns_ = now + kFreeSpaceRefreshNs;
     written_ = 0;
     NX_ASSIGN_OR_RETURN(free, files_.FreeBytes(path_));
     free_ = free;
   }
-  if (free >= min_bytes_) return absl::OkStatus();
+  if (free >= min_bytes) return absl::OkStatus();
   return ResourceExhausted(
       "DISK_FULL",
-      absl::StrCat("the staging disk has ", free, " bytes free, fewer than the watermark of ", min_bytes_,
+      absl::StrCat("the staging disk has ", free, " bytes free, fewer than the watermark of ", min_bytes,
                    "; archive or delete sessions, or add space"),
-      {{"free_bytes", absl::StrCat(free)}, {"watermark_bytes", absl::StrCat(min_bytes_)}});
+      {{"free_bytes", absl::StrCat(free)}, {"watermark_bytes", absl::StrCat(min_bytes)}});
 }
 
 std::shared_ptr<fs::File> FileCache::Find(const Key& key) {

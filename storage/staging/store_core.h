@@ -54,13 +54,17 @@ class FreeSpace {
   absl::Status Check();
   // Bytes were written since.
   void Wrote(uint64_t bytes) { written_.fetch_add(bytes, std::memory_order_relaxed); }
+  void SetMin(uint64_t bytes) {
+    min_bytes_ = bytes;
+    Refresh();
+  }
   // Space was released; ask again.
   void Refresh() { next_refresh_ns_ = 0; }
 
  private:
   fs::FileSystem& files_;
   const std::string path_;
-  const uint64_t min_bytes_;
+  std::atomic<uint64_t> min_bytes_;
   std::atomic<int64_t> next_refresh_ns_{0};
   std::atomic<uint64_t> free_{0};
   std::atomic<uint64_t> written_{0};

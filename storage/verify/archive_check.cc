@@ -36,9 +36,12 @@ class ArchiveCheck {
       : database_(database), files_(files), root_(std::move(root)), options_(options), report_(report) {}
 
   absl::Status Run();
+  absl::Status FindPending();
+  absl::Status CheckSession(const metadata::Session& session);
 
  private:
-  absl::Status CheckSession(const metadata::Session& session);
+  absl::Status CheckPurged(const metadata::Session& session);
+  absl::Status CheckRemoved(const metadata::Session& session, std::set<std::string>& known);
   absl::StatusOr<FileRows> ReadRows(const metadata::Session& session);
   absl::Status CheckFile(const std::string& folder, const metadata::File& file);
   absl::Status CheckDigests(const std::string& path, const std::string& place, const metadata::File& file);
@@ -63,10 +66,15 @@ class ArchiveCheck {
   std::map<std::string, std::set<std::string>> pending_;  // of interrupted merges: folder -> paths in it
 };
 
-absl::Status ArchiveCheck::Run() {
+absl::Status ArchiveCheck::FindPending() {
   NX_ASSIGN_OR_RETURN(const auto merges, archive::ListUnfinishedMerges(root_, files_));
   for (const archive::UnfinishedMerge& merge : merges)
     pending_[merge.folder].insert(merge.paths.begin(), merge.paths.end());
+  return absl::OkStatus();
+}
+
+absl::Status ArchiveCheck::Run() {
+  NX_RETURN_IF_ERROR(FindPending());
   metadata::SearchRequest request;
   request.page.size = 1000;
   while (true) {
@@ -95,8 +103,47 @@ absl::StatusOr<FileRows> ArchiveCheck::ReadRows(const metadata::Session& session
   }
 }
 
+// Its rows are the record of what was there.
+absl::Status ArchiveCheck::CheckPurged(const metadata::Session& session) {
+  NX_ASSIGN_OR_RETURN(const bool there, fs::Exists(files_, fs::JoinPath(root_, session.folder)));
+  if (!there) return absl::OkStatus();
+  folders_.insert(session.folder);
+  if (session.purge_state == metadata::PurgeState::kPurging) {
+    report_.FindUnfinished("PURGE", session.folder, "a purge that was interrupted removes it");
+    return absl::OkStatus();
+  }
+  // A session that came later may have the folder's name.
+  metadata::SearchRequest request;
+  NX_ASSIGN_OR_RETURN(request.filter,
+                      metadata::SessionFilter::Parse(absl::StrCat("project = \"", session.project,
+                                                                  "\" AND label = \"", session.label, "\"")));
+  NX_ASSIGN_OR_RETURN(const auto others,
+                      database_.session_reader().Search(request, metadata::Visibility::All(true)));
+  for (const metadata::Session& other : others.sessions) {
+    if (other.folder == session.folder && other.purge_state == metadata::PurgeState::kNone) {
+      return absl::OkStatus();
+    }
+  }
+  report_.Find("PURGED_FOLDER", session.folder,
+               absl::StrCat("of session ", session.accession_id, ", whose files were purged"));
+  return absl::OkStatus();
+}
+
+absl::Status ArchiveCheck::CheckRemoved(const metadata::Session& session, std::set<std::string>& known) {
+  NX_ASSIGN_OR_RETURN(const auto removed,
+                      database_.session_reader().ListRemovedFiles(session.accession_id, ""));
+  for (const metadata::RemovedFile& file : removed) {
+    known.insert(file.stored_path);
+    const std::string place = fs::JoinPath(session.folder, file.stored_path);
+    NX_ASSIGN_OR_RETURN(const bool there, fs::Exists(files_, fs::JoinPath(root_, place)));
+    if (!there) report_.Find("REMOVED_FILE_MISSING", place, "a file that was taken out was kept here");
+  }
+  return absl::OkStatus();
+}
+
 absl::Status ArchiveCheck::CheckSession(const metadata::Session& session) {
   ++report_.archived_session_count;
+  if (session.purge_state != metadata::PurgeState::kNone) return CheckPurged(session);
   folders_.insert(session.folder);
   NX_ASSIGN_OR_RETURN(const FileRows rows, ReadRows(session));
   NX_ASSIGN_OR_RETURN(const auto scans, database_.session_reader().ListScans(session.accession_id));
@@ -117,6 +164,7 @@ absl::Status ArchiveCheck::CheckSession(const metadata::Session& session) {
     known.insert(resource.catalog_path);
     NX_RETURN_IF_ERROR(CheckCatalog(session.folder, resource, rows));
   }
+  NX_RETURN_IF_ERROR(CheckRemoved(session, known));
   return CheckUnreferenced(session.folder, known);
 }
 
@@ -312,6 +360,14 @@ absl::Status CheckArchive(metadata::Database& database, fs::FileSystem& files,
                           const std::string& archive_root, const ArchiveCheckOptions& options,
                           Report& report) {
   return ArchiveCheck(database, files, archive_root, options, report).Run();
+}
+
+absl::Status CheckSession(metadata::Database& database, fs::FileSystem& files,
+                          const std::string& archive_root, const metadata::Session& session,
+                          const ArchiveCheckOptions& options, Report& report) {
+  ArchiveCheck check(database, files, archive_root, options, report);
+  NX_RETURN_IF_ERROR(check.FindPending());
+  return check.CheckSession(session);
 }
 
 }  // namespace narthex::verify

@@ -19,10 +19,12 @@ struct ArchiveCheckOptions {
   bool digests = true;  // read every file and compare its digests; false: sizes only
 };
 
-// Checks every session of the database, also deleted ones, and that nothing else lies in the archive. Changes
-// nothing. Errors are those of the database and the file system; what is wrong with the archive goes into
-// `report`:
+// Checks every session of the database, also deleted ones (of purged ones: that nothing is left), and that
+// nothing else lies in the archive. Changes nothing. Errors are those of the database and the file system;
+// what is wrong with the archive goes into `report`:
 //   FOLDER_MISSING, FILE_MISSING, FILE_SIZE, FILE_DIGEST   the database has it, the disk does not, or not so
+//   REMOVED_FILE_MISSING                                   a file that was taken out is not where it was kept
+//   PURGED_FOLDER                                          the files of a purged session are there
 //   SESSION_COUNT, SCAN_COUNT, RESOURCE_COUNT              counters of the database differ from its files
 //   CATALOG_MISSING, CATALOG_INVALID, CATALOG_DIFFERS      a resource's catalog and the database disagree
 //   UNREFERENCED_FILE, UNREFERENCED_FOLDER                 the disk has it, the database does not
@@ -31,5 +33,10 @@ struct ArchiveCheckOptions {
 absl::Status CheckArchive(metadata::Database& database, fs::FileSystem& files,
                           const std::string& archive_root, const ArchiveCheckOptions& options,
                           Report& report);
+
+// The same for one session.
+absl::Status CheckSession(metadata::Database& database, fs::FileSystem& files,
+                          const std::string& archive_root, const metadata::Session& session,
+                          const ArchiveCheckOptions& options, Report& report);
 
 }  // namespace narthex::verify

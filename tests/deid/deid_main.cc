@@ -8,6 +8,7 @@
 #include <iostream>
 #include <iterator>
 #include <string>
+#include <vector>
 
 #include "absl/strings/str_split.h"
 
@@ -53,8 +54,20 @@ absl::StatusOr<std::string> Run(const anonymize::AnonymizationPlan& plan, const 
   anonymize::Anonymizer anonymizer(plan, {{"project", "P"}, {"subject", settings.subject}, {"session", "E"}},
                                    context);
   pixels::PixelEditor editor(anonymizer);
-  NX_ASSIGN_OR_RETURN(const std::string bytes, dicom::RewriteObject(ReadFile(input), editor));
-  std::ofstream(output, std::ios::binary) << bytes;
+  std::ifstream in(input, std::ios::binary);
+  std::ofstream out(output, std::ios::binary);
+  dicom::HeaderRewriter rewriter(editor, [&out](absl::string_view bytes) {
+    out.write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
+    return absl::OkStatus();
+  });
+  static std::vector<char>& piece = *new std::vector<char>(256 << 10);
+  while (in.good()) {
+    in.read(piece.data(), static_cast<std::streamsize>(piece.size()));
+    NX_RETURN_IF_ERROR(rewriter.Add({piece.data(), static_cast<size_t>(in.gcount())}));
+  }
+  NX_RETURN_IF_ERROR(rewriter.Finish());
+  out.close();
+  if (!out) return Internal("INTERNAL", "cannot write the result");
   return editor.outcome().decoded ? "decoded" : editor.outcome().edited ? "edited" : "";
 }
 

@@ -3,6 +3,7 @@ they do must fall into a class that docs/deidentification.md explains; anything 
 
 import collections
 import json
+import re
 import shutil
 import unittest
 
@@ -208,6 +209,34 @@ class ProfilesTest(unittest.TestCase):
         print(comparison.report())
         self.assertGreater(comparison.objects, 400)
         self.assertFalse(comparison.unexplained, comparison.report())
+
+    @proof.needs_program(proof.PIXELMED, "libpixelmed-java")
+    @proof.needs_program("java", "default-jre-headless")
+    def test_pixelmed_finds_no_new_reference_that_leads_nowhere(self):
+        """Segmentations, reports and plans beside the images that they refer to; some of these are not there."""
+        pairs = []
+        for folder in ("before", "after"):
+            (self.folder / folder).mkdir()
+        for row in self.rows:
+            if row["path"].startswith(("dicom-seg-sr-pm-dcmqi", "dicom-rt-dicompyler")):
+                given = self.folder / "before" / f"{len(pairs)}.dcm"
+                shutil.copyfile(proof.image(row), given)
+                pairs.append((given, self.folder / "after" / given.name))
+        proof.deidentify(pairs, "basic")
+
+        lost = {folder: self.lost_references(self.folder / folder) for folder in ("before", "after")}
+
+        self.assertGreater(len(lost["before"]), 3)
+        for name, uids in lost["after"].items():
+            self.assertLessEqual(len(uids), len(lost["before"].get(name, ())), name)
+
+    def lost_references(self, folder):
+        result = proof.pixelmed("apps.CheckAllUIDReferencesResolve", folder)
+        lost = collections.defaultdict(set)
+        for name, uid in re.findall(r"In file \S*?(\d+\.dcm) was a reference to SOP Instance UID (\S+) that is not",
+                                    result.stdout + result.stderr):
+            lost[name].add(uid)
+        return lost
 
     def without_codec(self, i, row):
         """The object; compressed ones without their pixels, because Debian's PixelMed has no codecs."""

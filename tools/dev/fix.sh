@@ -8,4 +8,5 @@ bash tools/dev/setup.sh
 tools/check/format.sh --write
 tools/check/buf.sh --write
 python tools/check/reasons.py --write
+python tools/check/limits.py --write
 say "what ./dev check still finds is for a person"

@@ -1,0 +1,46 @@
+#include "server/app/limit_settings.h"
+
+#include <utility>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include <sys/resource.h>
+
+#include "base/limits.h"
+#include "base/log.h"
+#include "server/rpc/convert.h"
+
+namespace narthex::app {
+
+std::vector<rpc::SettingSpec> LimitSettings(std::vector<LimitSpec> limits) {
+  std::vector<rpc::SettingSpec> settings;
+  for (LimitSpec& limit : limits) {
+    rpc::SettingSpec spec;
+    spec.key = limit.key;
+    spec.description = absl::StrCat(limit.description, "; ", limit.min, " to ", limit.max);
+    spec.default_value = absl::StrCat(limit.default_value);
+    spec.apply = [min = limit.min, max = limit.max, apply = std::move(limit.apply)](const std::string& text) {
+      uint64_t value = 0;
+      if (!absl::SimpleAtoi(text, &value) || value < min || value > max) {
+        return rpc::InvalidField("value", absl::StrCat("expected ", min, " to ", max));
+      }
+      apply(value);
+      return absl::OkStatus();
+    };
+    settings.push_back(std::move(spec));
+  }
+  return settings;
+}
+
+void RaiseOpenFiles() {
+  rlimit limit = {};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  limit.rlim_cur = limit.rlim_max;
+  ::setrlimit(RLIMIT_NOFILE, &limit);
+  ::getrlimit(RLIMIT_NOFILE, &limit);
+  if (limit.rlim_cur >= limits::kOpenFilesMin) return;
+  Log(LogLevel::kWarning, "few open files are allowed; connections will be refused when they are used up",
+      {{"allowed", limit.rlim_cur}, {"wanted", limits::kOpenFilesMin}});
+}
+
+}  // namespace narthex::app

@@ -1,0 +1,89 @@
+#include "server/deidentify/plan_editor.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+
+#include "base/error.h"
+#include "base/status.h"
+
+namespace narthex::deidentify {
+namespace {
+
+// Fed at once: behind the header nothing is to be looked at.
+constexpr size_t kSliceBytes = 16 << 10;
+
+anonymize::AnonymizationPlan StepsOf(const Plan& plan, const PlanEditor::Options& options) {
+  anonymize::AnonymizationPlan steps = plan.steps;
+  steps.check_leftovers = steps.check_leftovers && options.check_leftovers;
+  return steps;
+}
+
+}  // namespace
+
+PlanEditor::PlanEditor(std::shared_ptr<const Plan> plan, Options options)
+    : plan_(std::move(plan)),
+      options_(std::move(options)),
+      steps_(StepsOf(*plan_, options_)),
+      context_(plan_->NewContext(options_.seed)),
+      anonymizer_(steps_, options_.variables, context_),
+      pixels_(anonymizer_) {}
+
+absl::Status PlanEditor::EditHeader(dicom::ObjectHeader& header) {
+  if (options_.keep_data_sets) {
+    NX_ASSIGN_OR_RETURN(before_, header.data->Clone());
+  }
+  skipped_ = options_.honour_record && plan_->IsRecorded(*header.data);
+  if (!skipped_) NX_RETURN_IF_ERROR(pixels_.EditHeader(header));
+  if (options_.keep_data_sets) {
+    NX_ASSIGN_OR_RETURN(after_, header.data->Clone());
+  }
+  header_done_ = true;
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::unique_ptr<dicom::BulkFilter>> PlanEditor::FilterBulk(const dicom::BulkHead& bulk,
+                                                                          const dicom::ObjectHeader& header) {
+  if (skipped_) return nullptr;
+  return pixels_.FilterBulk(bulk, header);
+}
+
+absl::Status PlanEditor::EditTrailing(dicom::DataSet& trailing, const dicom::ObjectHeader& header) {
+  if (skipped_) return absl::OkStatus();
+  return pixels_.EditTrailing(trailing, header);
+}
+
+std::string UntoldSyntax(const dicom::HeaderFacts& facts) {
+  return facts.has_meta_group() ? "" : std::string(facts.transfer_syntax_uid());
+}
+
+absl::StatusOr<dicom::HeaderFacts> EditHead(PlanEditor& editor, absl::string_view head,
+                                            const dicom::ScanOptions& options) {
+  std::string out;
+  dicom::HeaderRewriter rewriter(editor,
+                                 [&out](absl::string_view piece) {
+                                   out.append(piece.data(), piece.size());
+                                   return absl::OkStatus();
+                                 },
+                                 {options.transfer_syntax_uid});
+  // A deflated header comes out only with the whole object.
+  while (!head.empty() && (!editor.header_done() || rewriter.header().syntax.deflated)) {
+    const absl::string_view piece = head.substr(0, kSliceBytes);
+    const absl::Status added = rewriter.Add(piece);
+    // What the pixels reveal is for who has all of them.
+    if (!added.ok() && editor.header_done() && !rewriter.header().syntax.deflated) break;
+    NX_RETURN_IF_ERROR(added);
+    head.remove_prefix(piece.size());
+  }
+  if (!editor.header_done() || rewriter.header().syntax.deflated) NX_RETURN_IF_ERROR(rewriter.Finish());
+  dicom::HeaderScanner scanner(options);
+  auto state = scanner.Feed(out);
+  auto facts = state.ok() ? scanner.Finish() : absl::StatusOr<dicom::HeaderFacts>(state.status());
+  if (facts.ok()) return facts;
+  return FailedPrecondition(
+      "ANONYMIZATION_FAILED",
+      absl::StrCat("what the script leaves of the object cannot be kept: ", facts.status().message()));
+}
+
+}  // namespace narthex::deidentify

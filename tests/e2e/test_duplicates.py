@@ -1,0 +1,172 @@
+"""One SOP Instance UID with several contents: what each policy makes of it, and how the difference is told."""
+
+import pathlib
+import shutil
+import subprocess
+import tempfile
+import unittest
+
+from harness import Server, needs_shared, shared_folder, sha256
+
+
+def modified(folder, source, name, *changes):
+    """A copy of `source` in which dcmodify made `changes`."""
+    path = pathlib.Path(folder) / name
+    shutil.copyfile(source, path)
+    subprocess.run(["dcmodify", "-nb", "-ie", "-imt", *changes, path], check=True, capture_output=True)
+    return path
+
+
+@needs_shared
+class Duplicates(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.server = Server()
+        cls.server.start()
+        cls.addClassCleanup(cls.server.__exit__)
+        cls.folder = tempfile.TemporaryDirectory()
+        cls.addClassCleanup(cls.folder.cleanup)
+        data = shared_folder() / "data"
+        cls.mr = sorted(p for p in (data / "dicom-mr-ge-mr750/mr_0004").iterdir() if p.suffix == ".dcm")[:3]
+        cls.wg04 = data / "dicom-nema-wg04"
+        # Another patient comment, and other pixels.
+        cls.header = modified(cls.folder.name, cls.mr[0], "header.dcm", "-i", "(0020,4000)=seen again",
+                              "-m", "(0018,1030)=other protocol")
+        pixels = bytearray(cls.mr[0].read_bytes())
+        pixels[-100] ^= 0x55
+        cls.pixels = pathlib.Path(cls.folder.name) / "pixels.dcm"
+        cls.pixels.write_bytes(pixels)
+
+    def project(self, name, policy=None):
+        self.server.narthex("project", "create", name)
+        if policy:
+            project = self.server.narthex("project", "update", name, "--duplicates", policy)
+            self.assertEqual(project["duplicates"], policy.upper())
+        return name
+
+    def send(self, project, *files, code=0, flags=()):
+        answer = self.server.narthex("upload", *files, "--project", project, "--no-commit", *flags, code=code)
+        return answer["outcomes"]
+
+    def only(self, project):
+        sessions = self.server.prearchive("--project", project)
+        self.assertEqual(len(sessions), 1)
+        return sessions[0]
+
+    def archived(self, project, session):
+        self.server.narthex("prearchive", "build", session)
+        self.server.narthex("prearchive", "archive", session)
+        found = self.server.sessions(f'project = "{project}"')
+        return sorted(f["sha256"] for f in self.server.files(found[0]["accessionId"]))
+
+    def test_keep_tells_what_differs_and_archives_the_first(self):
+        project = self.project("KEEP")
+        self.send(project, *self.mr)
+
+        header = self.send(project, self.header, code=1)[0]
+        pixels = self.send(project, self.pixels, code=1)[0]
+        again = self.send(project, self.mr[0])[0]
+
+        self.assertEqual((header["outcome"], header["reason"]), ("CONFLICT", "SAME_INSTANCE"))
+        self.assertIn("only the header differs: ", header["detail"])
+        for name in ("ImageComments", "ProtocolName"):
+            self.assertIn(name, header["detail"])
+        self.assertNotIn("seen again", header["detail"])  # names, never values
+        self.assertEqual(pixels["outcome"], "CONFLICT")
+        self.assertIn("only the pixels differ", pixels["detail"])
+        self.assertEqual((again["outcome"], again["reason"]), ("DUPLICATE", "SAME_BYTES"))
+        session = self.only(project)
+        self.assertEqual(session["outcomeCounts"], {"STORED": 3, "CONFLICT": 2, "DUPLICATE": 1})
+        self.assertEqual(session["objectCount"], 3)
+        check = self.server.narthex("prearchive", "check", session["name"])
+        self.assertTrue(check["archivable"])
+        self.assertIn((20, "WARN"), [(c["code"], c["type"]) for c in check["conflicts"]])
+        self.assertEqual(self.archived(project, session["name"]), sorted(map(sha256, self.mr)))
+
+    def test_replace_archives_the_newest_and_lists_the_older(self):
+        project = self.project("REPLACE", "replace")
+        self.send(project, *self.mr)
+
+        outcome = self.send(project, self.header)[0]
+
+        self.assertEqual((outcome["outcome"], outcome["reason"]), ("REPLACED", "SAME_INSTANCE"))
+        self.assertIn("only the header differs", outcome["detail"])
+        session = self.only(project)
+        self.assertEqual((session["objectCount"], session["replacedCount"]), (3, 1))
+        self.assertEqual(session["outcomeCounts"], {"STORED": 3, "REPLACED": 1})
+        diff = self.server.narthex("prearchive", "diff", session["name"], "--instance", outcome["sopInstanceUid"])
+        self.assertEqual([v["current"] for v in diff["versions"]], [False, True])
+        self.assertEqual(diff["pixels"], "SAME")
+        changed = {c["keyword"]: c for c in diff["changes"]}
+        self.assertEqual(changed["ImageComments"]["after"], "seen again")
+        # Over a crash and a start, too.
+        self.server.kill()
+        self.server.start()
+        self.assertEqual(self.only(project)["outcomeCounts"], {"STORED": 3, "REPLACED": 1})
+        expected = sorted(map(sha256, [self.header, *self.mr[1:]]))
+        self.assertEqual(self.archived(project, session["name"]), expected)
+
+    def test_conflict_waits_for_a_person(self):
+        project = self.project("CONTEST", "conflict")
+        self.send(project, *self.mr)
+        first = self.send(project, self.pixels, code=1)[0]
+        again = self.send(project, self.pixels)[0]
+
+        self.assertEqual((first["outcome"], again["outcome"]), ("CONFLICT", "DUPLICATE"))
+        session = self.only(project)
+        self.assertEqual(session["contestedCount"], 1)
+        self.server.narthex("prearchive", "build", session["name"])
+        check = self.server.narthex("prearchive", "check", session["name"], code=None)
+        self.assertFalse(check["archivable"])
+        self.assertIn((22, "CONFLICT"), [(c["code"], c["type"]) for c in check["conflicts"]])
+        refused = self.server.run("prearchive", "archive", session["name"])
+        self.assertEqual(refused.returncode, 1)
+        self.assertIn("ARCHIVE_CONFLICT", refused.stdout + refused.stderr)
+        self.assertEqual(self.only(project)["state"], "CONFLICT")
+        diff = self.server.narthex("prearchive", "diff", session["name"], "--instance", first["sopInstanceUid"])
+        self.assertEqual((diff["pixels"], diff.get("changes", [])), ("DIFFERENT", []))
+
+        decided = self.server.narthex("prearchive", "update", session["name"], "--contested", "last")
+
+        self.assertEqual((decided["state"], decided["contestedCount"]), ("READY", 0))
+        expected = sorted(map(sha256, [self.pixels, *self.mr[1:]]))
+        self.assertEqual(self.archived(project, session["name"]), expected)
+
+    def test_an_upload_overrides_the_project_and_the_project_the_site(self):
+        project = self.project("OVERRIDE")
+        self.server.narthex("settings", "set", "prearchive.duplicates", "replace")
+        self.addCleanup(self.server.narthex, "settings", "set", "prearchive.duplicates", "keep")
+        self.send(project, self.mr[0])
+
+        by_upload = self.send(project, self.header, code=1, flags=["--duplicates", "keep"])[0]
+        by_site = self.send(project, self.header)[0]
+        self.server.narthex("project", "update", project, "--duplicates", "keep")
+        by_project = self.send(project, self.pixels, code=1)[0]
+
+        self.assertEqual([o["outcome"] for o in (by_upload, by_site, by_project)], ["CONFLICT", "REPLACED", "CONFLICT"])
+
+    def test_one_instance_in_many_transfer_syntaxes_by_dicom(self):
+        """NEMA's CT1 in uncompressed, JPEG lossless, JPEG-LS, RLE and JPEG 2000: the same SOP Instance UID."""
+        project = self.project("SYNTAX")
+        self.server.narthex("project", "update", project, "--duplicates", "replace")
+        self.server.narthex("settings", "set", "routing.project_rules", "(0008,0060):CT t:SYNTAX r:SYNTAX")
+        self.addCleanup(self.server.narthex, "settings", "set", "routing.project_rules", "")
+
+        for path, proposal in (("REF/CT1_UNC", "-xe"), ("JPLL/CT1_JPLL", "-xs"), ("JLSL/CT1_JLSL", "-xt"),
+                               ("RLE/CT1_RLE", "-xr"), ("J2KR/CT1_J2KR", "-xv")):
+            self.server.storescu(proposal, "--to", self.wg04 / path)
+
+        session = next(s for s in self.server.prearchive() if s["project"] == project)
+        self.assertEqual((session["objectCount"], session["replacedCount"]), (1, 4))
+        outcomes = self.server.narthex("prearchive", "outcomes", session["name"])["outcomes"]
+        self.assertEqual([o["outcome"] for o in outcomes], ["STORED"] + 4 * ["REPLACED"])
+        for outcome in outcomes[1:]:
+            self.assertIn("transfer syntax", outcome["detail"])
+        diff = self.server.narthex("prearchive", "diff", session["name"], "--instance",
+                                   outcomes[0]["sopInstanceUid"])
+        self.assertTrue(diff["transferSyntaxDiffers"])
+        self.assertEqual(len({v["transferSyntaxUid"] for v in diff["versions"]}), 5)
+
+
+if __name__ == "__main__":
+    unittest.main()

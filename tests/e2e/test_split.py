@@ -1,0 +1,122 @@
+"""PET-MR studies: two sessions, or one of either type, as the project says; on real images, and when killed."""
+
+import pathlib
+import shutil
+import subprocess
+import tempfile
+import unittest
+
+from harness import Server, needs_shared, shared_folder, sha256
+
+STUDY = "1.2.826.0.1.3680043.8.498.1234567890"
+
+
+@needs_shared
+class Split(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.server = Server()
+        cls.server.start()
+        cls.addClassCleanup(cls.server.__exit__)
+        cls.folder = tempfile.TemporaryDirectory()
+        cls.addClassCleanup(cls.folder.cleanup)
+        data = shared_folder() / "data"
+        target = pathlib.Path(cls.folder.name)
+        cls.pet = cls.adopt(sorted((data / "dicom-petct-ge-discovery-tcia/pt_ac").glob("*"))[:6], target / "pet")
+        cls.mr = cls.adopt(sorted((data / "dicom-mr-ge-mr750/mr_0004").glob("*.dcm"))[:5], target / "mr")
+        # Attenuation correction: MR that belongs to the PET.
+        cls.mrac = cls.adopt(sorted((data / "dicom-mr-ge-mr750/mr_0005").glob("*.dcm"))[:4], target / "mrac",
+                             "-m", "(0008,103E)=MRAC GRE")
+        cls.study = target
+
+    @staticmethod
+    def adopt(files, folder, *changes):
+        """Copies of `files` that all belong to one study of one patient."""
+        folder.mkdir()
+        copies = []
+        for number, source in enumerate(files):
+            copies.append(folder / f"{number}.dcm")
+            shutil.copyfile(source, copies[-1])
+        subprocess.run(["dcmodify", "-nb", "-ie", "-imt", "-m", f"(0020,000D)={STUDY}", "-m", "(0010,0010)=PM^1", "-m",
+                        "(0010,0020)=PM1_PETMR", *changes, *copies], check=True, capture_output=True)
+        return copies
+
+    def project(self, name, pet_mr):
+        self.server.narthex("project", "create", name)
+        self.assertEqual(self.server.narthex("project", "update", name, "--pet-mr", pet_mr)["petMr"], pet_mr.upper())
+
+    def upload(self, project, *flags):
+        return self.server.narthex("upload", self.study, "--project", project, "--session", "S_PETMR", *flags)
+
+    def parts(self, project):
+        return {s["label"]: s for s in self.server.prearchive("--project", project)}
+
+    def outcomes(self, session):
+        return self.server.narthex("prearchive", "outcomes", session["name"]).get("outcomes", [])
+
+    def check_parts(self, parts):
+        self.assertEqual(set(parts), {"S_PET", "S_MR"})
+        pet, mr = parts["S_PET"], parts["S_MR"]
+        self.assertEqual({s["state"] for s in parts.values()}, {"READY"})
+        self.assertEqual((pet["sessionType"], pet["scanCount"], pet["objectCount"]), ("xnat:petSessionData", 2, 10))
+        self.assertEqual((mr["sessionType"], mr["scanCount"], mr["objectCount"]), ("xnat:mrSessionData", 1, 5))
+        for session in parts.values():
+            listed = self.outcomes(session)
+            self.assertEqual(len(listed), sum(session["outcomeCounts"].values()))
+            self.assertEqual({o["prearchiveSession"] for o in listed}, {session["name"]})
+
+    def test_separate_makes_two_sessions_that_can_be_archived(self):
+        self.project("SEP", "separate")
+
+        self.upload("SEP")
+
+        parts = self.server.wait_for(
+            lambda: (lambda p: p if len(p) == 2 and {s["state"] for s in p.values()} == {"READY"} else None)
+            (self.parts("SEP")), "the split")
+        self.check_parts(parts)
+        for session in parts.values():
+            # A rebuild leaves the parts as they are.
+            self.server.narthex("prearchive", "build", session["name"])
+        self.check_parts(self.parts("SEP"))
+        for session in parts.values():
+            self.server.narthex("prearchive", "archive", session["name"])
+        archived = sorted(f["sha256"] for label in ("S_PET", "S_MR") for f in self.server.files(f"SEP/{label}"))
+        self.assertEqual(archived, sorted(map(sha256, self.pet + self.mr + self.mrac)))
+
+    def test_pet_and_petmr_stay_one_session(self):
+        for project, pet_mr, session_type in (("ONEPET", "pet", "xnat:petSessionData"),
+                                              ("ONEPM", "petmr", "xnat:petmrSessionData")):
+            self.project(project, pet_mr)
+            self.upload(project)
+            sessions = self.server.prearchive("--project", project)
+            self.assertEqual([s["sessionType"] for s in sessions], [session_type])
+            self.assertEqual(sessions[0]["objectCount"], 15)
+
+    def test_split_by_hand_through_dicom_and_over_a_kill(self):
+        self.server.narthex("project", "create", "HAND")
+        self.server.narthex("settings", "set", "routing.project_rules", "(0010,0020):PM1.* t:HAND r:HAND")
+        self.addCleanup(self.server.narthex, "settings", "set", "routing.project_rules", "")
+        self.server.storescu("--to", "+sd", "+r", self.study / "mr")
+        self.server.storescu("--to", "+sd", "+r", self.study / "mrac")
+        self.server.storescu("-xs", "--to", "+sd", "+r", self.study / "pet")
+        session = self.server.prearchive("--project", "HAND")[0]
+        self.server.narthex("prearchive", "build", session["name"])
+
+        self.server.run("prearchive", "split", session["name"], "--no-wait")
+        self.server.kill()
+        self.server.start()
+        done = self.server.wait_for(
+            lambda: [s for s in self.parts("HAND").values() if s["state"] in ("READY", "ERROR")], "the split")
+
+        if len(done) == 1:  # it was killed before the operation was written
+            answer = self.server.narthex("prearchive", "split", done[0]["name"])
+            self.assertEqual(len(answer["prearchiveSessions"]), 2)
+        parts = self.parts("HAND")
+        self.assertEqual(sum(s["objectCount"] for s in parts.values()), 15)
+        self.assertEqual(sum(len(self.outcomes(s)) for s in parts.values()), 15)
+        again = self.server.run("prearchive", "split", next(iter(parts.values()))["name"])
+        self.assertIn("NOTHING_TO_SPLIT", again.stdout + again.stderr)
+
+
+if __name__ == "__main__":
+    unittest.main()
