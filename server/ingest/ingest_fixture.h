@@ -47,6 +47,7 @@ class FailingIndex : public staging::Index {
     return index_->Scan(table, begin, end, visit);
   }
   absl::Status SyncAll() override { return index_->SyncAll(); }
+  absl::Status Checkpoint(const std::string& directory) override { return index_->Checkpoint(directory); }
   void LosePower() override { index_->LosePower(); }
 
  private:

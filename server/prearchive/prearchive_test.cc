@@ -130,6 +130,7 @@ class IndexWithHook : public staging::Index {
     return index_->Scan(table, begin, end, visit);
   }
   absl::Status SyncAll() override { return index_->SyncAll(); }
+  absl::Status Checkpoint(const std::string& directory) override { return index_->Checkpoint(directory); }
 
   mutable std::function<void()> hook;
 
