@@ -42,7 +42,7 @@ SEARCHES = [
     ("member", 'modality = "MR" AND scans.parameters.tr > 2000 AND sessionDate >= "2023-01-01"', "", "sessions"),
     ("admin", "scans.parameters.tr > 9998", "", "sessions"),
     ("admin", 'scans.parameters.te < 2 AND modality = "MR"', "", "sessions"),
-    ("admin", 'scans.parameters.sequence = "*tfl777"', "", "sessions"),
+    ("admin", 'scans.parameters.sequence = "tfl777"', "", "sessions"),
     ("admin", 'label = "P010_E0000123"', "", "sessions"),
     ("admin", 'label = "P010_*"', "label", "sessions"),
     ("member", 'label:"0123"', "", "sessions"),
@@ -113,7 +113,7 @@ def scans(count):
             yield (project, f"NARTHEX_E{i:05}", str(number), description, "xnat:mrScanData", f"1.2.826.0.1.{i}.{number}",
                    description, modality, str(int(chance * 600)), "usable", "", "S", "M", "M", "HEAD", description,
                    f'{{"tr": "{chance * 10000:.1f}", "te": "{(chance * 977) % 1 * 100:.2f}", "flip": "{int(chance * 90)}", '
-                   f'"sequence": "*tfl{int(chance * 1e5) % 5000}", "voxelRes.x": "{1 + int(chance * 4) / 4}"}}', "100", "1000000")
+                   f'"sequence": "tfl{int(chance * 1e5) % 5000}", "voxelRes.x": "{1 + int(chance * 4) / 4}"}}', "100", "1000000")
 
 
 def fill(database, count):
@@ -178,6 +178,8 @@ def main():
         tokens = {"admin": server.token}
         if int(database.run("SELECT count(*) FROM projects")) == 0:
             fill(database, count)
+            server.stop()  # which knows the projects from its start only
+            server.start()
         for user in ("member", "outsider"):
             server.run("user", "create", user)
             tokens[user] = server.narthex("token", "create", "--user", user)["secret"]
