@@ -24,6 +24,7 @@
 #include "base/status.h"
 #include "server/app/anonymization_settings.h"
 #include "server/app/backup.h"
+#include "server/app/basic_settings.h"
 #include "server/app/dicom_door.h"
 #include "server/app/direct_sink.h"
 #include "server/app/directory_lock.h"
@@ -32,6 +33,7 @@
 #include "server/app/limit_settings.h"
 #include "server/app/metrics_server.h"
 #include "server/app/postgres_keeper.h"
+#include "server/app/ready_file.h"
 #include "server/app/session_rules.h"
 #include "server/app/transport.h"
 #include "server/app/workflow.h"
@@ -139,8 +141,6 @@ struct Application::Parts {
   std::vector<rpc::SettingSpec> Settings();
   std::vector<LimitSpec> Limits();
   void Configure(grpc::ServerBuilder& builder) const;
-  // As XNAT: a study's route holds until the study is archived.
-  void ForgetRoute(const std::string& accession_id);
 };
 
 absl::Status Application::Parts::CheckTransport() {
@@ -208,46 +208,12 @@ absl::Status Application::Parts::OpenRules() {
   return authenticator->EnsureAdministrator(token_file).status();
 }
 
-void Application::Parts::ForgetRoute(const std::string& accession_id) {
-  const metadata::SystemScope scope;
-  const auto session = database->session_reader().Get(accession_id, metadata::Visibility::All(true));
-  const absl::Status forgotten =
-      session.ok() ? door->routes().Forget(session->study_instance_uid) : session.status();
-  if (!forgotten.ok()) {
-    Log(LogLevel::kWarning, "study route not forgotten", {{"session", accession_id}, {"error", forgotten}});
-  }
-}
-
 std::vector<rpc::SettingSpec> Application::Parts::Settings() {
   std::vector<rpc::SettingSpec> settings;
-  settings.push_back(
-      {"access.guests",
-       "who calls without a token: none is let in, or they read public projects; none or public", "none",
-       [this](const std::string& value) {
-         if (value != "none" && value != "public")
-           return rpc::InvalidField("value", "expected none or public");
-         gate->AdmitGuests(value == "public");
-         return absl::OkStatus();
-       }});
-  settings.push_back({"prearchive.idle_build_seconds",
-                      "a session is built when no object came for so long; 1 to 86400 seconds",
-                      absl::StrCat(limits::kIdleBuildSecondsDefault), [this](const std::string& value) {
-                        int64_t seconds = 0;
-                        if (!absl::SimpleAtoi(value, &seconds) || seconds < 1 || seconds > 86400) {
-                          return rpc::InvalidField("value", "expected 1 to 86400 (seconds)");
-                        }
-                        return prearchive->SetIdleBuild(absl::Seconds(seconds));
-                      }});
+  AddBasicSettings(*gate, *prearchive, settings);
   AddAnonymizationSettings(*plans, settings);
   for (rpc::SettingSpec& spec : session_rules->Settings()) settings.push_back(std::move(spec));
   for (rpc::SettingSpec& spec : door->Settings()) settings.push_back(std::move(spec));
-  settings.push_back(
-      {archiving::kUseScanTypeMapping,
-       "whether scans are called what people called such scans before in their project: true or false",
-       "true", [](const std::string& value) {
-         return value == "true" || value == "false" ? absl::OkStatus()
-                                                    : rpc::InvalidField("value", "expected true or false");
-       }});
   for (rpc::SettingSpec& limit : LimitSettings(Limits())) settings.push_back(std::move(limit));
   std::sort(settings.begin(), settings.end(), [](const auto& a, const auto& b) { return a.key < b.key; });
   return settings;
@@ -316,7 +282,7 @@ void Application::Parts::MakeServices() {
   operations = std::make_unique<operations::Operations>(*index, Clock::Real(), kOperationWorkers);
   workflow = std::make_unique<Workflow>(
       Workflow::Dependencies{*prearchive, *operations, *archiver, *types, *projects, *database,
-                             [this](const std::string& accession_id) { ForgetRoute(accession_id); }});
+                             [this](const std::string& accession_id) { door->ForgetRoute(accession_id); }});
   archiver->SetFreeSpaceMin(limits::kFreeSpaceMinBytes);
   admission = std::make_unique<ingest::Admission>();
   stalls = std::make_unique<rpc::StallWatch>(absl::Seconds(limits::kUploadIdleSeconds));
@@ -466,27 +432,8 @@ absl::Status Application::Parts::ServeDicom() {
 
 absl::Status Application::Parts::WriteReadyFile() const {
   if (config.ready_file.empty()) return absl::OkStatus();
-  const auto quoted = [](const std::string& text) {
-    std::string out = "\"";
-    for (char c : text) {
-      if (c == '"' || c == '\\') out.push_back('\\');
-      out.push_back(c);
-    }
-    return out + "\"";
-  };
-  const std::string json =
-      absl::StrCat("{\"grpc\": ", quoted(grpc_address), ", \"dicom\": ", quoted(dicom_address),
-                   ", \"metrics\": ", quoted(metrics ? metrics->address() : "off"),
-                   ", \"token_file\": ", quoted(token_file), ", \"pid\": ", ::getpid(), "}\n");
-  const std::string temporary = config.ready_file + ".new";
-  FILE* file = std::fopen(temporary.c_str(), "w");
-  const bool written = file != nullptr && std::fputs(json.c_str(), file) >= 0;
-  if (file != nullptr) std::fclose(file);
-  if (!written || std::rename(temporary.c_str(), config.ready_file.c_str()) != 0) {
-    return Internal("STORAGE_ERROR",
-                    absl::StrCat("cannot write ", config.ready_file, ": ", std::strerror(errno)));
-  }
-  return absl::OkStatus();
+  return app::WriteReadyFile(config.ready_file,
+                             {grpc_address, dicom_address, metrics ? metrics->address() : "off", token_file});
 }
 
 Application::Application(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}

@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 
+#include "base/log.h"
 #include "base/status.h"
 #include "server/gateway/receiver_feed.h"
 #include "server/rpc/convert.h"
@@ -133,6 +134,16 @@ absl::Status DicomDoor::Serve(gateway::GatewayOptions options, gateway::SinkFact
   NX_ASSIGN_OR_RETURN(gateway_, gateway::Gateway::StartWithSinks(std::move(options), std::move(sinks)));
   receivers_->Reapply();
   return absl::OkStatus();
+}
+
+void DicomDoor::ForgetRoute(const std::string& accession_id) {
+  const metadata::SystemScope scope;
+  const auto session = database_.session_reader().Get(accession_id, metadata::Visibility::All(true));
+  const absl::Status forgotten =
+      session.ok() ? routes_.Forget(session->study_instance_uid) : session.status();
+  if (!forgotten.ok()) {
+    Log(LogLevel::kWarning, "study route not forgotten", {{"session", accession_id}, {"error", forgotten}});
+  }
 }
 
 std::string DicomDoor::address() const { return gateway_ ? gateway_->address() : "off"; }

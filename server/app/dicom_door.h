@@ -62,6 +62,9 @@ class DicomDoor {
   // HOST:PORT of the default port.
   std::string address() const;
 
+  // As XNAT: a study's route holds until the study is archived.
+  void ForgetRoute(const std::string& accession_id);
+
   // Takes no more associations, and ends the watches of other gateways.
   void Stop();
 

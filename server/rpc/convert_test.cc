@@ -144,14 +144,15 @@ TEST(ToProtoTest, HistoryShowsWhatDiffersAndNothingElse) {
   entry.old_json = R"({"label":"A","subject":"S","count":1})";
   entry.new_json = R"({"label":"B","subject":"S","count":2,"note":"x"})";
   const v1::HistoryEntry shown = ToProto(entry);
-  EXPECT_THAT(shown.before(), SizeIs(2));
+  EXPECT_THAT(shown.before(), SizeIs(3));
   EXPECT_EQ(shown.before().at("label"), "A");
   EXPECT_EQ(shown.before().at("count"), "1");
+  EXPECT_EQ(shown.before().at("note"), "");
   EXPECT_THAT(shown.after(), SizeIs(3));
   EXPECT_EQ(shown.after().at("note"), "x");
 
   entry.old_json = "{ damaged";
-  EXPECT_THAT(ToProto(entry).before(), SizeIs(0));
+  for (const auto& [name, value] : ToProto(entry).before()) EXPECT_EQ(value, "") << name;
 }
 
 }  // namespace

@@ -167,8 +167,9 @@ absl::Status IndexCheck::CheckLookups(const SessionRow& row, const ObjectRow& ob
   };
   NX_RETURN_IF_ERROR(
       expect(Table::kInstances, keys::Instance(row.id(), object.sop_instance_uid()), "INSTANCE_ROW"));
-  NX_RETURN_IF_ERROR(
-      expect(Table::kInstances, keys::Instance(row.id(), keys::ReceivedAs(object)), "INSTANCE_ROW"));
+  if (const std::string received = keys::ReceivedAs(object); received != object.sop_instance_uid()) {
+    NX_RETURN_IF_ERROR(expect(Table::kInstances, keys::Instance(row.id(), received), "INSTANCE_ROW"));
+  }
   // Two instances may hold the same bytes: then the row leads to either.
   NX_ASSIGN_OR_RETURN(
       const auto digest,

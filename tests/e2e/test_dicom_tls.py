@@ -1,6 +1,5 @@
 """DICOM over TLS: `storescu +tls` gets through, a wrong certificate does not, and a caller's certificate binds its AE title."""
 
-import json
 import pathlib
 import shutil
 import subprocess
@@ -68,8 +67,8 @@ class DicomTls(unittest.TestCase):
         self.assertIn("Calling AE Title Not Recognized", other.stdout + other.stderr)
         none = self.send("BOUND", flags=["anonymous"], tool="echoscu")
         self.assertNotEqual(none.returncode, 0)
-        log = [json.loads(line) for line in self.server.log_text().splitlines() if "association rejected" in line]
-        self.assertTrue(any("another AE title" in line["detail"] for line in log), log)
+        log = [line for line in self.server.log_text().splitlines() if "association rejected" in line]
+        self.assertTrue(any("another AE title" in line for line in log), log)
 
     def test_versions_and_a_new_certificate_without_restart(self):
         for old in ("-tls1", "-tls1_1"):

@@ -149,7 +149,7 @@ class Duplicates(unittest.TestCase):
         """NEMA's CT1 in uncompressed, JPEG lossless, JPEG-LS, RLE and JPEG 2000: the same SOP Instance UID."""
         project = self.project("SYNTAX")
         self.server.narthex("project", "update", project, "--duplicates", "replace")
-        self.server.narthex("settings", "set", "routing.project_rules", "(0008,0060):CT t:SYNTAX r:SYNTAX")
+        self.server.narthex("settings", "set", "routing.project_rules", "(0008,0060):(CT) t:CT r:SYNTAX")
         self.addCleanup(self.server.narthex, "settings", "set", "routing.project_rules", "")
 
         for path, proposal in (("REF/CT1_UNC", "-xe"), ("JPLL/CT1_JPLL", "-xs"), ("JLSL/CT1_JLSL", "-xt"),

@@ -69,9 +69,9 @@ class Receivers(unittest.TestCase):
 
         self.assertIn("Calling AE Title Not Recognized", refused)
         self.assertIn("Called AE Title Not Recognized", unknown)
-        log = [json.loads(line) for line in self.server.log_text().splitlines() if "dicom association rejected" in line]
-        self.assertTrue(any(line["calling"] == "CT3" and "allow-list" in line["detail"] for line in log), log)
-        self.assertTrue(any(line["called"] == "NOBODY" and "no receiver" in line["detail"] for line in log), log)
+        log = [line for line in self.server.log_text().splitlines() if "dicom association rejected" in line]
+        self.assertTrue(any("CT3" in line and "allow-list" in line for line in log), log)
+        self.assertTrue(any("NOBODY" in line and "no receiver" in line for line in log), log)
         self.server.narthex("receiver", "update", "GUARDED", "--allow-all")
         self.send("GUARDED", tool="echoscu", calling="CT3")
 

@@ -1,0 +1,44 @@
+#include "server/app/basic_settings.h"
+
+#include <string>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+
+#include "base/limits.h"
+#include "server/archive/scan_type_memory.h"
+#include "server/rpc/convert.h"
+
+namespace narthex::app {
+
+void AddBasicSettings(rpc::Gate& gate, prearchive::Prearchive& prearchive,
+                      std::vector<rpc::SettingSpec>& settings) {
+  settings.push_back(
+      {"access.guests",
+       "who calls without a token: none is let in, or they read public projects; none or public", "none",
+       [&gate](const std::string& value) {
+         if (value != "none" && value != "public")
+           return rpc::InvalidField("value", "expected none or public");
+         gate.AdmitGuests(value == "public");
+         return absl::OkStatus();
+       }});
+  settings.push_back({"prearchive.idle_build_seconds",
+                      "a session is built when no object came for so long; 1 to 86400 seconds",
+                      absl::StrCat(limits::kIdleBuildSecondsDefault),
+                      [&prearchive](const std::string& value) {
+                        int64_t seconds = 0;
+                        if (!absl::SimpleAtoi(value, &seconds) || seconds < 1 || seconds > 86400) {
+                          return rpc::InvalidField("value", "expected 1 to 86400 (seconds)");
+                        }
+                        return prearchive.SetIdleBuild(absl::Seconds(seconds));
+                      }});
+  settings.push_back(
+      {archiving::kUseScanTypeMapping,
+       "whether scans are called what people called such scans before in their project: true or false",
+       "true", [](const std::string& value) {
+         return value == "true" || value == "false" ? absl::OkStatus()
+                                                    : rpc::InvalidField("value", "expected true or false");
+       }});
+}
+
+}  // namespace narthex::app
