@@ -94,7 +94,7 @@ class Split(unittest.TestCase):
 
     def test_split_by_hand_through_dicom_and_over_a_kill(self):
         self.server.narthex("project", "create", "HAND")
-        self.server.narthex("settings", "set", "routing.project_rules", "(0010,0020):PM1.* t:HAND r:HAND")
+        self.server.narthex("settings", "set", "routing.project_rules", "(0010,0020):(PM1.*) t:.+ r:HAND")
         self.addCleanup(self.server.narthex, "settings", "set", "routing.project_rules", "")
         self.server.storescu("--to", "+sd", "+r", self.study / "mr")
         self.server.storescu("--to", "+sd", "+r", self.study / "mrac")
