@@ -441,7 +441,7 @@ absl::Status ManagedPostgres::Dump(const std::string& path) {
 
 absl::Status ManagedPostgres::Load(const std::string& path) {
   return RunTool("pg_restore",
-                 {"--no-owner", "--exit-on-error", "--single-transaction", "--dbname", conninfo_, path});
+                 {"--no-owner", "--no-privileges", "--exit-on-error", "--single-transaction", "--dbname", conninfo_, path});
 }
 
 }  // namespace narthex::metadata
