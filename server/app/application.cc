@@ -299,7 +299,8 @@ void Application::Parts::MakeServices() {
                                              const std::string& request_id) {
     return workflow->StartArchive(session, user, policy, quarantine, request_id);
   };
-  door->MakeServices({*gate, *projects, *prearchive, *index, build, nullptr});
+  door->MakeServices({*gate, *projects, *prearchive, *index, build,
+                      [this](absl::string_view uid) { return plans->Fingerprint(uid); }});
   upload_service = std::make_unique<rpc::UploadServiceImpl>(rpc::UploadServiceImpl::Dependencies{
       *gate, Streams(), *operations, *database, build, config.inbox_dir, *stalls});
   prearchive_service = std::make_unique<rpc::PrearchiveServiceImpl>(rpc::PrearchiveServiceImpl::Dependencies{
