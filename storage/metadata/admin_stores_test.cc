@@ -291,6 +291,8 @@ TEST_P(AdminStoresTest, ScriptsKeepAllVersions) {
   ASSERT_EQ(stores().scripts().ListCurrent("anonymize")->size(), 1u);
   EXPECT_EQ(stores().scripts().ListCurrent("anonymize")->front().version, 2);
   EXPECT_EQ(stores().scripts().ListCurrent("anonymize")->front().project, "P1");
+  EXPECT_EQ(stores().scripts().ListCurrent("anonymize")->front().text, "version \"6.1\"");
+  EXPECT_FALSE(stores().scripts().ListCurrent("anonymize")->front().enabled);
 }
 
 TEST_P(AdminStoresTest, ASecretIsMadeOnce) {
