@@ -28,7 +28,6 @@ class Duplicates(unittest.TestCase):
         cls.addClassCleanup(cls.folder.cleanup)
         data = shared_folder() / "data"
         cls.mr = sorted(p for p in (data / "dicom-mr-ge-mr750/mr_0004").iterdir() if p.suffix == ".dcm")[:3]
-        cls.wg04 = data / "dicom-nema-wg04"
         # Another patient comment, and other pixels.
         cls.header = modified(cls.folder.name, cls.mr[0], "header.dcm", "-i", "(0020,4000)=seen again",
                               "-m", "(0018,1030)=other protocol")
@@ -147,15 +146,17 @@ class Duplicates(unittest.TestCase):
         self.assertEqual([o["outcome"] for o in (by_upload, by_site, by_project)], ["CONFLICT", "REPLACED", "CONFLICT"])
 
     def test_one_instance_in_many_transfer_syntaxes_by_dicom(self):
-        """NEMA's CT1 in uncompressed, JPEG lossless, JPEG-LS, RLE and JPEG 2000: the same SOP Instance UID."""
+        """One slice uncompressed, in Implicit VR, JPEG lossless, JPEG-LS and RLE: the same SOP Instance UID."""
         project = self.project("SYNTAX")
         self.server.narthex("project", "update", project, "--duplicates", "replace")
-        self.server.narthex("settings", "set", "routing.project_rules", "(0008,0060):(CT) t:CT r:SYNTAX")
+        self.server.narthex("settings", "set", "routing.project_rules", "(0008,0060):(MR) t:MR r:SYNTAX")
         self.addCleanup(self.server.narthex, "settings", "set", "routing.project_rules", "")
 
-        for path, proposal in (("REF/CT1_UNC", "-xe"), ("JPLL/CT1_JPLL", "-xs"), ("JLSL/CT1_JLSL", "-xt"),
-                               ("RLE/CT1_RLE", "-xr"), ("J2KR/CT1_J2KR", "-xv")):
-            self.server.storescu(proposal, "--to", self.wg04 / path)
+        for command, proposal in ((("dcmconv", "+te"), "-xe"), (("dcmconv", "+ti"), "-xi"), (("dcmcjpeg",), "-xs"),
+                                  (("dcmcjpls",), "-xt"), (("dcmcrle",), "-xr")):
+            variant = pathlib.Path(self.folder.name) / f"{proposal}.dcm"
+            subprocess.run([*command, self.mr[0], variant], check=True, capture_output=True)
+            self.server.storescu(proposal, "--to", variant)
 
         session = next(s for s in self.server.prearchive() if s["project"] == project)
         self.assertEqual((session["objectCount"], session["replacedCount"]), (1, 4))

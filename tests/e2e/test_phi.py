@@ -25,7 +25,9 @@ MARKS = {"PatientName": "QQMARKNAME^QQGIVEN", "OtherPatientIDs": "QQMARKOTHER", 
          "InstitutionName": "QQMARKHOSPITAL", "OperatorsName": "QQMARKOPERATOR", "StudyID": "QQMARKSTUDYID"}
 SECRET = re.compile(rb"QQMARK\w*|QQGIVEN|1917-?03-?17")
 # Of PostgreSQL: the tables that are the place of such values (docs/formats/database.md).
-PLACES = {"session_documents", "session_history"}  # what was, as it is
+PLACES = {"session_documents"}
+# Where a session's acquisition site is a field, and its former values are kept: of an institution, not of a patient.
+SITE_PLACES = {"sessions", "session_history"}
 
 
 class Phi(unittest.TestCase):
@@ -154,6 +156,8 @@ class Phi(unittest.TestCase):
     def test_the_database_outside_their_places(self):
         for statement in re.findall(rb"INSERT INTO (?:\w+\.)?(\w+) \(([^)]*)\) VALUES \((.*?)\);\n", self.dump(), re.DOTALL):
             table, columns, values = statement
+            if table.decode() in SITE_PLACES:
+                values = values.replace(b"QQMARKHOSPITAL", b"")
             if SECRET.search(values) and table.decode() not in PLACES:
                 self.fail(f"table {table.decode()} ({columns.decode()[:200]}): {SECRET.search(values)[0]}")
 

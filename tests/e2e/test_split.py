@@ -98,7 +98,7 @@ class Split(unittest.TestCase):
         self.addCleanup(self.server.narthex, "settings", "set", "routing.project_rules", "")
         self.server.storescu("--to", "+sd", "+r", self.study / "mr")
         self.server.storescu("--to", "+sd", "+r", self.study / "mrac")
-        self.server.storescu("-xs", "--to", "+sd", "+r", self.study / "pet")
+        self.server.storescu("-xt", "--to", "+sd", "+r", self.study / "pet")
         session = self.server.prearchive("--project", "HAND")[0]
         self.server.narthex("prearchive", "build", session["name"])
 
