@@ -440,8 +440,8 @@ absl::Status ManagedPostgres::Dump(const std::string& path) {
 }
 
 absl::Status ManagedPostgres::Load(const std::string& path) {
-  return RunTool("pg_restore",
-                 {"--no-owner", "--no-privileges", "--exit-on-error", "--single-transaction", "--dbname", conninfo_, path});
+  return RunTool("pg_restore", {"--no-owner", "--no-privileges", "--exit-on-error", "--single-transaction",
+                                "--dbname", conninfo_, path});
 }
 
 }  // namespace narthex::metadata
