@@ -160,7 +160,8 @@ class PostgresScriptStore : public ScriptStore {
 
   absl::StatusOr<std::vector<Script>> ListCurrent(absl::string_view kind) override {
     Statement select(
-        "SELECT DISTINCT ON (project_id) script, lookup_table, kind, project_id, enabled, version, user_name, "
+        "SELECT DISTINCT ON (project_id) script, lookup_table, kind, project_id, enabled, version, "
+        "user_name, "
         "unix_us(create_time), profile, leftovers FROM scripts WHERE kind = $1 ORDER BY project_id, version "
         "DESC");
     NX_ASSIGN_OR_RETURN(Rows rows, pool_.Read(select.Text(kind)));
