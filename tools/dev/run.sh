@@ -27,5 +27,5 @@ while (($#)); do
 done
 
 bash tools/dev/setup.sh
-build_preset "$preset" narthexd narthex narthex-phantom
+build_preset "$preset" narthexd narthex narthex-phantom narthex-pixels
 python tools/dev/demo.py --bin "$PWD/build/$preset/bin" "${arguments[@]}"
