@@ -69,6 +69,21 @@ inline constexpr uint64_t kFreeSpaceMinBytes =
 // Sessions.
 inline constexpr int64_t kIdleBuildSecondsDefault =
     60;  // (set prearchive.idle_build_seconds) no object for so long: the session is built
+inline constexpr int64_t kIdleBuildSecondsMax = 86400;  // a day: then nobody sends any more
+
+// Archived sessions.
+inline constexpr size_t kResourceFilesMax = 100'000;  // added at once; more are several additions
+inline constexpr size_t kResourceFolderMaxDepth = 8;  // of the names of files in a resource
+inline constexpr size_t kCustomFieldsMax = 500;  // of a session or subject; also definitions of a project
+inline constexpr size_t kCustomFieldMaxBytes = 16
+                                               << 10;  // of a value, and of the description of a definition
+inline constexpr uint64_t kCatalogMaxBytes = 1ull << 30;  // read back when sessions are merged or checked
+
+// Searches. Untrusted text.
+inline constexpr size_t kFilterMaxBytes = 8 << 10;
+inline constexpr int kFilterMaxDepth = 32;    // parentheses and NOT in each other
+inline constexpr int kFilterMaxTerms = 100;   // conditions of one filter
+inline constexpr size_t kOrderFieldsMax = 4;  // to sort by
 
 // People.
 inline constexpr size_t kDisplayNameMaxBytes = 200;               // names and descriptions for people
@@ -96,5 +111,17 @@ inline constexpr uint32_t kAssociateMaxBytes =
     512 << 10;  // an A-ASSOCIATE PDU; 128 contexts of 30 syntaxes: 130 KiB
 inline constexpr size_t kCommandMaxBytes = 64 << 10;  // a DIMSE command set; real ones stay below 1 KiB
 inline constexpr uint16_t kAsyncWindowMax = 64;  // objects of one association that may wait for an answer
+
+// DICOM receivers.
+inline constexpr int kReceiversMax = 1000;       // a hospital has some dozens
+inline constexpr int kAllowedCallersMax = 1000;  // of one receiver
+inline constexpr int kReceiverWatchesMax = 64;   // gateways of one server; each holds a thread
+
+// Storage commitment.
+inline constexpr int kCommitmentInstancesMax = 100'000;  // of one request; a large study has some thousands
+inline constexpr size_t kCommitmentMaxBytes = 16 << 20;  // of its data set: 160 bytes an instance
+inline constexpr int kCommitmentsMax = 10'000;           // reports that wait for their delivery
+inline constexpr int kCommitmentTriesMax = 10;           // then a report is given up: after about nine hours
+inline constexpr int kCommitmentsOfAssociationMax = 16;  // that wait for the peer's answer
 
 }  // namespace narthex::limits

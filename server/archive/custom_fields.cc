@@ -18,9 +18,6 @@
 namespace narthex::archiving {
 namespace {
 
-constexpr size_t kFieldsMax = 500;           // of a session; also definitions of a project
-constexpr size_t kFieldMaxBytes = 16 << 10;  // of a value; what a column of the database takes
-
 bool IsName(absl::string_view name) {
   return !name.empty() && name.size() <= limits::kLabelMaxBytes &&
          std::all_of(name.begin(), name.end(),
@@ -76,7 +73,7 @@ bool FitsType(absl::string_view value, FieldType type) {
 }
 
 absl::Status CheckDefinitions(const std::vector<FieldDefinition>& definitions) {
-  if (definitions.size() > kFieldsMax) return InvalidDefinition("too many");
+  if (definitions.size() > limits::kCustomFieldsMax) return InvalidDefinition("too many");
   std::set<std::string> names;
   for (const FieldDefinition& definition : definitions) {
     if (!IsName(definition.name))
@@ -84,11 +81,12 @@ absl::Status CheckDefinitions(const std::vector<FieldDefinition>& definitions) {
     if (!names.insert(definition.name).second) {
       return InvalidDefinition(absl::StrCat(definition.name, " is defined twice"));
     }
-    if (definition.possible_values.size() > kFieldsMax || definition.description.size() > kFieldMaxBytes) {
+    if (definition.possible_values.size() > limits::kCustomFieldsMax ||
+        definition.description.size() > limits::kCustomFieldMaxBytes) {
       return InvalidDefinition(absl::StrCat(definition.name, " is too large"));
     }
     for (const std::string& value : definition.possible_values) {
-      if (value.size() > kFieldMaxBytes || !FitsType(value, definition.type)) {
+      if (value.size() > limits::kCustomFieldMaxBytes || !FitsType(value, definition.type)) {
         return InvalidDefinition(
             absl::StrCat("a possible value of ", definition.name, " is not ", Expected(definition.type)));
       }
@@ -98,12 +96,14 @@ absl::Status CheckDefinitions(const std::vector<FieldDefinition>& definitions) {
 }
 
 absl::Status CheckFields(const Fields& fields, const std::vector<FieldDefinition>& definitions) {
-  if (fields.size() > kFieldsMax) {
-    return Refused(fields.begin()->first, absl::StrCat("a session has at most ", kFieldsMax, " fields"));
+  if (fields.size() > limits::kCustomFieldsMax) {
+    return Refused(fields.begin()->first,
+                   absl::StrCat("a session has at most ", limits::kCustomFieldsMax, " fields"));
   }
   for (const auto& [name, value] : fields) {
     if (!IsName(name)) return Refused(name, "a name is 1 to 64 of letters, digits, '_', '.' and '-'");
-    if (value.size() > kFieldMaxBytes) return Refused(name, "longer than 16 KiB");
+    if (value.size() > limits::kCustomFieldMaxBytes)
+      return Refused(name, absl::StrCat("longer than ", limits::kCustomFieldMaxBytes >> 10, " KiB"));
   }
   for (const FieldDefinition& definition : definitions) {
     const auto field = fields.find(definition.name);

@@ -10,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 
 #include "base/error.h"
+#include "base/limits.h"
 #include "base/log.h"
 #include "base/status.h"
 #include "server/archive/filing.h"
@@ -17,8 +18,6 @@
 
 namespace narthex::archiving {
 namespace {
-
-constexpr uint64_t kCatalogMaxBytes = 1ull << 30;
 
 // What the database knows of a file, as far as a catalog has it.
 archive::CatalogEntry EntryOf(const metadata::File& file) {
@@ -91,7 +90,7 @@ absl::StatusOr<archive::Catalog> Archiver::ReadCatalogOf(const Filing& filing,
   archive::Catalog catalog;
   const std::string place =
       fs::JoinPath(fs::JoinPath(with_.archive_root, filing.folder), resource.catalog_path);
-  const auto text = fs::ReadFile(with_.file_system, place, kCatalogMaxBytes);
+  const auto text = fs::ReadFile(with_.file_system, place, limits::kCatalogMaxBytes);
   if (text.ok()) {
     if (auto read = archive::ReadCatalog(*text); read.ok()) {
       catalog = *std::move(read);

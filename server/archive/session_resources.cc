@@ -27,8 +27,6 @@ namespace {
 constexpr int64_t kSmallMaxBytes = 256 << 10;
 constexpr size_t kCollectMaxFiles = 256;
 constexpr int64_t kCollectMaxBytes = 16 << 20;
-constexpr size_t kNameMaxParts = 8;
-constexpr size_t kFilesMax = 100'000;  // added at once; more are several additions
 
 absl::Status Invalid(absl::string_view field, absl::string_view what) {
   return InvalidArgument("INVALID_FIELD", absl::StrCat(field, ": ", what), {{"field", std::string(field)}});
@@ -64,7 +62,8 @@ absl::StatusOr<std::string> SafeName(absl::string_view name) {
       return Invalid("path", "a relative path without . and ..");
     parts.push_back(archive::SanitizeComponent(part));
   }
-  if (parts.size() > kNameMaxParts) return Invalid("path", "folders nested deeper than 8");
+  if (parts.size() > limits::kResourceFolderMaxDepth)
+    return Invalid("path", absl::StrCat("folders nested deeper than ", limits::kResourceFolderMaxDepth));
   return absl::StrJoin(parts, "/");
 }
 
@@ -82,7 +81,7 @@ class Intake {
     while (true) {
       NX_ASSIGN_OR_RETURN(const bool more, stream.Next(&file));
       if (!more) return Flush();
-      if (files_.size() >= kFilesMax) return Invalid("file", "too many files at once");
+      if (files_.size() >= limits::kResourceFilesMax) return Invalid("file", "too many files at once");
       NX_ASSIGN_OR_RETURN(const std::string name, SafeName(file.path));
       const std::string path = absl::StrCat(folder_, "/", name);
       if (!taken_.insert(absl::AsciiStrToLower(path)).second) return Exists(name);

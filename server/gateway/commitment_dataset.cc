@@ -8,7 +8,6 @@
 
 #include "base/error.h"
 #include "base/limits.h"
-#include "base/limits_dicom.h"
 #include "base/status.h"
 #include "server/gateway/byte_order.h"
 

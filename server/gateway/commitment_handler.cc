@@ -3,7 +3,6 @@
 #include <utility>
 
 #include "base/limits.h"
-#include "base/limits_dicom.h"
 #include "base/log.h"
 #include "base/metrics.h"
 #include "base/status.h"

@@ -9,7 +9,6 @@
 #include "base/error.h"
 #include "base/ids.h"
 #include "base/limits.h"
-#include "base/limits_dicom.h"
 #include "base/log.h"
 #include "base/metrics.h"
 #include "base/status.h"

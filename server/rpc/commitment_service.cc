@@ -6,7 +6,6 @@
 #include "absl/strings/str_cat.h"
 
 #include "base/limits.h"
-#include "base/limits_dicom.h"
 #include "base/log.h"
 #include "base/status.h"
 #include "server/rpc/convert.h"

@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 
+#include "base/limits.h"
 #include "base/status.h"
 #include "imaging/identify/labels.h"
 #include "server/auth/project_rules.h"
@@ -12,8 +13,6 @@
 
 namespace narthex::rpc {
 namespace {
-
-constexpr int64_t kIdleBuildSecondsMax = 86'400;
 
 metadata::AutoArchive FromProto(v1::AutoArchive::Mode mode) {
   switch (mode) {
@@ -149,7 +148,7 @@ grpc::Status ProjectServiceImpl::UpdateProject(grpc::ServerContext* context,
     if (request->has_duplicates()) rules.duplicates = request->duplicates();
     if (request->has_pet_mr()) rules.pet_mr = request->pet_mr();
     if (request->has_idle_build_seconds()) {
-      if (request->idle_build_seconds() < 0 || request->idle_build_seconds() > kIdleBuildSecondsMax) {
+      if (request->idle_build_seconds() < 0 || request->idle_build_seconds() > limits::kIdleBuildSecondsMax) {
         return InvalidField("idle_build_seconds", "expected 0 to 86400 (seconds)");
       }
       rules.idle_build_seconds = request->idle_build_seconds();

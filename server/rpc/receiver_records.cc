@@ -7,7 +7,6 @@
 #include <google/protobuf/util/json_util.h>
 
 #include "base/limits.h"
-#include "base/limits_dicom.h"
 #include "base/log.h"
 #include "base/status.h"
 #include "imaging/identify/labels.h"

@@ -9,7 +9,6 @@
 
 #include "base/error.h"
 #include "base/limits.h"
-#include "base/limits_dicom.h"
 #include "base/log.h"
 #include "base/status.h"
 #include "server/rpc/convert.h"

@@ -12,6 +12,7 @@
 #include <pugixml.hpp>
 
 #include "base/error.h"
+#include "base/limits.h"
 #include "base/status.h"
 
 namespace narthex::archive {
@@ -20,7 +21,6 @@ namespace {
 constexpr char kNamespace[] = "http://nrg.wustl.edu/catalog";
 constexpr char kSchemaInstance[] = "http://www.w3.org/2001/XMLSchema-instance";
 constexpr char kSizeField[] = "size_in_bytes";
-constexpr size_t kCatalogMaxBytes = 1u << 30;
 constexpr int kMaxDepth = 32;
 
 absl::Status Invalid(absl::string_view what) {
@@ -169,7 +169,8 @@ std::string WriteCatalog(const Catalog& catalog) {
 }
 
 absl::StatusOr<Catalog> ReadCatalog(absl::string_view xml) {
-  if (xml.size() > kCatalogMaxBytes) return Invalid("larger than 1 GiB");
+  if (xml.size() > limits::kCatalogMaxBytes)
+    return Invalid(absl::StrCat("larger than ", limits::kCatalogMaxBytes >> 30, " GiB"));
   pugi::xml_document document;
   const pugi::xml_parse_result parsed =
       document.load_buffer(xml.data(), xml.size(), pugi::parse_default, pugi::encoding_utf8);

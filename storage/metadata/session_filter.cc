@@ -7,15 +7,12 @@
 #include "absl/strings/str_cat.h"
 
 #include "base/error.h"
+#include "base/limits.h"
 #include "base/status.h"
 #include "storage/metadata/session_fields.h"
 
 namespace narthex::metadata {
 namespace {
-
-constexpr size_t kFilterMaxBytes = 8 << 10;
-constexpr int kMaxDepth = 32;
-constexpr int kMaxTerms = 100;
 
 absl::Status Invalid(size_t position, absl::string_view what) {
   return InvalidArgument("FILTER_INVALID", absl::StrCat("filter, column ", position + 1, ": ", what),
@@ -35,7 +32,9 @@ class Parser {
   explicit Parser(absl::string_view text) : text_(text) {}
 
   absl::StatusOr<std::shared_ptr<const FilterNode>> Run() {
-    if (text_.size() > kFilterMaxBytes) return Invalid(kFilterMaxBytes, "a filter is at most 8 KiB");
+    if (text_.size() > limits::kFilterMaxBytes)
+      return Invalid(limits::kFilterMaxBytes,
+                     absl::StrCat("a filter is at most ", limits::kFilterMaxBytes >> 10, " KiB"));
     SkipBlanks();
     if (AtEnd()) return std::shared_ptr<const FilterNode>();
     NX_ASSIGN_OR_RETURN(FilterNode root, Expression(0));
@@ -90,7 +89,8 @@ class Parser {
 
   absl::StatusOr<FilterNode> Term(int depth) {
     SkipBlanks();
-    if (depth > kMaxDepth) return Invalid(at_, absl::StrCat("more than ", kMaxDepth, " levels of nesting"));
+    if (depth > limits::kFilterMaxDepth)
+      return Invalid(at_, absl::StrCat("more than ", limits::kFilterMaxDepth, " levels of nesting"));
     const bool minus = Peek() == '-';
     if (minus) ++at_;
     if (minus || TakeKeyword("NOT")) {
@@ -112,7 +112,8 @@ class Parser {
   }
 
   absl::StatusOr<FilterNode> Restriction() {
-    if (++terms_ > kMaxTerms) return Invalid(at_, absl::StrCat("more than ", kMaxTerms, " conditions"));
+    if (++terms_ > limits::kFilterMaxTerms)
+      return Invalid(at_, absl::StrCat("more than ", limits::kFilterMaxTerms, " conditions"));
     FilterNode node;
     node.column = static_cast<int>(at_) + 1;
     if (PeekKeyword("AND") || PeekKeyword("OR")) return Invalid(at_, "expected a condition, found AND or OR");

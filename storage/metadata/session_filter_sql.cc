@@ -16,6 +16,7 @@
 #include "absl/time/time.h"
 
 #include "base/error.h"
+#include "base/limits.h"
 #include "base/status.h"
 #include "storage/metadata/json.h"
 #include "storage/metadata/session_fields.h"
@@ -26,8 +27,6 @@ namespace {
 
 using Type = SessionField::Type;
 using Op = FilterNode::Op;
-
-constexpr size_t kOrderMax = 4;
 
 struct Column {
   Type type;
@@ -406,7 +405,8 @@ absl::StatusOr<std::vector<OrderKey>> CompileOrder(absl::string_view order_by, F
   std::vector<OrderKey> keys;
   if (absl::StripAsciiWhitespace(order_by).empty()) order_by = "createTime desc";
   const std::vector<absl::string_view> items = absl::StrSplit(order_by, ',');
-  if (items.size() > kOrderMax) return OrderError(absl::StrCat("at most ", kOrderMax, " fields"));
+  if (items.size() > limits::kOrderFieldsMax)
+    return OrderError(absl::StrCat("at most ", limits::kOrderFieldsMax, " fields"));
   for (absl::string_view item : items) {
     NX_ASSIGN_OR_RETURN(OrderKey key, CompileKey(item, target));
     keys.push_back(std::move(key));

@@ -14,6 +14,7 @@
 #include "absl/strings/str_cat.h"
 
 #include "base/digest.h"
+#include "base/limits.h"
 #include "base/status.h"
 #include "storage/archive/catalog.h"
 #include "storage/archive/layout.h"
@@ -23,7 +24,6 @@ namespace narthex::verify {
 namespace {
 
 constexpr size_t kPieceBytes = 1 << 20;
-constexpr uint64_t kCatalogMaxBytes = 1ull << 30;
 constexpr int kFilesPage = 50'000;
 
 // A session's files as the database knows them.
@@ -244,7 +244,7 @@ absl::Status ArchiveCheck::CheckDigests(const std::string& path, const std::stri
 absl::Status ArchiveCheck::CheckCatalog(const std::string& folder, const metadata::Resource& resource,
                                         const FileRows& rows) {
   const std::string place = fs::JoinPath(folder, resource.catalog_path);
-  const auto text = fs::ReadFile(files_, fs::JoinPath(root_, place), kCatalogMaxBytes);
+  const auto text = fs::ReadFile(files_, fs::JoinPath(root_, place), limits::kCatalogMaxBytes);
   if (absl::IsNotFound(text.status())) {
     report_.Find("CATALOG_MISSING", place, absl::StrCat("of resource ", resource.label));
     return absl::OkStatus();
