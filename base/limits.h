@@ -91,6 +91,13 @@ inline constexpr int64_t kTokenSecondsMax = 100ll * 365 * 86400;  // a century: 
 inline constexpr int kAuthenticationFailuresMax = 100;            // of one address or user, at once
 inline constexpr int64_t kAuthenticationFailureSeconds = 1;       // then one more each
 inline constexpr size_t kAuthenticationKeysMax = 10'000;  // addresses and users that are counted: about 1 MB
+inline constexpr size_t kJwtMaxBytes = 8 << 10;           // a token of the issuer; gRPC's metadata end there
+inline constexpr size_t kJwksMaxBytes = 256 << 10;        // a hundred keys with their certificates
+inline constexpr int64_t kJwksSeconds = 300;              // keys of an address are read again when older
+inline constexpr int64_t kJwksMissSeconds = 10;           // between two reads for keys that are not known
+inline constexpr int64_t kJwksConnectMs = 3000;       // of one read from an address, until it is connected
+inline constexpr int64_t kJwksTimeoutMs = 5000;       // of one read from an address, all in all
+inline constexpr int64_t kJwtLeewaySecondsMax = 600;  // clocks that differ by more are wrong
 
 // Lists.
 inline constexpr int kPageSizeDefault = 100;
