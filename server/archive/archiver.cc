@@ -10,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
+#include "absl/time/clock.h"
 
 #include "base/crash_point.h"
 #include "base/error.h"
@@ -45,6 +46,12 @@ ConflictPolicy PolicyOf(const operations::Operation& operation) {
 bool IsWorthWaiting(const absl::Status& status) {
   const std::string reason = ErrorReason(status);
   return absl::IsUnavailable(status) || reason == "DISK_FULL" || reason == "DATABASE_FULL";
+}
+
+// How long a part of archiving a session took: its files, durable, or the one transaction.
+void Took(absl::string_view step, absl::Duration duration) {
+  Metrics::Global().ObserveSeconds("archive_step_seconds", "Time of the parts of archiving a session.",
+                                   absl::ToDoubleSeconds(duration), {{"step", std::string(step)}});
 }
 
 }  // namespace
@@ -278,10 +285,12 @@ absl::StatusOr<metadata::CommittedSession> Archiver::Create(const operations::Op
   NX_RETURN_IF_ERROR(CheckSpace());
   NX_ASSIGN_OR_RETURN(const auto writer, OpenWriter(row, operation.id, filing));
   NameObjects(filing);
+  const absl::Time begin = absl::Now();
   absl::Status written = WriteObjects(filing, *writer, row, progress);
   CrashPoint("archive.files_written");
   if (written.ok()) written = WriteCatalogs(filing, *writer, operation);
   if (written.ok()) written = writer->Publish();
+  const absl::Time filed = absl::Now();
   if (!written.ok()) {
     if (ErrorReason(written) != "SHUTTING_DOWN") writer->Abandon().IgnoreError();
     return written;
@@ -299,6 +308,8 @@ absl::StatusOr<metadata::CommittedSession> Archiver::Create(const operations::Op
     return committed.status();
   }
   CrashPoint("archive.committed");
+  Took("files", filed - begin);
+  Took("database", absl::Now() - filed);
   NX_RETURN_IF_ERROR(OnlyTidyingLeft(writer->Finish()));
   return committed;
 }

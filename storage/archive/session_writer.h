@@ -63,7 +63,7 @@ class SessionWriter {
     // Merge: the version of the session that the operation was planned on. A run that was planned on another
     // one, or on another folder, is taken back before this one begins. "": whatever it was (to finish it).
     std::string base_version;
-    int threads = 2;  // that read, hash and write
+    int threads = 3;  // that read, hash and write; they wait for the disk half of the time
   };
 
   enum class State {

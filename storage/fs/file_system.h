@@ -38,7 +38,7 @@ class File {
   virtual ~File() = default;
 
   // Reads up to `length` bytes at `offset` into `data` and returns how many; fewer only at the end of the
-  // file.
+  // file. With OpenOptions::direct, `offset`, `data` and `length` must be multiples of 4096.
   virtual absl::StatusOr<size_t> ReadAt(uint64_t offset, char* data, size_t length) = 0;
 
   // Writes all pieces, one behind the other, from `offset`; the file grows as needed. After an error any part

@@ -24,6 +24,7 @@ namespace narthex::fs {
 namespace {
 
 constexpr int kTreeMaxDepth = 64;
+constexpr size_t kDirectBlock = 4096;
 
 // Repeats a system call that a signal interrupted.
 template <typename Call>
@@ -50,9 +51,12 @@ class PosixFile : public File {
       const ssize_t n = Retry([&] {
         return ::pread(descriptor_, data + done, length - done, static_cast<off_t>(offset + done));
       });
+      if (n < 0 && errno == EINVAL && LeaveDirect()) continue;
       if (n < 0) return LastError("read", path_);
       if (n == 0) break;
       done += static_cast<size_t>(n);
+      // Direct reading goes on at whole blocks only; a short count is the file's end.
+      if (done < length && done % kDirectBlock != 0 && (::fcntl(descriptor_, F_GETFL) & O_DIRECT) != 0) break;
     }
     return done;
   }
@@ -109,7 +113,7 @@ class PosixFile : public File {
   int descriptor() const override { return descriptor_; }
 
  private:
-  // Some file systems let O_DIRECT be opened and refuse the write. True if it was on and is off now.
+  // Some file systems let O_DIRECT be opened and refuse to read or write. True if it was on and is off now.
   bool LeaveDirect() {
     const int flags = ::fcntl(descriptor_, F_GETFL);
     return flags >= 0 && (flags & O_DIRECT) != 0 && ::fcntl(descriptor_, F_SETFL, flags & ~O_DIRECT) == 0;

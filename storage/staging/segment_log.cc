@@ -341,7 +341,7 @@ std::optional<LogState> SegmentLog::Close() {
   absl::MutexLock lock(&mutex_);
   if (!removed_) {
     if (durable_ < tail_ && tail_.offset > 0) SyncGroup();
-    if (file_ == nullptr) file_ = core_->file_cache.Find({number_, file_segment_, true});
+    if (file_ == nullptr) file_ = core_->file_cache.Find({number_, file_segment_, FileCache::Use::kWrite});
     if (file_ != nullptr && allocated_end_ > tail_.offset && file_segment_ == tail_.segment) {
       file_->Truncate(tail_.offset).IgnoreError();  // only gives preallocated space back
     }

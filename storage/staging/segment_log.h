@@ -86,6 +86,7 @@ class SegmentLog : public SessionLog, public std::enable_shared_from_this<Segmen
   void WriteRun() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void SyncGroup() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   struct Run;
+  struct ReadBuffer;
   Run TakeRun() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status WriteToFile(const Run& run);     // by the thread that set writing_
   absl::Status OpenForWriting(const Run& run);  // by the thread that set writing_
@@ -103,8 +104,8 @@ class SegmentLog : public SessionLog, public std::enable_shared_from_this<Segmen
   absl::Status Removed() const;
 
   // --- reading ---
-  absl::Status ReadExtent(const Extent& extent, std::string& buffer);
-  absl::StatusOr<std::shared_ptr<fs::File>> FileForReading(uint32_t segment);
+  absl::StatusOr<absl::string_view> ReadExtent(const Extent& extent, ReadBuffer& buffer);
+  absl::StatusOr<std::shared_ptr<fs::File>> FileForReading(uint32_t segment, bool direct);
 
   const std::shared_ptr<StoreCore> core_;
   const std::string session_id_;

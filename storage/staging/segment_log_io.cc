@@ -1,5 +1,7 @@
 // SegmentLog: writing runs of records to files, and reading them back.
 #include <algorithm>
+#include <memory>
+#include <new>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -16,6 +18,7 @@ constexpr size_t kRunMaxPieces = 512;               // the kernel takes 1024 at 
 constexpr uint64_t kPreallocateMinBytes = 1 << 20;  // sessions below preallocate nothing
 constexpr uint64_t kPreallocateMaxBytes = 64 << 20;
 constexpr size_t kReadPieceBytes = 1 << 20;
+constexpr uint32_t kReadDirectMinBytes = 128 << 10;  // below, the kernel's reading ahead gains more
 
 }  // namespace
 
@@ -116,7 +119,8 @@ absl::Status SegmentLog::OpenForWriting(const Run& run) {
     if (file_ != nullptr && file_segment_ == segment) return absl::OkStatus();
     exists = file_exists_ && file_segment_ == segment;
   }
-  std::shared_ptr<fs::File> file = exists ? core_->file_cache.Find({number_, segment, true}) : nullptr;
+  std::shared_ptr<fs::File> file =
+      exists ? core_->file_cache.Find({number_, segment, FileCache::Use::kWrite}) : nullptr;
   if (file == nullptr) {
     NX_ASSIGN_OR_RETURN(
         file, core_->files.Open(SegmentPath(directory_, segment),
@@ -162,28 +166,44 @@ absl::Status SegmentLog::Preallocate(const Run& run) {
 void SegmentLog::ParkFile() {
   open_slab_ = SlabPiece();
   if (file_ == nullptr || writing_ || syncing_ || durable_ < written_) return;
-  core_->file_cache.Insert({number_, file_segment_, true}, std::move(file_));
+  core_->file_cache.Insert({number_, file_segment_, FileCache::Use::kWrite}, std::move(file_));
   file_ = nullptr;
 }
 
 // --- Reading ----------------------------------------------------------------------------------------------
 
-absl::StatusOr<std::shared_ptr<fs::File>> SegmentLog::FileForReading(uint32_t segment) {
+absl::StatusOr<std::shared_ptr<fs::File>> SegmentLog::FileForReading(uint32_t segment, bool direct) {
   {
     absl::MutexLock lock(&mutex_);
     const auto kept = kept_files_.find(segment);
     if (kept != kept_files_.end()) return kept->second;
     if (removed_) return Removed();
   }
-  const FileCache::Key key = {number_, segment, false};
+  const FileCache::Key key = {number_, segment, direct ? FileCache::Use::kReadDirect : FileCache::Use::kRead};
   if (std::shared_ptr<fs::File> file = core_->file_cache.Find(key)) return file;
   NX_ASSIGN_OR_RETURN(std::shared_ptr<fs::File> file,
-                      core_->files.Open(SegmentPath(directory_, segment), {}));
+                      core_->files.Open(SegmentPath(directory_, segment), {.direct = direct}));
   core_->file_cache.Insert(key, file);
   return file;
 }
 
-absl::Status SegmentLog::ReadExtent(const Extent& extent, std::string& buffer) {
+// Memory for whole blocks, which is not filled before the file fills it.
+struct SegmentLog::ReadBuffer {
+  void MakeRoom(size_t wanted) {
+    if (size >= wanted) return;
+    bytes.reset(static_cast<char*>(::operator new(wanted, kAlignment)));
+    size = wanted;
+  }
+
+  static constexpr std::align_val_t kAlignment{limits::kSegmentBlockBytes};
+  struct Free {
+    void operator()(char* memory) const { ::operator delete(memory, kAlignment); }
+  };
+  std::unique_ptr<char, Free> bytes;
+  size_t size = 0;
+};
+
+absl::StatusOr<absl::string_view> SegmentLog::ReadExtent(const Extent& extent, ReadBuffer& buffer) {
   const auto corrupt = [&](absl::string_view what) {
     return DataLoss(
         "STAGED_BYTES_CORRUPT",
@@ -191,15 +211,20 @@ absl::Status SegmentLog::ReadExtent(const Extent& extent, std::string& buffer) {
                      what, "; run the verifier and have the object sent again"));
   };
   if (extent.length > kExtentMaxBytes) return corrupt("an extent that is longer than the format allows");
-  absl::StatusOr<std::shared_ptr<fs::File>> file = FileForReading(extent.segment);
+  // A large extent goes past the page cache, which is cold (segments are written past it, too) and would cost
+  // two copies.
+  const bool direct = core_->options.direct_io && extent.length >= kReadDirectMinBytes;
+  absl::StatusOr<std::shared_ptr<fs::File>> file = FileForReading(extent.segment, direct);
   if (absl::IsNotFound(file.status())) return corrupt("the segment file is missing");
   NX_RETURN_IF_ERROR(file.status());
-  if (buffer.size() < extent.length) buffer.resize(extent.length);
-  NX_ASSIGN_OR_RETURN(const size_t got, (*file)->ReadAt(extent.offset, buffer.data(), extent.length));
-  if (got < extent.length) return corrupt("the file ends inside an extent");
-  if (Crc32c(absl::string_view(buffer.data(), got)) != extent.crc32c)
-    return corrupt("the payload fails its checksum");
-  return absl::OkStatus();
+  const size_t before = extent.offset % limits::kSegmentBlockBytes;
+  const size_t wanted = RoundUpToBlock(before + extent.length);
+  buffer.MakeRoom(wanted);
+  NX_ASSIGN_OR_RETURN(const size_t got, (*file)->ReadAt(extent.offset - before, buffer.bytes.get(), wanted));
+  if (got < before + extent.length) return corrupt("the file ends inside an extent");
+  const absl::string_view bytes(buffer.bytes.get() + before, extent.length);
+  if (Crc32c(bytes) != extent.crc32c) return corrupt("the payload fails its checksum");
+  return bytes;
 }
 
 absl::Status SegmentLog::Read(const StoredObject& object,
@@ -216,14 +241,14 @@ absl::Status SegmentLog::ReadRange(const StoredObject& object, uint64_t offset, 
   }
   const uint64_t end =
       std::min(object.size_bytes, length > UINT64_MAX - offset ? UINT64_MAX : offset + length);
-  std::string buffer;
+  ReadBuffer buffer;
   uint64_t extent_begin = 0;
   for (const Extent& extent : object.extents) {
     const uint64_t begin = std::max(extent_begin, offset);
     const uint64_t stop = std::min(extent_begin + extent.length, end);
     if (begin < stop) {
-      NX_RETURN_IF_ERROR(ReadExtent(extent, buffer));
-      absl::string_view wanted(buffer.data() + (begin - extent_begin), stop - begin);
+      NX_ASSIGN_OR_RETURN(const absl::string_view bytes, ReadExtent(extent, buffer));
+      absl::string_view wanted = bytes.substr(begin - extent_begin, stop - begin);
       for (; !wanted.empty(); wanted.remove_prefix(std::min(wanted.size(), kReadPieceBytes))) {
         NX_RETURN_IF_ERROR(sink(wanted.substr(0, kReadPieceBytes)));
       }

@@ -73,10 +73,11 @@ class FreeSpace {
 // Open files, the least recently used closed first. Thread-safe.
 class FileCache {
  public:
+  enum class Use : uint8_t { kRead, kReadDirect, kWrite };
   struct Key {
     uint64_t log = 0;
     uint32_t segment = 0;
-    bool writes = false;
+    Use use = Use::kRead;
     friend bool operator==(const Key&, const Key&) = default;
   };
 

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -37,19 +38,32 @@ class Programs:
         return path
 
 
+# What XNAT's own default site script does: labels in place of the patient's name and ID.
+SITE_SCRIPT = """version "6.6"
+(0008,1030) := project
+(0010,0010) := subject
+(0010,0020) := session
+"""
+
+
 class Narthexd:
-    """narthexd with managed PostgreSQL and its default settings."""
+    """narthexd with managed PostgreSQL, its default settings, and a site script of the default kind in force."""
 
     name = "narthexd"
     ae_title = "NARTHEX"
 
-    def __init__(self, programs, folder):
+    def __init__(self, programs, folder, tuned=True):
+        del tuned  # there is nothing to set
         self.folder = folder
-        self.server = programs.harness.Server(data_dir=folder)
+        self.server = programs.harness.Server(data_dir=folder, flags=["--metrics-listen", "127.0.0.1:0"])
 
     def start(self):
         self.server.start()
         self.server.narthex("project", "create", "BENCH")
+        script = self.folder / "site.das"
+        script.write_text(SITE_SCRIPT)
+        self.server.narthex("anon", "set", script)
+        self.server.narthex("anon", "enable")
         self.pid = self.server.process.pid
         self.port = int(self.server.dicom_port)
         self.environment = {"NARTHEX_SERVER": self.server.address, "NARTHEX_TOKEN": self.server.token}
@@ -57,11 +71,19 @@ class Narthexd:
     def stop(self):
         self.server.stop()
 
+    def archive_step_seconds(self, step):
+        """What the metrics say that this part of archiving took, of all sessions together."""
+        with urllib.request.urlopen(f"http://{self.server.ready['metrics']}/metrics") as page:
+            for line in page.read().decode().splitlines():
+                if line.startswith(f'narthex_archive_step_seconds_sum{{step="{step}"}}'):
+                    return float(line.split()[-1])
+        return 0.0
+
     def stored(self):
         return sum(session["objectCount"] for session in self.server.prearchive())
 
 
-class _Child:
+class Child:
     """A server that is one program."""
 
     ae_title = "BENCH"
@@ -91,33 +113,36 @@ class _Child:
         raise RuntimeError(f"{self.name} does not start: {(self.folder / 'log').read_text(errors='replace')[-1000:]}")
 
 
-def _free_port():
+def free_port():
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return listener.getsockname()[1]
 
 
-class Storescp(_Child):
+class Storescp(Child):
     """DCMTK's receiver at its best: no Nagle, the largest PDU, bytes written as they come. It does not sync."""
 
     name = "storescp"
 
-    def __init__(self, programs, folder):
+    def __init__(self, programs, folder, tuned=True):
         del programs
-        self.folder = folder
+        self.folder, self.tuned = folder, tuned
 
     def start(self):
-        self.port = _free_port()
+        self.port = free_port()
         self.store = self.folder / "store"
         self.store.mkdir()
-        self._spawn(["storescp", "--fork", "+B", "-pdu", "131072", "-od", self.store, self.port], DCMTK_ENVIRONMENT)
+        if self.tuned:
+            self._spawn(["storescp", "--fork", "+B", "-pdu", "131072", "-od", self.store, self.port], DCMTK_ENVIRONMENT)
+        else:
+            self._spawn(["storescp", "-od", self.store, self.port])
         self._wait_for_port()
 
     def stored(self):
         return sum(1 for path in self.store.iterdir() if path.is_file())
 
 
-class Receiver(_Child):
+class Receiver(Child):
     """Our yardstick: appends and syncs, and does nothing else."""
 
     name = "receiver"
@@ -134,7 +159,7 @@ class Receiver(_Child):
         return None
 
 
-class Sink(_Child):
+class Sink(Child):
     """An UploadService that keeps nothing."""
 
     name = "sink"
@@ -146,39 +171,3 @@ class Sink(_Child):
         self._spawn([self.programs.sink])
         port = json.loads(self.process.stdout.readline())["port"]
         self.environment = {"NARTHEX_SERVER": f"127.0.0.1:{port}", "NARTHEX_TOKEN": "x"}
-
-
-class Orthanc(_Child):
-    """Orthanc with SQLite, which is faster than its PostgreSQL, and the settings that measured best."""
-
-    name = "Orthanc"
-    ae_title = "ORTHANC"
-
-    def __init__(self, programs, folder):
-        del programs
-        self.folder = folder
-        if shutil.which("Orthanc") is None:
-            raise SystemExit("Orthanc is not installed (apt-get install orthanc)")
-
-    def start(self):
-        self.port = _free_port()
-        self.http_port = _free_port()
-        settings = {
-            "StorageDirectory": str(self.folder / "store"), "IndexDirectory": str(self.folder / "store"),
-            "DicomPort": self.port, "DicomAet": self.ae_title, "DicomCheckCalledAet": False,
-            "HttpPort": self.http_port, "RemoteAccessAllowed": False, "AuthenticationEnabled": False,
-            "DicomAlwaysAllowStore": True, "MaximumPduLength": 131072, "StoreMD5ForAttachments": False,
-            "StorageCompression": False, "OverwriteInstances": False, "HttpThreadsCount": 8, "DicomThreadsCount": 4,
-            "SaveJobs": False, "MetricsEnabled": False, "SyncStorageArea": True}
-        config = self.folder / "orthanc.json"
-        config.write_text(json.dumps(settings))
-        self._spawn(["Orthanc", config], DCMTK_ENVIRONMENT)
-        self._wait_for_port()
-
-    def stored(self):
-        import urllib.request
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.http_port}/statistics") as answer:
-            return int(json.loads(answer.read())["CountInstances"])
-
-
-STORE_SERVERS = {one.name: one for one in (Narthexd, Storescp, Receiver, Orthanc)}

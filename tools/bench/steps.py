@@ -8,10 +8,16 @@ import sys
 import time
 
 import accounting
+import peers
 import servers
 
 # (name, associations); None: DCMTK's storescu, which has one.
 STORE_CLIENTS = [("storescu", None), ("sender x1", 1), ("sender x4", 4)]
+# DCMTK as it comes waits 40 ms for each answer (Nagle's algorithm); so few objects show it.
+UNTUNED = "storescu untuned"
+UNTUNED_OBJECTS = 60
+# What the archive is compared with: nothing set, and the Basic Profile as the project's.
+PROFILES = ("", "basic")
 
 
 class Bench:
@@ -66,7 +72,7 @@ class Bench:
         rows = []
         for client, associations in STORE_CLIENTS:
             for name in compared:
-                with self.running(servers.STORE_SERVERS[name]) as server:
+                with self.running(peers.STORE_SERVERS[name]) as server:
                     rows.append(self.row("C-STORE", data, number, name, client,
                                          lambda: self.send(server, data, associations), server))
                     stored = server.stored()
@@ -90,14 +96,35 @@ class Bench:
         return accounting.run(["storescu", "-aec", server.ae_title, "-pdu", "131072", "+sd", "+r", "127.0.0.1",
                                server.port, data.folder], self.log, servers.DCMTK_ENVIRONMENT)
 
+    def untuned(self, data, compared, number):
+        """A few objects by a storescu as it comes to receivers as they come."""
+        part = data.part(UNTUNED_OBJECTS)
+        rows = []
+        for name in compared:
+            if name == "receiver":
+                continue  # it is no product
+            with self.running(lambda programs, folder: peers.STORE_SERVERS[name](programs, folder, tuned=False)) as server:
+                command = ["storescu", "-aec", server.ae_title, "127.0.0.1", server.port, *part.files]
+                rows.append(self.row("C-STORE", part, number, name, UNTUNED,
+                                     lambda: (accounting.run(command, self.log, {"TCP_NODELAY": "0"}), {}), server))
+        return rows
+
     # --- upload, build, archive ---
 
-    def upload(self, data, number):
+    def http(self, data, number):
+        """Orthanc's own way of uploading, for the comparison with ours."""
+        with self.running(peers.Orthanc) as server:
+            return [self.row("upload", data, number, "Orthanc HTTP x4", "narthex upload",
+                             lambda: (server.post(data.files), {}), server)]
+
+    def upload(self, data, number, profile=""):
         rows = [self.copy(data, number)]
         with self.running(servers.Sink) as sink:
             rows.append(self.row("upload", data, number, "sink", "narthex upload",
                                  lambda: (self.narthex_upload(sink, data), {}), sink))
         with self.running(servers.Narthexd) as server:
+            if profile:
+                server.server.narthex("anon", "enable", "--project", "BENCH", "--profile", profile)
             uploaded = {}
 
             def send():
@@ -109,10 +136,15 @@ class Bench:
             if server.stored() != data.objects:
                 raise RuntimeError(f"narthexd has {server.stored()} objects of {data.objects}")
             rows += self.finish(server, data, number, uploaded["name"])
+        if profile:
+            return [{**row, "step": f"archive, {profile} profile"} for row in rows if row["step"] == "archive"]
         return rows
 
     def narthex_upload(self, server, data):
-        return accounting.run([self.programs.narthex, "--output", "json", "upload", data.folder, "--project", "BENCH",
+        return self.narthex_upload_of(server, data.folder)
+
+    def narthex_upload_of(self, server, folder):
+        return accounting.run([self.programs.narthex, "--output", "json", "upload", folder, "--project", "BENCH",
                                "--no-commit"], self.log, server.environment)
 
     def finish(self, server, data, number, upload):
