@@ -50,7 +50,7 @@ class DirectSink : public gateway::ObjectSink {
 
   absl::Status End() override {
     if (stream_ == nullptr) return absl::UnavailableError("the upload stream broke");
-    if (sent_ == 0) return Watched(stream_->Whole(next_sequence_ - 1, held_, Xxh3(held_), ""));
+    if (sent_ == 0) return Watched(stream_->Own(next_sequence_ - 1, held_));
     xxh3_.Update(held_);
     const std::string digest = xxh3_.Finish();
     ingest::ObjectStream::Chunk last;

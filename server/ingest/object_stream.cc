@@ -60,9 +60,7 @@ bool ObjectStream::Answered(int64_t sequence) {
 
 absl::Status ObjectStream::Whole(int64_t sequence, absl::string_view data, absl::string_view digest,
                                  absl::string_view transfer_syntax_uid) {
-  NX_RETURN_IF_ERROR(Failed());
-  if (sequence < 0) return ProtocolError(sequence, "sequences begin at 0");
-  if (current_) return ProtocolError(sequence, "an object begins while another one is not complete");
+  NX_RETURN_IF_ERROR(BeginObject(sequence));
   if (Answered(sequence)) return absl::OkStatus();
   const std::string xxh3 = Xxh3(data);
   const bool sha = upload_.digest_algorithm() == static_cast<int>(DigestAlgorithm::kSha256);
@@ -73,6 +71,22 @@ absl::Status ObjectStream::Whole(int64_t sequence, absl::string_view data, absl:
   }
   NX_RETURN_IF_ERROR(WholeChecked(sequence, data, computed, xxh3, transfer_syntax_uid));
   return CommittedAtOnce();
+}
+
+absl::Status ObjectStream::Own(int64_t sequence, absl::string_view data) {
+  NX_RETURN_IF_ERROR(BeginObject(sequence));
+  if (Answered(sequence)) return absl::OkStatus();
+  const std::string xxh3 = Xxh3(data);
+  const bool sha = upload_.digest_algorithm() == static_cast<int>(DigestAlgorithm::kSha256);
+  NX_RETURN_IF_ERROR(WholeChecked(sequence, data, sha ? Sha256(data) : xxh3, xxh3, ""));
+  return CommittedAtOnce();
+}
+
+absl::Status ObjectStream::BeginObject(int64_t sequence) {
+  NX_RETURN_IF_ERROR(Failed());
+  if (sequence < 0) return ProtocolError(sequence, "sequences begin at 0");
+  if (current_) return ProtocolError(sequence, "an object begins while another one is not complete");
+  return absl::OkStatus();
 }
 
 absl::Status ObjectStream::Add(const Chunk& chunk) {

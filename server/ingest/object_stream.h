@@ -19,6 +19,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
 #include "absl/synchronization/mutex.h"
+#include "absl/types/span.h"
 
 #include "base/digest.h"
 #include "imaging/dicom/attribute_set.h"
@@ -71,6 +72,9 @@ class ObjectStream {
   absl::Status Whole(int64_t sequence, absl::string_view data, absl::string_view digest,
                      absl::string_view transfer_syntax_uid);
 
+  // The same for bytes that came to nobody but this process: their digest is made here, not compared.
+  absl::Status Own(int64_t sequence, absl::string_view data);
+
   struct Chunk {
     int64_t sequence = 0;
     int64_t offset = 0;
@@ -107,8 +111,9 @@ class ObjectStream {
                                                               prearchive::OutcomeRow& outcome);
   absl::Status Stream(absl::string_view data);
   absl::Status JoinStaged();
-  absl::Status Conclude(prearchive::Arrived& arrived, prearchive::ObjectRow row, absl::string_view bytes,
-                        absl::string_view head);
+  absl::Status Conclude(prearchive::Arrived& arrived, prearchive::ObjectRow row,
+                        absl::Span<const absl::string_view> pieces, absl::string_view head);
+  absl::Status BeginObject(int64_t sequence);
   absl::Status BeginLarge();
   absl::Status FinishChunked(const Chunk& chunk);
   absl::Status AddToCurrent(absl::string_view data);

@@ -52,8 +52,10 @@ void DescribeStored(const SiteStage* stage, prearchive::ObjectRow& row) {
   }
 }
 
+size_t HeadBytes(const dicom::HeaderFacts& facts) { return facts.header_bytes() + kBulkHeadBytes; }
+
 absl::string_view HeadOf(const dicom::HeaderFacts& facts, absl::string_view bytes) {
-  return bytes.substr(0, facts.header_bytes() + kBulkHeadBytes);
+  return bytes.substr(0, HeadBytes(facts));
 }
 
 // Says of an object that other bytes of its instance are there, and in what they differ.
@@ -87,6 +89,7 @@ absl::Status ObjectStream::WholeChecked(int64_t sequence, absl::string_view data
     NX_ASSIGN_OR_RETURN(prearchive::ArrivingObject object, Receive(*facts, sequence, arrived.outcome));
     NX_ASSIGN_OR_RETURN(const std::unique_ptr<SiteStage> stage, NewStage(object, transfer_syntax_uid));
     if (stage != nullptr) {
+      stage->Borrow(data);
       NX_RETURN_IF_ERROR(stage->Add(data));
       NX_RETURN_IF_ERROR(stage->Finish());
     }
@@ -100,8 +103,8 @@ absl::Status ObjectStream::WholeChecked(int64_t sequence, absl::string_view data
     row.set_received_size_bytes(data.size());
     row.set_bulk_xxh3(Xxh3(data.substr(std::min<uint64_t>(facts->header_bytes(), data.size()))));
     DescribeStored(stage.get(), row);
-    const absl::string_view stored = stage ? absl::string_view(stage->held()) : data;
-    return Conclude(arrived, std::move(row), stored, HeadOf(stage ? stage->facts() : *facts, stored));
+    if (stage == nullptr) return Conclude(arrived, std::move(row), {data}, HeadOf(*facts, data));
+    return Conclude(arrived, std::move(row), stage->pieces(), stage->Front(HeadBytes(stage->facts())));
   }();
   if (!kept.ok()) {
     arrived.reception.reset();
@@ -113,9 +116,9 @@ absl::Status ObjectStream::WholeChecked(int64_t sequence, absl::string_view data
 }
 
 // Keeps the object whose digests stand in `row`, or finds that it is there already, and says so in its
-// outcome. `bytes` are what of it was not yet appended; `head` is its header and a little more.
-absl::Status ObjectStream::Conclude(Arrived& arrived, prearchive::ObjectRow row, absl::string_view bytes,
-                                    absl::string_view head) {
+// outcome. `pieces` are what of it was not yet appended; `head` is its header and a little more.
+absl::Status ObjectStream::Conclude(Arrived& arrived, prearchive::ObjectRow row,
+                                    absl::Span<const absl::string_view> pieces, absl::string_view head) {
   OutcomeRow& outcome = arrived.outcome;
   switch (arrived.reception->Decide(row.received_xxh3(), row.data_set_xxh3())) {
     case Reception::Verdict::kDuplicate:
@@ -142,7 +145,7 @@ absl::Status ObjectStream::Conclude(Arrived& arrived, prearchive::ObjectRow row,
       outcome.set_outcome(static_cast<int>(Outcome::kStored));
       break;
   }
-  if (!bytes.empty()) NX_RETURN_IF_ERROR(arrived.reception->Append(bytes));
+  for (const absl::string_view piece : pieces) NX_RETURN_IF_ERROR(arrived.reception->Append(piece));
   return arrived.reception->Finish(std::move(row));
 }
 
@@ -241,7 +244,7 @@ absl::Status ObjectStream::FinishChunked(const Chunk& chunk) {
   row.set_received_size_bytes(current->received);
   DescribeStored(current->stage.get(), row);
   arrived.reception = std::move(current->reception);
-  if (absl::Status kept = Conclude(arrived, std::move(row), "", current->head); !kept.ok()) {
+  if (absl::Status kept = Conclude(arrived, std::move(row), {}, current->head); !kept.ok()) {
     arrived.reception.reset();
     Reject(current->sequence, kept, current->received, digest);
     return absl::OkStatus();

@@ -135,6 +135,27 @@ TEST_F(SiteScriptTest, LargeObjectsPassAsSmallOnes) {
   EXPECT_THAT(EverythingKept(), Not(HasSubstr(name)));
 }
 
+TEST_F(SiteScriptTest, WhatStandsBehindThePixelsStaysBehindThem) {
+  SetSite(kMapsUids);
+  // (FFFC,FFFC) Data Set Trailing Padding, too short to be let through without a copy, and one that is not.
+  for (const uint32_t padding : {100u, 20'000u}) {
+    std::string trailer("\xfc\xff\xfc\xffOB\0\0", 8);
+    for (int shift = 0; shift < 32; shift += 8) trailer.push_back(static_cast<char>(padding >> shift));
+    trailer.append(padding, 'p');
+    const std::string bytes = Study(1, 64).Instance(0, 0) + trailer;
+    std::vector<std::string> stored;
+    for (const size_t chunk_size : {0, 1000}) {
+      auto upload = NewUpload(chunk_size == 0 ? "P1" : "P2", absl::StrCat("S", padding));
+      upload.mutable_destination()->set_subject("S1");
+      Send(upload, bytes, chunk_size);
+      ASSERT_EQ(Told(), "0:STORED");
+      stored.push_back(BytesOf(outcomes_[0].session(), outcomes_[0].sop_instance_uid()));
+    }
+    EXPECT_TRUE(absl::EndsWith(stored[0], bytes.substr(bytes.size() - trailer.size() - 64 * 64 * 2)));
+    EXPECT_TRUE(stored[0] == stored[1]);
+  }
+}
+
 TEST_F(SiteScriptTest, ResendsAreDuplicatesAndStudiesStayTogether) {
   SetSite("version \"6.1\"\n(0008,0018) := newUID[]\n(0020,000D) := newUID[]\n");
   const phantom::Study study = Study(3);

@@ -1,5 +1,6 @@
 #include "server/ingest/site_stage.h"
 
+#include <functional>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -10,6 +11,8 @@
 
 namespace narthex::ingest {
 namespace {
+
+constexpr size_t kBorrowedMinBytes = 4096;  // less is copied sooner
 
 dicom::ScanOptions ScanOptionsOf(const SiteStage::Options& options) {
   dicom::ScanOptions scan;
@@ -69,8 +72,38 @@ absl::Status SiteStage::Take(absl::string_view piece) {
     }
   }
   if (output_) return output_(piece);
+  if (IsBorrowed(piece)) {
+    let_through_.push_back(piece);
+    return absl::OkStatus();
+  }
+  Own();
   held_.append(piece.data(), piece.size());
   return absl::OkStatus();
+}
+
+bool SiteStage::IsBorrowed(absl::string_view piece) const {
+  const std::less_equal<const char*> not_behind;  // also of pointers into different memory
+  return piece.size() >= kBorrowedMinBytes && not_behind(borrowed_.data(), piece.data()) &&
+         not_behind(piece.data() + piece.size(), borrowed_.data() + borrowed_.size());
+}
+
+// Copies what was let through, because something stands behind it.
+void SiteStage::Own() {
+  for (const absl::string_view piece : let_through_) held_.append(piece.data(), piece.size());
+  let_through_.clear();
+}
+
+std::vector<absl::string_view> SiteStage::pieces() const {
+  std::vector<absl::string_view> pieces = {held_};
+  pieces.insert(pieces.end(), let_through_.begin(), let_through_.end());
+  return pieces;
+}
+
+std::string SiteStage::Front(size_t bytes) const {
+  std::string front;
+  for (const absl::string_view piece : pieces())
+    absl::StrAppend(&front, piece.substr(0, bytes - front.size()));
+  return front;
 }
 
 absl::Status SiteStage::Add(absl::string_view piece) { return rewriter_.Add(piece); }
@@ -86,6 +119,7 @@ absl::Status SiteStage::Finish() {
 
 absl::Status SiteStage::PassOn(Output output) {
   output_ = std::move(output);
+  Own();
   NX_RETURN_IF_ERROR(output_(held_));
   std::string().swap(held_);
   return absl::OkStatus();

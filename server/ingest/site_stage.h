@@ -8,6 +8,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
@@ -37,6 +38,10 @@ class SiteStage {
   SiteStage(const SiteStage&) = delete;
   SiteStage& operator=(const SiteStage&) = delete;
 
+  // Pieces of `whole`, which outlives the stage, are not copied when they come out as they went in (pixel
+  // data mostly). Before Add.
+  void Borrow(absl::string_view whole) { borrowed_ = whole; }
+
   // The next bytes of the object. ANONYMIZATION_FAILED, REJECTED_BY_SCRIPT, NOT_ANONYMIZED and what
   // HeaderRewriter and HeaderScanner say: the object must be refused, and the stage not be used any more.
   absl::Status Add(absl::string_view piece);
@@ -48,8 +53,10 @@ class SiteStage {
   // Of the object as it comes out.
   const dicom::HeaderFacts& facts() const { return *facts_; }
 
-  // What came out so far; empty after PassOn.
-  absl::string_view held() const { return held_; }
+  // What came out so far, in pieces that live as long as the stage and what it borrowed; empty after PassOn.
+  std::vector<absl::string_view> pieces() const;
+  // The first `bytes` of them.
+  std::string Front(size_t bytes) const;
   // Hands what came out to `output`, and from now on everything at once.
   absl::Status PassOn(Output output);
 
@@ -63,6 +70,8 @@ class SiteStage {
  private:
   class Verifier;
   absl::Status Take(absl::string_view piece);
+  bool IsBorrowed(absl::string_view piece) const;
+  void Own();
   absl::Status Scanned(const absl::Status& status) const;
 
   const std::shared_ptr<const deidentify::Plan> plan_;
@@ -74,7 +83,10 @@ class SiteStage {
   dicom::HeaderRewriter rewriter_;
   dicom::HeaderScanner scanner_;
   std::optional<dicom::HeaderFacts> facts_;
+  // Not passed on: what was made, and behind it what of `borrowed_` was let through.
   std::string held_;
+  std::vector<absl::string_view> let_through_;
+  absl::string_view borrowed_;
   Output output_;
   uint64_t size_bytes_ = 0;
   Xxh3Hasher xxh3_;
