@@ -173,11 +173,12 @@ absl::Status Application::Parts::OpenStorage() {
     conninfo = postgres->conninfo();
     postgres_keeper = std::make_unique<PostgresKeeper>(*postgres);
   }
-  if (restoring) NX_RETURN_IF_ERROR(EndRestore(config.data_dir));
   metadata::Database::Options options;
   options.conninfo = conninfo;
   options.site_id = config.site_id;
   NX_ASSIGN_OR_RETURN(database, metadata::Database::Open(options));
+  if (restoring) NX_RETURN_IF_ERROR(DropUnknownFolders(config.archive_dir, *database));
+  if (restoring) NX_RETURN_IF_ERROR(EndRestore(config.data_dir));
   NX_RETURN_IF_ERROR(files.MakeDirectories(config.data_dir + "/staging"));
   NX_ASSIGN_OR_RETURN(index, staging::Index::OpenRocksDb(config.data_dir + "/staging/index"));
   staging::StagingStore::Options staging_options;

@@ -6,15 +6,20 @@
 #include <cerrno>
 #include <filesystem>
 #include <fstream>
+#include <set>
 #include <system_error>
 
 #include "absl/cleanup/cleanup.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 
 #include "base/error.h"
+#include "base/log.h"
 #include "base/status.h"
+#include "storage/archive/in_place.h"
+#include "storage/archive/layout.h"
 
 namespace narthex::app {
 namespace {
@@ -22,6 +27,7 @@ namespace {
 namespace files = std::filesystem;
 
 constexpr char kRestoring[] = "/restoring";
+constexpr int kSessionsPage = 1000;
 
 absl::Status FileError(const std::string& path, const std::error_code& error) {
   const bool full = error == std::errc::no_space_on_device;
@@ -30,7 +36,7 @@ absl::Status FileError(const std::string& path, const std::error_code& error) {
 }
 
 // Makes `to` what `from` is, with hard links where they are possible and wanted. Files that go meanwhile are
-// left out.
+// left out, and folders that are being written: their operations begin anew.
 absl::Status CopyTree(const files::path& from, const files::path& to, bool link, BackupReport& report) {
   std::error_code error;
   files::create_directories(to, error);
@@ -38,7 +44,9 @@ absl::Status CopyTree(const files::path& from, const files::path& to, bool link,
   for (auto it = files::recursive_directory_iterator(from, error); !error && it != files::end(it);
        it.increment(error)) {
     const files::path target = to / it->path().lexically_relative(from);
-    if (it->is_directory(error)) {
+    if (absl::StartsWith(it->path().filename().string(), archive::kIncomingPrefix)) {
+      it.disable_recursion_pending();
+    } else if (it->is_directory(error)) {
       files::create_directories(target, error);
     } else if (it->is_regular_file(error)) {
       if (link) files::create_hard_link(it->path(), target, error);
@@ -92,9 +100,12 @@ absl::StatusOr<BackupReport> MakeBackup(const BackupSources& sources, const std:
   absl::Cleanup undo = [&] { files::remove_all(directory, error); };
   NX_RETURN_IF_ERROR(sources.staging.Snapshot(
       directory + "/segments", [&] { return sources.index.Checkpoint(directory + "/index"); }));
-  if (sources.postgres != nullptr) NX_RETURN_IF_ERROR(sources.postgres->Dump(DumpOf(directory)));
   BackupReport report;
-  NX_RETURN_IF_ERROR(CopyTree(sources.archive_dir, directory + "/archive", true, report));
+  {
+    const archive::NoInPlaceChanges still;
+    if (sources.postgres != nullptr) NX_RETURN_IF_ERROR(sources.postgres->Dump(DumpOf(directory)));
+    NX_RETURN_IF_ERROR(CopyTree(sources.archive_dir, directory + "/archive", true, report));
+  }
   NX_RETURN_IF_ERROR(SyncFileSystem(directory));
   NX_RETURN_IF_ERROR(WriteManifest(sources, directory));
   std::move(undo).Cancel();
@@ -129,6 +140,31 @@ absl::StatusOr<bool> BeginRestore(const std::string& from, const std::string& da
   NX_RETURN_IF_ERROR(SyncFileSystem(data_dir));
   NX_RETURN_IF_ERROR(SyncFileSystem(archive_dir));
   return true;
+}
+
+absl::Status DropUnknownFolders(const std::string& archive_dir, metadata::Database& database) {
+  std::set<std::string> known;
+  metadata::SearchRequest request;
+  request.page.size = kSessionsPage;
+  do {
+    NX_ASSIGN_OR_RETURN(const metadata::SearchResult result,
+                        database.session_reader().Search(request, metadata::Visibility::All(true)));
+    for (const metadata::Session& session : result.sessions) known.insert(session.folder);
+    request.page.token = result.next_page_token;
+  } while (!request.page.token.empty());
+  std::error_code error;
+  for (const auto& project : files::directory_iterator(archive_dir, error)) {
+    const files::path sessions = project.path() / archive::kArcFolder;
+    if (!files::is_directory(sessions, error)) continue;
+    for (const auto& session : files::directory_iterator(sessions, error)) {
+      if (known.count(session.path().lexically_relative(archive_dir).string()) > 0) continue;
+      files::remove_all(session.path(), error);
+      if (error) return FileError(session.path(), error);
+      Log(LogLevel::kInfo, "folder dropped that the database of the backup does not name");
+    }
+  }
+  if (error && error != std::errc::no_such_file_or_directory) return FileError(archive_dir, error);
+  return absl::OkStatus();
 }
 
 absl::Status EndRestore(const std::string& data_dir) {

@@ -14,6 +14,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 
+#include "storage/metadata/database.h"
 #include "storage/metadata/managed_postgres.h"
 #include "storage/staging/index.h"
 #include "storage/staging/staging.h"
@@ -35,14 +36,21 @@ struct BackupReport {
 
 // Makes `directory`, on the file system of the staging. What moves from staging to the archive meanwhile is
 // in the one or in both, never in none: index and segments are taken first, then the database, then the
-// archive. Everything that was acknowledged before the call is in it. ALREADY_EXISTS (BACKUP_EXISTS). After
+// archive, while archived sessions get no other files (merges, resources and purges wait; new sessions do
+// not). Everything that was acknowledged before the call is in it. ALREADY_EXISTS (BACKUP_EXISTS). After
 // other errors the folder is removed.
 absl::StatusOr<BackupReport> MakeBackup(const BackupSources& sources, const std::string& directory);
 
+// Removes session folders that `database` does not name: they came into the archive after the database was
+// taken, and what they hold is in the staging of the backup, or was not acknowledged before it. Needs an
+// AccessScope.
+absl::Status DropUnknownFolders(const std::string& archive_dir, metadata::Database& database);
+
 // Copies staging and archive of the backup `from` to their places; true. With `from` "": false. Then the
-// database is loaded by ManagedPostgres::Load from DumpOf(from), before it is first used, and EndRestore
-// makes the data directory good for other starts. FAILED_PRECONDITION (RESTORE_REFUSED): `from` is no
-// complete backup, something is there already, or an earlier restore was interrupted.
+// database is loaded by ManagedPostgres::Load from DumpOf(from), before it is first used, DropUnknownFolders
+// makes the archive what the database says, and EndRestore makes the data directory good for other starts.
+// FAILED_PRECONDITION (RESTORE_REFUSED): `from` is no complete backup, something is there already, or an
+// earlier restore was interrupted.
 absl::StatusOr<bool> BeginRestore(const std::string& from, const std::string& data_dir,
                                   const std::string& archive_dir);
 absl::Status EndRestore(const std::string& data_dir);

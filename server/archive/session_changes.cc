@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "base/metrics.h"
 #include "base/status.h"
+#include "storage/archive/in_place.h"
 
 namespace narthex::archiving {
 namespace {
@@ -108,6 +109,7 @@ absl::StatusOr<metadata::PurgeRecord> SessionChanges::Purge(const std::string& a
   NX_RETURN_IF_ERROR(record.status());
   NX_RETURN_IF_ERROR(released);
   if (record->state == metadata::PurgeState::kPurged) return record;
+  const archive::InPlaceChange in_place;
   NX_RETURN_IF_ERROR(RemoveFiles(accession_id, *record));
   metadata::Change end = change;
   end.request_id.clear();

@@ -312,6 +312,7 @@ absl::Status SessionWriter::PublishFolder() {
 }
 
 absl::Status SessionWriter::PublishIntoExisting() {
+  if (!in_place_) in_place_ = std::make_unique<InPlaceChange>();
   std::vector<std::string> places;
   for (const auto& [path, entry] : files_) {
     if (entry.first != Kind::kFile) continue;
@@ -354,6 +355,7 @@ absl::Status SessionWriter::Replace(const std::string& from, const std::string& 
 absl::Status SessionWriter::Finish() {
   if (state_ != State::kPublished)
     return FailedPrecondition("WRITER_NOT_PUBLISHED", "publish before finishing", {});
+  if (options_.into_existing && !in_place_) in_place_ = std::make_unique<InPlaceChange>();
   std::vector<std::string> places;
   for (const auto& [path, entry] : files_) {
     if (entry.first != Kind::kReplacement) continue;
@@ -370,6 +372,7 @@ absl::Status SessionWriter::Finish() {
   }
   NX_RETURN_IF_ERROR(SyncFolders(target_, places));
   if (options_.into_existing) {
+    in_place_.reset();
     NX_RETURN_IF_ERROR(fs_.RemoveTree(incoming_));
     return fs_.SyncDirectory(fs::ParentPath(incoming_));
   }
@@ -400,6 +403,7 @@ absl::Status SessionWriter::RemoveLinks(const std::string& folder) {
 absl::Status SessionWriter::Abandon() {
   if (options_.into_existing) {
     NX_RETURN_IF_ERROR(RemoveLinks(target_));
+    in_place_.reset();
   } else if (state_ == State::kPublished) {
     NX_RETURN_IF_ERROR(fs_.Rename(target_, incoming_));  // out of sight at once
   }

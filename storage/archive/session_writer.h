@@ -28,6 +28,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
 
+#include "storage/archive/in_place.h"
 #include "storage/fs/file_system.h"
 
 namespace narthex::archive {
@@ -142,6 +143,7 @@ class SessionWriter {
   std::map<std::string, std::pair<Kind, WrittenFile>> files_;  // by path
   std::string merge_folder_, merge_version_;                   // as the journal has them
   uint64_t journal_size_ = 0;
+  std::unique_ptr<InPlaceChange> in_place_;  // into_existing: from Publish to Finish or Abandon
 };
 
 // A merge that was neither finished nor abandoned, as its journal tells it.

@@ -2,9 +2,11 @@
 
 #include <map>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/synchronization/notification.h"
 #include "gtest/gtest.h"
 
 #include "base/digest.h"
@@ -208,6 +210,27 @@ TEST_F(SessionWriterTest, AMergePlannedOnAnotherVersionIsTakenBack) {
   ASSERT_TRUE((*again)->Finish().ok());
   EXPECT_EQ(Published(*memory_)["SCANS/9/DICOM/a.dcm"], "newer");
   EXPECT_EQ(Published(*memory_).size(), 4u);
+}
+
+TEST_F(SessionWriterTest, WhoKeepsChangesAwayWaitsForThoseOnTheirWay) {
+  Archive("op1", 3);
+  auto merge = Open("m", true);
+  ASSERT_TRUE(merge->WriteFiles({Source("SCANS/9/DICOM/a.dcm", "new")}).ok());
+  ASSERT_TRUE(merge->Publish().ok());
+  absl::Notification still;
+  size_t seen = 0;
+  std::thread backup([&] {
+    const NoInPlaceChanges no_changes;
+    seen = Published(*memory_).size();
+    still.Notify();
+  });
+  EXPECT_FALSE(still.WaitForNotificationWithTimeout(absl::Milliseconds(20)));
+
+  ASSERT_TRUE(merge->Supersede({"SCANS/1/DICOM/1.dcm"}).code() == absl::StatusCode::kFailedPrecondition);
+  ASSERT_TRUE(merge->Finish().ok());
+  backup.join();
+
+  EXPECT_EQ(seen, 4u);
 }
 
 TEST_F(SessionWriterTest, AbandonedOperationsLeaveNothing) {

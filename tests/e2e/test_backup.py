@@ -82,6 +82,44 @@ class Backup(unittest.TestCase):
         # A second start needs no flag, and with it refuses to touch what is there.
         self.assertIn("is not empty", self.refused(other.data_dir / "d", "--restore-from", carried))
 
+    def test_merges_meanwhile_are_in_it_whole_or_not_at_all(self):
+        server = self.server()
+        server.start()
+        server.narthex("project", "create", "P1")
+        original = phantom(self.folder / "original", session="MERGED1", series=1, slices=20)
+        server.narthex("upload", self.folder / "original", "--project", "P1", "--archive")
+        done = threading.Event()
+        merged = []
+
+        def merge():
+            while not done.is_set():
+                changed = self.folder / f"changed{len(merged)}"
+                changed.mkdir()
+                for path in original:
+                    # Another value of as many bytes: the same instances with other content.
+                    bytes_ = path.read_bytes().replace(b"Phantom General", b"Phantom %07d" % len(merged))
+                    (changed / path.name).write_bytes(bytes_)
+                merged.append(server.run("upload", changed, "--project", "P1", "--archive", "--auto-archive", "overwrite"))
+
+        merging = threading.Thread(target=merge)
+        merging.start()
+        self.addCleanup(merging.join)
+        self.addCleanup(done.set)
+        server.wait_for(lambda: len(merged) > 1, "two merges")
+        backups = [pathlib.Path(server.narthex("server", "backup", f"backup{number}")["path"]) for number in range(2)]
+        done.set()
+        merging.join()
+        self.assertEqual([one.returncode for one in merged], [0] * len(merged), [one.stderr for one in merged])
+
+        for number, path in enumerate(backups):
+            with Server(flags=["--restore-from", str(path)]) as other:
+                other.wait_for(lambda: not other.prearchive(), "what the backup interrupted")
+                self.assertEqual(len(other.files("P1/MERGED1")), len(original))
+                other.stop()
+                checked = subprocess.run([BIN / "narthex-verify", "--data-dir", other.data_dir / "d"], capture_output=True,
+                                         text=True)
+                self.assertEqual(checked.returncode, 0, f"backup {number}: {checked.stdout}{checked.stderr}")
+
     def test_what_is_no_backup_is_refused(self):
         (self.folder / "half").mkdir()
         self.assertIn("no backup.json", self.refused(self.folder / "new", "--restore-from", self.folder / "half"))
