@@ -3,6 +3,9 @@
     with Server() as server:
         server.narthex("project", "create", "P1")
         answer = server.narthex("upload", folder, "--project", "P1")
+
+NARTHEX_TEST_POSTGRES=external gives each server a database of a PostgreSQL of its own (external_postgres.py) instead of the one that it
+manages itself.
 """
 
 import collections
@@ -17,6 +20,8 @@ import sys
 import tempfile
 import time
 import unittest
+
+import external_postgres
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BIN = pathlib.Path(os.environ.get("NARTHEX_BIN", ROOT / "build/dev/bin"))
@@ -69,6 +74,8 @@ class Server:
     def start(self, timeout=60):
         ready = self.data_dir / "ready.json"
         ready.unlink(missing_ok=True)
+        if os.environ.get("NARTHEX_TEST_POSTGRES") == "external" and "--postgres" not in self.flags:
+            self.flags += ["--postgres", external_postgres.Cluster.get().new_database()]
         self.log = open(self.data_dir / "narthexd.log", "ab")
         command = self.wrapper + [
             BIN / "narthexd", "--data-dir", self.data_dir / "d", "--grpc-listen", "127.0.0.1:0", "--ready-file",
@@ -86,6 +93,20 @@ class Server:
 
     def log_text(self):
         return (self.data_dir / "narthexd.log").read_text(errors="replace")
+
+    def sql(self, text):
+        """Runs statements in the server's database as its superuser, whom no policy binds; what psql prints."""
+        if "--postgres" in self.flags:
+            conninfo = dict(word.split("=") for word in self.flags[self.flags.index("--postgres") + 1].split())
+            return external_postgres.Cluster.get().sql(text, conninfo["dbname"])
+        socket = next((self.data_dir / "d/postgres").rglob(".s.PGSQL.*[0-9]")).parent
+        return external_postgres.psql(socket, "narthex", "narthex", text)
+
+    def verify(self, *arguments):
+        """narthex-verify on the stopped server's data."""
+        postgres = self.flags[self.flags.index("--postgres"):][:2] if "--postgres" in self.flags else []
+        return subprocess.run([BIN / "narthex-verify", "--data-dir", self.data_dir / "d", *postgres, *arguments],
+                              capture_output=True, text=True, timeout=120)
 
     def kill(self):
         self.process.send_signal(signal.SIGKILL)

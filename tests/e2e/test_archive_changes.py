@@ -335,11 +335,8 @@ def server_binary():
 
 def mark_purging(server, session):
     """What BeginPurge commits, as a server that dies right after it leaves it."""
-    socket = next((server.data_dir / "d/postgres").rglob(".s.PGSQL.5432")).parent
-    sql = ("SET narthex.system = 'on'; UPDATE sessions SET purge_state = 'PURGING', version = version + 1 "
-           f"WHERE session_id = '{session}'")
-    subprocess.run(["psql", "-h", socket, "-p", "5432", "-U", "narthex", "-d", "narthex", "-v", "ON_ERROR_STOP=1", "-c", sql],
-                   check=True, capture_output=True)
+    server.sql("SET narthex.system = 'on'; UPDATE sessions SET purge_state = 'PURGING', version = version + 1 "
+               f"WHERE session_id = '{session}'")
 
 
 if __name__ == "__main__":

@@ -1,13 +1,11 @@
 """The audit trail: what is written, that tampering is found, running and stopped, and what is exported."""
 
 import json
-import pathlib
-import subprocess
 import tempfile
 import unittest
 import xml.etree.ElementTree
 
-from harness import BIN, Server, phantom
+from harness import Server, phantom
 
 
 class AuditTest(unittest.TestCase):
@@ -26,11 +24,6 @@ class AuditTest(unittest.TestCase):
             run("upload", folder, "--project", "P1", "--archive")
         run("session", "delete", "P1/E1")
         run("session", "restore", "NARTHEX_E00001")
-
-    def sql(self, text):
-        socket = next(pathlib.Path(self.server.data_dir).rglob(".s.PGSQL.*[0-9]")).parent
-        return subprocess.run(["psql", "-qXAt", "-v", "ON_ERROR_STOP=1", "-h", socket, "-U", "narthex", "narthex", "-c", text],
-                              check=True, capture_output=True, text=True).stdout
 
     def verify(self):
         result = self.server.run("server", "verify-audit")
@@ -74,7 +67,7 @@ class AuditTest(unittest.TestCase):
         for title in "abcd":
             self.server.narthex("project", "update", "P2", "--title", title)
         keep = "SET session_replication_role = replica; "  # as a superuser would, past the triggers
-        self.sql(keep + "CREATE TABLE kept AS SELECT * FROM audit_events WHERE project_id = 'P2'")
+        self.server.sql(keep + "CREATE TABLE kept AS SELECT * FROM audit_events WHERE project_id = 'P2'")
         table = (
             ("UPDATE audit_events SET user_name = 'somebody' WHERE project_id = 'P2' AND sequence = 2", "does not fit"),
             ("DELETE FROM audit_events WHERE project_id = 'P2' AND sequence = 3", "is missing"),
@@ -86,21 +79,20 @@ class AuditTest(unittest.TestCase):
              "WHERE project_id = 'P2' AND sequence = 5", "does not fit"),
         )
         for statement, words in table:
-            self.sql(keep + statement)
+            self.server.sql(keep + statement)
             code, chains = self.verify()
             self.assertEqual(code, 1, statement)
             self.assertFalse(chains["P2"].get("intact"), statement)
             self.assertIn(words, chains["P2"]["problem"], statement)
             self.assertTrue(chains["P1"]["intact"])
-            self.sql(keep + "DELETE FROM audit_events WHERE project_id = 'P2'; INSERT INTO audit_events SELECT * FROM kept")
+            self.server.sql(keep + "DELETE FROM audit_events WHERE project_id = 'P2'; INSERT INTO audit_events SELECT * FROM kept")
             self.assertEqual(self.verify()[0], 0)
-        self.sql("DROP TABLE kept")
+        self.server.sql("DROP TABLE kept")
 
     def test_zz_the_offline_checker_finds_it_too(self):
-        self.sql("SET session_replication_role = replica; UPDATE audit_events SET object = 'x' WHERE project_id = '' AND sequence = 1")
+        self.server.sql("SET session_replication_role = replica; UPDATE audit_events SET object = 'x' WHERE project_id = '' AND sequence = 1")
         self.server.stop()
-        result = subprocess.run([BIN / "narthex-verify", "--data-dir", self.server.data_dir / "d", "--output", "json"],
-                                capture_output=True, text=True)
+        result = self.server.verify("--output", "json")
         self.assertEqual(result.returncode, 1, result.stderr)
         self.assertIn("AUDIT_CHAIN_BROKEN", [finding["kind"] for finding in json.loads(result.stdout)["findings"]])
 

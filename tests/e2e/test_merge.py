@@ -9,15 +9,14 @@ import threading
 import unittest
 import xml.etree.ElementTree
 
-from harness import BIN, Server, needs_shared, shared_folder
+from harness import Server, needs_shared, shared_folder
 
 CATALOG = "{http://nrg.wustl.edu/catalog}"
 
 
 def verify(server):
     """narthex-verify on the stopped server's data."""
-    result = subprocess.run([BIN / "narthex-verify", "--data-dir", server.data_dir / "d"], capture_output=True, text=True,
-                            timeout=120)
+    result = server.verify()
     return result.returncode, result.stdout + result.stderr
 
 
