@@ -77,6 +77,7 @@ absl::StatusOr<std::shared_ptr<client::Connection>> Program::Connect() {
   client::ConnectionOptions options;
   options.address = server_;
   NX_ASSIGN_OR_RETURN(options.token, Token());
+  options.token_file = token_file_;
   if (tls_ || !tls_ca_.empty() || !tls_cert_.empty()) {
     options.tls = client::TlsOptions{tls_ca_, tls_cert_, tls_key_, ""};
   }

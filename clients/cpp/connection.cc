@@ -1,11 +1,14 @@
 #include "clients/cpp/connection.h"
 
 #include <algorithm>
+#include <filesystem>
 #include <fstream>
 #include <sstream>
+#include <system_error>
 #include <utility>
 
 #include "absl/random/random.h"
+#include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
@@ -61,6 +64,17 @@ grpc::ChannelArguments ArgumentsOf(const ConnectionOptions& options) {
 
 }  // namespace
 
+absl::StatusOr<std::string> ReadTokenFile(const std::string& path) {
+  std::ifstream file(path);
+  std::string token;
+  if (file) std::getline(file, token);
+  token = std::string(absl::StripAsciiWhitespace(token));
+  if (!token.empty()) return token;
+  return InvalidArgument("INVALID_FIELD",
+                         absl::StrCat("the token file ", path, " cannot be read or is empty"),
+                         {{"field", "token_file"}});
+}
+
 absl::StatusOr<std::shared_ptr<Connection>> Connection::Open(ConnectionOptions options) {
   if (options.address.empty()) {
     return InvalidArgument("INVALID_FIELD", "the server's address is empty; give host:port or unix:PATH",
@@ -102,7 +116,13 @@ Connection::Connection(std::shared_ptr<grpc::ChannelInterface> channel, Credenti
 
 std::unique_ptr<grpc::ClientContext> Connection::NewContext() const {
   auto context = std::make_unique<grpc::ClientContext>();
-  if (!options_.token.empty()) context->AddMetadata("authorization", absl::StrCat("Bearer ", options_.token));
+  std::string token = options_.token;
+  std::error_code error;
+  // A pipe was read once and for all.
+  if (!options_.token_file.empty() && std::filesystem::is_regular_file(options_.token_file, error)) {
+    if (auto now = ReadTokenFile(options_.token_file); now.ok()) token = *std::move(now);
+  }
+  if (!token.empty()) context->AddMetadata("authorization", absl::StrCat("Bearer ", token));
   return context;
 }
 

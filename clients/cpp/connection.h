@@ -46,6 +46,9 @@ struct ConnectionOptions {
   std::string address = "127.0.0.1:8443";
   // Sent as `authorization: Bearer TOKEN` with every call; empty: nothing is sent.
   std::string token;
+  // If set, and a file: the token is its first line, read for every call and stream, so that a token that
+  // ends soon can be replaced (by rename) while the program runs. `token` is used when it cannot be read.
+  std::string token_file;
   // Unset: plain text.
   std::optional<TlsOptions> tls;
   // An HTTP/2 ping goes out after so long without a byte; no answer within 20 s ends the connection. Below 30
@@ -59,6 +62,10 @@ struct ConnectionOptions {
   absl::Duration initial_backoff = absl::Milliseconds(100);
   absl::Duration max_backoff = absl::Seconds(5);
 };
+
+// The token in a file: its first line without white space. INVALID_ARGUMENT (INVALID_FIELD): it cannot be
+// read or is empty.
+absl::StatusOr<std::string> ReadTokenFile(const std::string& path);
 
 // Thread-safe. Destroy streams before their connection.
 class Connection {

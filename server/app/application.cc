@@ -23,6 +23,7 @@
 #include "base/log.h"
 #include "base/status.h"
 #include "server/app/anonymization_settings.h"
+#include "server/app/authentication.h"
 #include "server/app/backup.h"
 #include "server/app/basic_settings.h"
 #include "server/app/dicom_door.h"
@@ -44,7 +45,6 @@
 #include "server/archive/session_changes.h"
 #include "server/archive/session_check.h"
 #include "server/archive/session_resources.h"
-#include "server/auth/authenticator.h"
 #include "server/auth/project_cache.h"
 #include "server/deidentify/plans.h"
 #include "server/gateway/gateway.h"
@@ -204,7 +204,7 @@ absl::Status Application::Parts::OpenRules() {
     options.pet_mr = session_rules->ForBuilds(project).pet_mr;
     return options;
   });
-  authenticator = std::make_unique<auth::Authenticator>(*database, Clock::Real());
+  authenticator = MakeAuthenticator(config, *database);
   token_file = config.data_dir + "/admin.token";
   return authenticator->EnsureAdministrator(token_file).status();
 }

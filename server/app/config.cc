@@ -12,6 +12,8 @@
 #include <CLI/CLI.hpp>
 #include <toml++/toml.h>
 
+#include "server/app/authentication.h"
+
 namespace narthex::app {
 namespace {
 
@@ -34,6 +36,8 @@ struct Switch {
 constexpr Switch kSwitches[] = {
     {"allow-plaintext", &Config::allow_plaintext,
      "serve other machines without TLS; tokens and images can then be read on the network"},
+    {"oidc-create-users", &Config::oidc_create_users,
+     "a user whom a good token of the issuer names, and who is not known here, is made (without any role)"},
 };
 
 constexpr Key kKeys[] = {
@@ -62,6 +66,12 @@ constexpr Key kKeys[] = {
      "PEM file of the authorities of DICOM callers' certificates"},
     {"tls-client-user", &Config::tls_client_user,
      "cn: a token is good only with the certificate whose common name is its user; any: with each"},
+    {"oidc-issuer", &Config::oidc_issuer,
+     "also take tokens (JWT) of this issuer: their claim iss, letter by letter"},
+    {"oidc-audience", &Config::oidc_audience, "what the claim aud of such a token must hold"},
+    {"oidc-jwks", &Config::oidc_jwks, "the issuer's keys: a file, or an https:// address"},
+    {"oidc-user-claim", &Config::oidc_user_claim, "the claim that is the name of the user here"},
+    {"oidc-leeway-seconds", &Config::oidc_leeway_seconds, "how much the clocks may differ"},
     {"log-level", &Config::log_level, "debug, info, warning or error"},
 };
 
@@ -95,6 +105,7 @@ std::map<std::string, std::string> Check(const Config& config) {
     wrong["tls-client-ca"] = "it needs --tls-cert";
   if (config.tls_client_user != "cn" && config.tls_client_user != "any")
     wrong["tls-client-user"] = "expected cn or any";
+  CheckIssuer(config, wrong);
   static const std::set<std::string> kLevels = {"debug", "info", "warning", "error"};
   if (kLevels.count(config.log_level) == 0) wrong["log-level"] = "expected debug, info, warning or error";
   return wrong;

@@ -28,6 +28,12 @@ struct Config {
   std::string dicom_tls_cert;  // "": receivers cannot use TLS
   std::string dicom_tls_key;
   std::string dicom_tls_client_ca;
+  std::string oidc_issuer;  // "": only our own tokens
+  std::string oidc_audience;
+  std::string oidc_jwks;  // file or URL
+  std::string oidc_user_claim = "sub";
+  std::string oidc_leeway_seconds = "60";
+  bool oidc_create_users = false;
   bool allow_plaintext = false;
   bool check_config = false;
 };

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <fstream>
@@ -15,14 +16,24 @@
 #include "base/digest.h"
 #include "base/error.h"
 #include "base/ids.h"
+#include "base/limits.h"
 #include "base/status.h"
+#include "server/auth/caller.h"
 #include "storage/metadata/access.h"
+#include "storage/metadata/names.h"
 
 namespace narthex::auth {
 namespace {
 
 constexpr absl::Duration kRemember = absl::Seconds(5);
 constexpr size_t kRememberMax = 10'000;
+
+absl::Status Refuse(absl::string_view why) {
+  return Error(absl::StatusCode::kUnauthenticated, "UNAUTHENTICATED", why);
+}
+
+// What the failures of a user are counted under; no address looks like it.
+std::string UserKey(absl::string_view user) { return absl::StrCat("user ", user); }
 
 // Written beside `path` and renamed, so that no reader sees half a token.
 absl::Status WriteSecret(const std::string& path, const std::string& secret) {
@@ -42,11 +53,68 @@ absl::Status WriteSecret(const std::string& path, const std::string& secret) {
 
 }  // namespace
 
+bool IsReservedUser(absl::string_view name) {
+  return name == kGuest || name == "system" || name == "dicom-receiver";
+}
+
 std::string Authenticator::NewToken() { return absl::StrCat("nx_", NewRandomId(20)); }
 std::string Authenticator::Hash(absl::string_view token) { return Sha256(token); }
 
+absl::Status Authenticator::MayTry(const Origin& origin) const {
+  if (!origin.address.empty() && !failures_.MayTry(origin.address)) {
+    return ResourceExhausted("TOO_MANY_FAILURES",
+                             "too many wrong tokens came from this address; try again in a minute");
+  }
+  if (!origin.certificate.empty() && !failures_.MayTry(UserKey(origin.certificate))) {
+    return ResourceExhausted("TOO_MANY_FAILURES",
+                             "too many wrong tokens came with this certificate; try again in a minute");
+  }
+  return absl::OkStatus();
+}
+
+void Authenticator::CountFailure(const Origin& origin) {
+  if (!origin.address.empty()) failures_.Fail(origin.address);
+  if (!origin.certificate.empty()) failures_.Fail(UserKey(origin.certificate));
+}
+
+absl::StatusOr<metadata::Identity> Authenticator::Find(const std::string& hash, absl::Time now) {
+  auto identity = stores_.tokens().Verify(hash, now);
+  if (identity.ok() || !absl::IsUnauthenticated(identity.status())) return identity;
+  return Refuse("the bearer token is not valid; `narthex token create` makes one");
+}
+
+absl::StatusOr<metadata::Identity> Authenticator::IdentityOf(const JwtClaims& claims) {
+  auto user = stores_.users().Get(claims.user);
+  if (absl::IsNotFound(user.status()) && issuer_->options().create_users) {
+    metadata::User made;
+    made.name = claims.user;
+    if (claims.display_name.size() <= limits::kDisplayNameMaxBytes) made.display_name = claims.display_name;
+    user = stores_.users().Create(made, {"system", "first token of the issuer", ""});
+    if (absl::IsAlreadyExists(user.status())) user = stores_.users().Get(claims.user);
+  }
+  if (absl::IsNotFound(user.status()))
+    return Refuse("the token is good, but its user is not known here; a site administrator makes users");
+  if (!user.ok()) return user.status();
+  if (user->disabled) return Refuse("the token is good, but its user is disabled here");
+  metadata::Identity identity;
+  identity.user = *std::move(user);
+  NX_ASSIGN_OR_RETURN(identity.roles, stores_.members().RolesOf(identity.user.name));
+  return identity;
+}
+
+absl::StatusOr<metadata::Identity> Authenticator::FindForeign(absl::string_view token, absl::Time& until) {
+  NX_ASSIGN_OR_RETURN(const JwtClaims claims, issuer_->Verify(token));
+  until = claims.expire_time;
+  if (!metadata::CheckUserName(claims.user).ok() || IsReservedUser(claims.user))
+    return Refuse("the token is good, but a user of such a name is not possible here (--oidc-user-claim)");
+  NX_RETURN_IF_ERROR(MayTry({"", claims.user}));
+  auto identity = IdentityOf(claims);
+  if (absl::IsUnauthenticated(identity.status())) failures_.Fail(UserKey(claims.user));
+  return identity;
+}
+
 absl::StatusOr<metadata::Identity> Authenticator::Authenticate(absl::string_view token,
-                                                               absl::string_view address) {
+                                                               const Origin& origin) {
   const std::string hash = Hash(token);
   const absl::Time now = clock_.Now();
   {
@@ -56,21 +124,17 @@ absl::StatusOr<metadata::Identity> Authenticator::Authenticate(absl::string_view
       return it->second.identity;
     }
   }
-  if (!address.empty() && !failures_.MayTry(address)) {
-    return ResourceExhausted("TOO_MANY_FAILURES",
-                             "too many wrong tokens came from this address; try again in a minute");
-  }
+  NX_RETURN_IF_ERROR(MayTry(origin));
   const metadata::SystemScope scope;  // nobody is known yet
-  auto identity = stores_.tokens().Verify(hash, now);
+  absl::Time end = absl::InfiniteFuture();
+  auto identity = issuer_ && LooksLikeJwt(token) ? FindForeign(token, end) : Find(hash, now);
   if (!identity.ok()) {
-    if (!absl::IsUnauthenticated(identity.status())) return identity.status();
-    if (!address.empty()) failures_.Fail(address);
-    return Error(absl::StatusCode::kUnauthenticated, "UNAUTHENTICATED",
-                 "the bearer token is not valid; `narthex token create` makes one");
+    if (absl::IsUnauthenticated(identity.status())) CountFailure(origin);
+    return identity.status();
   }
   absl::MutexLock lock(&mutex_);
   if (remembered_.size() >= kRememberMax) remembered_.clear();
-  remembered_[hash] = {*identity, now + kRemember};
+  remembered_[hash] = {*identity, std::min(now + kRemember, end)};
   return identity;
 }
 

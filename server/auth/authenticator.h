@@ -1,7 +1,9 @@
-// From a bearer token to an identity. Thread-safe.
+// From a bearer token, ours or one of the issuer that the site trusts, to an identity. Thread-safe.
 #pragma once
 
+#include <memory>
 #include <string>
+#include <utility>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/container/flat_hash_map.h"
@@ -13,9 +15,19 @@
 
 #include "base/clock.h"
 #include "server/auth/failure_limiter.h"
+#include "server/auth/oidc.h"
 #include "storage/metadata/database.h"
 
 namespace narthex::auth {
+
+// Where a token came from, as far as the transport proves it; failures are counted by both.
+struct Origin {
+  std::string address;      // "": not limited
+  std::string certificate;  // the user that the client's certificate names; "": none
+};
+
+// Names that the server itself goes by in history and audit; nobody can have them.
+bool IsReservedUser(absl::string_view name);
 
 class Authenticator {
  public:
@@ -23,11 +35,19 @@ class Authenticator {
   Authenticator(metadata::AdminStores& stores, const Clock& clock)
       : stores_(stores), clock_(clock), failures_(clock) {}
 
+  // Takes the tokens of that issuer, too, for users of the same name as theirs. Before the first call.
+  void Accept(std::unique_ptr<Oidc> issuer) { issuer_ = std::move(issuer); }
+
   // Whom `token` speaks for. Answers are remembered for a few seconds, so a revocation takes that long at
-  // most. UNAUTHENTICATED (UNAUTHENTICATED): unknown, expired, revoked or of a disabled user; the text does
-  // not say which. RESOURCE_EXHAUSTED (TOO_MANY_FAILURES): `address` gave too many wrong tokens of late;
-  // those that are remembered as good are still taken. `address` "": not limited.
-  absl::StatusOr<metadata::Identity> Authenticate(absl::string_view token, absl::string_view address = "");
+  // most; a token of the issuer is never taken beyond its end. UNAUTHENTICATED (UNAUTHENTICATED): unknown,
+  // expired, revoked or of a disabled user; of our own tokens the text does not say which, of the issuer's it
+  // does once the signature is good. UNAVAILABLE (JWKS_UNAVAILABLE). RESOURCE_EXHAUSTED (TOO_MANY_FAILURES):
+  // too many failures of late from this address, of this certificate, or of the user whom the issuer's token
+  // proves; tokens that are remembered as good are still taken.
+  absl::StatusOr<metadata::Identity> Authenticate(absl::string_view token, const Origin& origin = {});
+
+  // Counts a failure that is found out elsewhere: a good token that comes with somebody else's certificate.
+  void CountFailure(const Origin& origin);
 
   // A token that only this process knows, for its own gateway; it speaks for an all-data administrator named
   // `user`.
@@ -51,8 +71,16 @@ class Authenticator {
     absl::Time until;
   };
 
+  absl::Status MayTry(const Origin& origin) const;
+  // Of a token of ours.
+  absl::StatusOr<metadata::Identity> Find(const std::string& hash, absl::Time now);
+  // Of a token of the issuer's; `until` becomes its end.
+  absl::StatusOr<metadata::Identity> FindForeign(absl::string_view token, absl::Time& until);
+  absl::StatusOr<metadata::Identity> IdentityOf(const JwtClaims& claims);
+
   metadata::AdminStores& stores_;
   const Clock& clock_;
+  std::unique_ptr<Oidc> issuer_;  // null: only our own tokens
   FailureLimiter failures_;
   absl::Mutex mutex_;
   absl::flat_hash_map<std::string, Remembered> remembered_ ABSL_GUARDED_BY(mutex_);  // by hash

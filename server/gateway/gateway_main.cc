@@ -7,12 +7,10 @@
 #include <fstream>
 #include <iostream>
 #include <memory>
-#include <sstream>
 #include <string>
 #include <utility>
 #include <vector>
 
-#include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
@@ -84,14 +82,7 @@ absl::StatusOr<std::string> ReadToken(const Flags& flags) {
     const char* token = std::getenv("NARTHEX_TOKEN");
     return std::string(token == nullptr ? "" : token);
   }
-  std::ifstream file(flags.token_file);
-  std::ostringstream text;
-  if (!file || !(text << file.rdbuf())) {
-    return InvalidArgument("INVALID_FIELD",
-                           absl::StrCat("the token file ", flags.token_file, " cannot be read"),
-                           {{"field", "token_file"}});
-  }
-  return std::string(absl::StripAsciiWhitespace(text.str()));
+  return client::ReadTokenFile(flags.token_file);
 }
 
 absl::Status WriteReadyFile(const std::string& path, const Gateway& gateway) {
@@ -128,6 +119,7 @@ absl::Status Serve(const Flags& flags, const sigset_t& signals) {
   client::ConnectionOptions connecting;
   connecting.address = flags.server;
   NX_ASSIGN_OR_RETURN(connecting.token, ReadToken(flags));
+  connecting.token_file = flags.token_file;
   if (!flags.tls_ca.empty())
     connecting.tls = client::TlsOptions{flags.tls_ca, flags.tls_cert, flags.tls_key, ""};
   NX_ASSIGN_OR_RETURN(auto connection, client::Connection::Open(std::move(connecting)));

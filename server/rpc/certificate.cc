@@ -6,6 +6,12 @@
 
 namespace narthex::rpc {
 
+std::string CertificateName(const grpc::AuthContext* peer) {
+  if (peer == nullptr || !peer->IsPeerAuthenticated()) return "";
+  const auto names = peer->FindPropertyValues(GRPC_X509_CN_PROPERTY_NAME);
+  return names.size() == 1 ? std::string(names.front().data(), names.front().size()) : "";
+}
+
 absl::Status CheckCertificate(const grpc::AuthContext* peer, CertificateUser binding,
                               const std::string& user) {
   if (binding == CertificateUser::kAny || peer == nullptr || !peer->IsPeerAuthenticated())

@@ -14,6 +14,9 @@ enum class CertificateUser {
   kCommonName,  // and the token must be of the user that the certificate's common name names
 };
 
+// The common name of the client's certificate; "" without mutual TLS, or if there is not exactly one.
+std::string CertificateName(const grpc::AuthContext* peer);
+
 // OK unless `binding` is kCommonName and the peer showed a certificate of somebody else than `user`. Calls
 // within the process and those without TLS have no certificate and are OK: the transport decides who needs
 // one. UNAUTHENTICATED (CERTIFICATE_USER).

@@ -37,11 +37,6 @@ v1::Token ToProto(const metadata::Token& from) {
   return token;
 }
 
-// Names that the server itself goes by in history and audit.
-bool IsReserved(absl::string_view name) {
-  return name == auth::kGuest || name == "system" || name == "dicom-receiver";
-}
-
 absl::Status NoUser(absl::string_view name) {
   return NotFound("NOT_FOUND", absl::StrCat("there is no user ", name, "; `narthex user list` lists them"),
                   {{"user", std::string(name)}});
@@ -63,7 +58,8 @@ grpc::Status IdentityServiceImpl::CreateUser(grpc::ServerContext* context,
   return gate_.Unary(context, response, [&](const auth::Caller& caller) -> absl::StatusOr<v1::User> {
     NX_RETURN_IF_ERROR(caller.RequireAdmin());
     const v1::User& from = request->user();
-    if (IsReserved(from.id())) return InvalidField("user.id", "the server goes by this name itself");
+    if (auth::IsReservedUser(from.id()))
+      return InvalidField("user.id", "the server goes by this name itself");
     if (from.display_name().size() > limits::kDisplayNameMaxBytes)
       return InvalidField("user.display_name", "too long");
     metadata::User user;

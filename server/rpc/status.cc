@@ -72,9 +72,17 @@ absl::StatusOr<auth::Caller> Gate::Admit(const grpc::ServerContext& context) con
         absl::StatusCode::kUnauthenticated, "UNAUTHENTICATED",
         "send a token in the metadata: authorization: Bearer TOKEN (narthex: --token-file or NARTHEX_TOKEN)");
   }
-  auto identity = authenticator_.Authenticate(value.substr(kBearer.size()), auth::AddressKey(context.peer()));
+  const auto peer = context.auth_context();
+  // Where certificates are of machines, one wrong program must not lock out the others behind it.
+  const bool of_user = certificate_user_ == CertificateUser::kCommonName;
+  const auth::Origin origin{auth::AddressKey(context.peer()), of_user ? CertificateName(peer.get()) : ""};
+  auto identity = authenticator_.Authenticate(value.substr(kBearer.size()), origin);
   if (!identity.ok()) return identity.status();
-  NX_RETURN_IF_ERROR(CheckCertificate(context.auth_context().get(), certificate_user_, identity->user.name));
+  const absl::Status bound = CheckCertificate(peer.get(), certificate_user_, identity->user.name);
+  if (!bound.ok()) {
+    authenticator_.CountFailure(origin);
+    return bound;
+  }
   return auth::Caller(*std::move(identity), projects_);
 }
 
