@@ -305,7 +305,7 @@ void Application::Parts::MakeServices() {
   upload_service = std::make_unique<rpc::UploadServiceImpl>(rpc::UploadServiceImpl::Dependencies{
       *gate, Streams(), *operations, *database, build, config.inbox_dir, *stalls});
   prearchive_service = std::make_unique<rpc::PrearchiveServiceImpl>(rpc::PrearchiveServiceImpl::Dependencies{
-      *gate, *prearchive, *operations, *checker, build, archive,
+      *gate, database->audit(), *prearchive, *operations, *checker, build, archive,
       [this](const prearchive::SessionRow& edited) {
         return prearchive::ShowEdits(*prearchive, *types, edited);
       },
@@ -330,12 +330,13 @@ void Application::Parts::MakeServices() {
       *gate, *operations, rpc::ResultSources{*prearchive, *database});
   settings_service = std::make_unique<rpc::SettingsServiceImpl>(rpc::SettingsServiceImpl::Dependencies{
       *gate, *database, Settings(),
-      [this](v1::ServerInfo* info) {
+      [this](const auth::Caller& caller, v1::ServerInfo* info) {
         info->set_version(kVersion);
         info->set_site_id(config.site_id);
         info->set_dicom_address(dicom_address);
         info->set_ae_title(kAeTitle);
-        info->set_prearchive_session_count(prearchive->CountSessions());
+        info->set_prearchive_session_count(prearchive->CountSessions(
+            [&caller](const std::string& project) { return caller.MaySeePrearchive(project); }));
         if (const auto free = fs::Posix().FreeBytes(config.data_dir); free.ok()) {
           info->set_staging_free_bytes(static_cast<int64_t>(*free));
         }

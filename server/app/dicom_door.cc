@@ -139,8 +139,9 @@ absl::Status DicomDoor::Serve(gateway::GatewayOptions options, gateway::SinkFact
 void DicomDoor::ForgetRoute(const std::string& accession_id) {
   const metadata::SystemScope scope;
   const auto session = database_.session_reader().Get(accession_id, metadata::Visibility::All(true));
-  const absl::Status forgotten =
-      session.ok() ? routes_.Forget(session->study_instance_uid) : session.status();
+  const absl::Status forgotten = session.ok()
+                                     ? routes_.Forget(session->study_instance_uid, {"system", "archived", ""})
+                                     : session.status();
   if (!forgotten.ok()) {
     Log(LogLevel::kWarning, "study route not forgotten", {{"session", accession_id}, {"error", forgotten}});
   }

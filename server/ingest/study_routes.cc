@@ -34,8 +34,8 @@ absl::Status StudyRoutes::Set(const metadata::StudyRoute& route, const metadata:
   return absl::OkStatus();
 }
 
-absl::Status StudyRoutes::Forget(absl::string_view study_instance_uid) {
-  NX_RETURN_IF_ERROR(store_.Remove(study_instance_uid));
+absl::Status StudyRoutes::Forget(absl::string_view study_instance_uid, const metadata::Change& change) {
+  NX_RETURN_IF_ERROR(store_.Remove(study_instance_uid, change));
   absl::MutexLock lock(&mutex_);
   routes_.erase(study_instance_uid);
   return absl::OkStatus();

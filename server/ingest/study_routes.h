@@ -27,7 +27,7 @@ class StudyRoutes : public identify::StudyRoutingTable {
 
   // Durable when they return. Errors as the store's.
   absl::Status Set(const metadata::StudyRoute& route, const metadata::Change& change);
-  absl::Status Forget(absl::string_view study_instance_uid);
+  absl::Status Forget(absl::string_view study_instance_uid, const metadata::Change& change);
 
   // identify::StudyRoutingTable.
   std::optional<identify::StudyRoute> Find(absl::string_view study_instance_uid) const override;

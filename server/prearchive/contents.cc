@@ -35,11 +35,14 @@ absl::StatusOr<std::vector<SessionRow>> Prearchive::List(const ListQuery& query)
   return rows;
 }
 
-int64_t Prearchive::CountSessions() {
+int64_t Prearchive::CountSessions(const std::function<bool(const std::string& project)>& may_see) {
   int64_t count = 0;
+  SessionRow row;
   const absl::Status scanned =
-      index_.Scan(Table::kSessions, "", "", [&](absl::string_view, absl::string_view) {
-        ++count;
+      index_.Scan(Table::kSessions, "", "", [&](absl::string_view, absl::string_view value) {
+        const bool seen = !may_see || (row.ParseFromArray(value.data(), static_cast<int>(value.size())) &&
+                                       may_see(row.key().project()));
+        if (seen) ++count;
         return true;
       });
   return scanned.ok() ? count : -1;

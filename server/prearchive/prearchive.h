@@ -219,7 +219,7 @@ class Prearchive {
   absl::StatusOr<SessionRow> Get(absl::string_view id);
   // Newest first.
   absl::StatusOr<std::vector<SessionRow>> List(const ListQuery& query);
-  int64_t CountSessions();
+  int64_t CountSessions(const std::function<bool(const std::string& project)>& may_see = nullptr);
 
   // Moves the session along its table of states, applying `change` to the row. Durable when it returns.
   // FAILED_PRECONDITION (ILLEGAL_STATE): the event is not allowed. NOT_FOUND.

@@ -12,6 +12,8 @@
 #include <google/protobuf/struct.pb.h>
 #include <google/protobuf/util/json_util.h>
 
+#include "storage/metadata/json.h"
+
 namespace narthex::rpc {
 namespace {
 
@@ -20,11 +22,14 @@ struct Kind {
   absl::string_view meaning;
   absl::string_view type_code;  // PS3.16 CID 401; "": none
   absl::string_view type_meaning;
-  bool of_session = false;
+  bool of_session = false;  // in the archive
 };
 
 Kind KindOf(absl::string_view action) {
   if (absl::StartsWith(action, "SESSION_PURGE")) return {"110105", "DICOM Study Deleted", "", "", true};
+  if (action == "PREARCHIVE_DELETE") return {"110105", "DICOM Study Deleted", "", ""};
+  if (absl::StartsWith(action, "PREARCHIVE_")) return {"110103", "DICOM Instances Accessed", "", ""};
+  if (absl::StartsWith(action, "BACKUP_")) return {"110106", "Export", "", ""};
   if (absl::StartsWith(action, "SESSION_")) return {"110103", "DICOM Instances Accessed", "", "", true};
   if (absl::StartsWith(action, "USER_") || absl::StartsWith(action, "TOKEN_") ||
       absl::StartsWith(action, "MEMBER_")) {
@@ -40,7 +45,13 @@ char ActionCode(absl::string_view action) {
       absl::EndsWith(action, "_PURGE") || absl::EndsWith(action, "_REVOKE")) {
     return 'D';
   }
+  if (action == "PREARCHIVE_BUILD" || action == "PREARCHIVE_ARCHIVE") return 'E';
   return 'U';
+}
+
+// Success, or minor failure: what was noted did not happen.
+absl::string_view Outcome(const metadata::AuditEvent& event) {
+  return metadata::ParseJsonObject(event.details_json).contains("failed") ? "4" : "0";
 }
 
 std::string When(absl::Time time) {
@@ -80,10 +91,10 @@ std::vector<std::pair<std::string, std::string>> Details(const metadata::AuditEv
 
 std::string ToAtna(const metadata::AuditEvent& event, absl::string_view site) {
   const Kind kind = KindOf(event.action);
-  std::string xml =
-      absl::StrCat("<AuditMessage><EventIdentification EventActionCode=\"",
-                   std::string(1, ActionCode(event.action)), "\" EventDateTime=\"", When(event.time),
-                   "\" EventOutcomeIndicator=\"0\">", Coded("EventID", kind.code, "DCM", kind.meaning));
+  std::string xml = absl::StrCat("<AuditMessage><EventIdentification EventActionCode=\"",
+                                 std::string(1, ActionCode(event.action)), "\" EventDateTime=\"",
+                                 When(event.time), "\" EventOutcomeIndicator=\"", Outcome(event), "\">",
+                                 Coded("EventID", kind.code, "DCM", kind.meaning));
   if (!kind.type_code.empty())
     absl::StrAppend(&xml, Coded("EventTypeCode", kind.type_code, "DCM", kind.type_meaning));
   absl::StrAppend(
@@ -122,9 +133,9 @@ std::string ToFhir(const metadata::AuditEvent& event, absl::string_view site) {
       "{\"resourceType\":\"AuditEvent\",\"type\":{\"system\":", Json(kDcm), ",\"code\":", Json(kind.code),
       ",\"display\":", Json(kind.meaning), "},\"subtype\":[", subtypes,
       "{\"system\":\"urn:narthex:audit-action\",\"code\":", Json(event.action), "}],\"action\":\"",
-      std::string(1, ActionCode(event.action)), "\",\"recorded\":\"", When(event.time),
-      "\",\"outcome\":\"0\",\"agent\":[{\"who\":{\"identifier\":{\"value\":",
-      Json(event.user.empty() ? "system" : event.user),
+      std::string(1, ActionCode(event.action)), "\",\"recorded\":\"", When(event.time), "\",\"outcome\":\"",
+      Outcome(event),
+      "\",\"agent\":[{\"who\":{\"identifier\":{\"value\":", Json(event.user.empty() ? "system" : event.user),
       "}},\"requestor\":true}],\"source\":{\"observer\":{\"display\":", Json(site),
       "}},\"entity\":[{\"what\":{\"identifier\":{\"value\":", Json(event.object.empty() ? "-" : event.object),
       "}},\"detail\":[", details, "]}]}");

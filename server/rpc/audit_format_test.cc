@@ -35,6 +35,18 @@ TEST(AuditFormatTest, AtnaSaysWhoWhatWhenAndWhichObject) {
   EXPECT_THAT(xml, HasSubstr("ParticipantObjectID=\"NARTHEX_E00001\""));
 }
 
+TEST(AuditFormatTest, WhatDidNotHappenIsAFailure) {
+  metadata::AuditEvent event = Event();
+  event.action = "PREARCHIVE_DELETE";
+  event.details_json = R"({"failed":"ILLEGAL_STATE"})";
+  EXPECT_THAT(ToAtna(event, "S"), HasSubstr("EventActionCode=\"D\""));
+  EXPECT_THAT(ToAtna(event, "S"), HasSubstr("EventOutcomeIndicator=\"4\""));
+  EXPECT_THAT(ToAtna(event, "S"), HasSubstr("<EventID csd-code=\"110105\""));
+  EXPECT_THAT(ToFhir(event, "S"), HasSubstr("\"outcome\":\"4\""));
+  event.action = "PREARCHIVE_ARCHIVE";
+  EXPECT_THAT(ToAtna(event, "S"), HasSubstr("EventActionCode=\"E\""));
+}
+
 TEST(AuditFormatTest, NothingInAnEventBreaksTheLineOrTheMarkup) {
   metadata::AuditEvent event = Event();
   event.user = "a\"><x>\n&";

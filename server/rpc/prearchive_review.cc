@@ -1,10 +1,13 @@
 // What people do about a session before it is archived: change it, compare its objects, claim it.
 
 #include <algorithm>
+#include <string>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "absl/time/civil_time.h"
 
 #include "base/error.h"
@@ -63,6 +66,27 @@ v1::AttributeChange ToProto(anonymize::AttributeChange&& from) {
   return change;
 }
 
+// Names of what is changed, for the audit trail.
+std::string FieldsOf(const prearchive::SessionUpdate& update) {
+  std::vector<std::string> fields;
+  if (update.project) fields.push_back("project");
+  if (update.subject) fields.push_back("subject");
+  if (update.label) fields.push_back("label");
+  if (update.auto_archive) fields.push_back("auto_archive");
+  if (update.leftovers_accepted) fields.push_back("leftovers_accepted");
+  if (update.session_date) fields.push_back("session_date");
+  if (update.contested != prearchive::ContestedChoice::kUndecided) fields.push_back("contested");
+  for (const prearchive::ScanUpdate& scan : update.scans) {
+    if (scan.type) fields.push_back("scan.type");
+    if (scan.quality) fields.push_back("scan.quality");
+    if (scan.note) fields.push_back("scan.note");
+    if (scan.exclude) fields.push_back("scan.exclude");
+  }
+  std::sort(fields.begin(), fields.end());
+  fields.erase(std::unique(fields.begin(), fields.end()), fields.end());
+  return absl::StrJoin(fields, " ");
+}
+
 void ComparePixels(const ObjectRow& before, const ObjectRow& after, bool same_syntax,
                    v1::DiffInstanceResponse& answer) {
   if (before.bulk_xxh3().empty() || after.bulk_xxh3().empty()) {
@@ -78,9 +102,14 @@ void ComparePixels(const ObjectRow& before, const ObjectRow& after, bool same_sy
 
 }  // namespace
 
-absl::StatusOr<v1::PrearchiveSession> PrearchiveServiceImpl::Change(
-    const SessionRow& row, const prearchive::SessionUpdate& update) const {
-  NX_ASSIGN_OR_RETURN(SessionRow changed, with_.prearchive.Update(row.id(), update));
+absl::StatusOr<v1::PrearchiveSession> PrearchiveServiceImpl::Change(const auth::Caller& caller,
+                                                                    const SessionRow& row,
+                                                                    const prearchive::SessionUpdate& update,
+                                                                    absl::string_view action) const {
+  Deed deed{std::string(action), {{"fields", FieldsOf(update)}}, update.project.value_or("")};
+  NX_ASSIGN_OR_RETURN(SessionRow changed, audit_.Run(caller, row, std::move(deed), [&] {
+    return with_.prearchive.Update(row.id(), update);
+  }));
   if (update.session_date || !update.scans.empty() ||
       update.contested != prearchive::ContestedChoice::kUndecided) {
     NX_ASSIGN_OR_RETURN(changed, with_.show_edits(changed));
@@ -122,7 +151,8 @@ grpc::Status PrearchiveServiceImpl::UpdatePrearchiveSession(grpc::ServerContext*
           update.scans.push_back(std::move(scan));
         }
         update.contested = static_cast<prearchive::ContestedChoice>(request->contested());
-        return Change(row, update);
+        const bool moves = update.project && *update.project != row.key().project();
+        return Change(caller, row, update, moves ? "PREARCHIVE_MOVE" : "PREARCHIVE_UPDATE");
       });
 }
 
@@ -234,7 +264,8 @@ grpc::Status PrearchiveServiceImpl::ClaimPrearchiveSession(grpc::ServerContext* 
         prearchive::SessionUpdate update;
         update.project = *project;
         update.etag = absl::StrCat(rows[0].version());
-        NX_ASSIGN_OR_RETURN(const v1::PrearchiveSession claimed, Change(rows[0], update));
+        NX_ASSIGN_OR_RETURN(const v1::PrearchiveSession claimed,
+                            Change(caller, rows[0], update, "PREARCHIVE_CLAIM"));
         Log(LogLevel::kInfo, "unassigned session claimed",
             {{"session", rows[0].id()}, {"project", *project}, {"user", caller.user()}});
         return claimed;

@@ -45,12 +45,7 @@ absl::StatusOr<SessionRow> PrearchiveServiceImpl::Find(const auth::Caller& calle
                                                        Right right) const {
   NX_ASSIGN_OR_RETURN(const std::string id, IdOf(name, "prearchiveSessions", "name"));
   auto row = with_.prearchive.Get(id);
-  if (row.ok() && !caller.MaySeePrearchive(row->key().project())) {
-    return NotFound(
-        "PREARCHIVE_SESSION_NOT_FOUND",
-        absl::StrCat("there is no session ", id, " in the prearchive; `narthex prearchive list` lists them"),
-        {{"session", id}});
-  }
+  if (row.ok() && !caller.MaySeePrearchive(row->key().project())) return prearchive::NoSession(id);
   if (row.ok() && right == Right::kEdit) NX_RETURN_IF_ERROR(caller.RequireEdit(row->key().project()));
   return row;
 }
@@ -91,27 +86,32 @@ grpc::Status PrearchiveServiceImpl::GetPrearchiveSession(grpc::ServerContext* co
       });
 }
 
+absl::StatusOr<google::longrunning::Operation> PrearchiveServiceImpl::Build(
+    const SessionRow& row, const std::string& user, const std::string& request_id) const {
+  NX_ASSIGN_OR_RETURN(std::string id, with_.build(row.id(), user, "request", request_id));
+  // It is being built already: that operation is the answer.
+  if (id.empty()) {
+    NX_ASSIGN_OR_RETURN(const SessionRow now, with_.prearchive.Get(row.id()));
+    if (now.state() != static_cast<int>(State::kBuilding)) {
+      const std::string state(prearchive::StateName(static_cast<State>(now.state())));
+      return FailedPrecondition("ILLEGAL_STATE",
+                                absl::StrCat("session ", row.id(), " is ", state, " and cannot be built"),
+                                {{"session", row.id()}, {"state", state}});
+    }
+    id = now.operation();
+  }
+  NX_ASSIGN_OR_RETURN(const auto operation, with_.operations.Get(id));
+  return OperationToProto(operation, nullptr);
+}
+
 grpc::Status PrearchiveServiceImpl::BuildPrearchiveSession(grpc::ServerContext* context,
                                                            const v1::BuildPrearchiveSessionRequest* request,
                                                            google::longrunning::Operation* response) {
   return with_.gate.Unary(
       context, response, [&](const auth::Caller& caller) -> absl::StatusOr<google::longrunning::Operation> {
         NX_ASSIGN_OR_RETURN(const SessionRow row, Find(caller, request->name(), Right::kEdit));
-        NX_ASSIGN_OR_RETURN(std::string id,
-                            with_.build(row.id(), caller.user(), "request", request->request_id()));
-        // It is being built already: that operation is the answer.
-        if (id.empty()) {
-          NX_ASSIGN_OR_RETURN(const SessionRow now, with_.prearchive.Get(row.id()));
-          if (now.state() != static_cast<int>(State::kBuilding)) {
-            const std::string state(prearchive::StateName(static_cast<State>(now.state())));
-            return FailedPrecondition(
-                "ILLEGAL_STATE", absl::StrCat("session ", row.id(), " is ", state, " and cannot be built"),
-                {{"session", row.id()}, {"state", state}});
-          }
-          id = now.operation();
-        }
-        NX_ASSIGN_OR_RETURN(const auto operation, with_.operations.Get(id));
-        return OperationToProto(operation, nullptr);
+        return audit_.Run(caller, row, {"PREARCHIVE_BUILD", {}, ""},
+                          [&] { return Build(row, caller.user(), request->request_id()); });
       });
 }
 
@@ -150,9 +150,14 @@ grpc::Status PrearchiveServiceImpl::ArchivePrearchiveSession(
         const auto policy = request->conflict_policy() == 0
                                 ? archiving::ConflictPolicy::kNone
                                 : static_cast<archiving::ConflictPolicy>(request->conflict_policy());
-        NX_ASSIGN_OR_RETURN(
-            const auto operation,
-            with_.archive(*row, caller.user(), policy, request->quarantine(), request->request_id()));
+        const Deed deed{"PREARCHIVE_ARCHIVE",
+                        {{"object_count", absl::StrCat(row->object_count())},
+                         {"conflict_policy", absl::StrCat(static_cast<int>(policy))},
+                         {"quarantine", request->quarantine() ? "true" : "false"}},
+                        ""};
+        NX_ASSIGN_OR_RETURN(const auto operation, audit_.Run(caller, *row, deed, [&] {
+          return with_.archive(*row, caller.user(), policy, request->quarantine(), request->request_id());
+        }));
         return OperationToProto(operation, nullptr);
       });
 }
@@ -163,7 +168,9 @@ grpc::Status PrearchiveServiceImpl::SplitPrearchiveSession(grpc::ServerContext* 
   return with_.gate.Unary(
       context, response, [&](const auth::Caller& caller) -> absl::StatusOr<google::longrunning::Operation> {
         NX_ASSIGN_OR_RETURN(const SessionRow row, Find(caller, request->name(), Right::kEdit));
-        NX_ASSIGN_OR_RETURN(const auto operation, with_.split(row, caller.user(), request->request_id()));
+        NX_ASSIGN_OR_RETURN(const auto operation, audit_.Run(caller, row, {"PREARCHIVE_SPLIT", {}, ""}, [&] {
+          return with_.split(row, caller.user(), request->request_id());
+        }));
         return OperationToProto(operation, nullptr);
       });
 }
@@ -174,8 +181,11 @@ grpc::Status PrearchiveServiceImpl::DeletePrearchiveSession(grpc::ServerContext*
   return with_.gate.Unary(
       context, response, [&](const auth::Caller& caller) -> absl::StatusOr<google::protobuf::Empty> {
         NX_ASSIGN_OR_RETURN(const SessionRow row, Find(caller, request->name(), Right::kEdit));
-        NX_RETURN_IF_ERROR(with_.prearchive.Apply(row.id(), prearchive::Event::kDelete).status());
-        NX_RETURN_IF_ERROR(with_.prearchive.Remove(row.id(), ""));
+        const Deed deed{"PREARCHIVE_DELETE", {{"object_count", absl::StrCat(row.object_count())}}, ""};
+        NX_RETURN_IF_ERROR(audit_.Run(caller, row, deed, [&]() -> absl::Status {
+          NX_RETURN_IF_ERROR(with_.prearchive.Apply(row.id(), prearchive::Event::kDelete).status());
+          return with_.prearchive.Remove(row.id(), "");
+        }));
         return google::protobuf::Empty();
       });
 }

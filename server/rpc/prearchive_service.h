@@ -7,6 +7,7 @@
 #include "server/deidentify/plans.h"
 #include "server/operations/operations.h"
 #include "server/prearchive/prearchive.h"
+#include "server/rpc/prearchive_audit.h"
 #include "server/rpc/status.h"
 #include "server/rpc/upload_service.h"
 
@@ -21,6 +22,7 @@ class PrearchiveServiceImpl final : public v1::PrearchiveService::Service {
  public:
   struct Dependencies {
     const Gate& gate;
+    metadata::AuditStore& audit;
     prearchive::Prearchive& prearchive;
     operations::Operations& operations;
     const archiving::Checker& checker;
@@ -34,7 +36,8 @@ class PrearchiveServiceImpl final : public v1::PrearchiveService::Service {
     std::function<bool()> may_claim;                // whether people may claim unassigned sessions
     const deidentify::PlanSource* plans = nullptr;  // what GetHeader's preview runs
   };
-  explicit PrearchiveServiceImpl(Dependencies dependencies) : with_(std::move(dependencies)) {}
+  explicit PrearchiveServiceImpl(Dependencies dependencies)
+      : with_(std::move(dependencies)), audit_(with_.audit) {}
 
   grpc::Status ListPrearchiveSessions(grpc::ServerContext* context,
                                       const v1::ListPrearchiveSessionsRequest* request,
@@ -78,17 +81,22 @@ class PrearchiveServiceImpl final : public v1::PrearchiveService::Service {
   // The session, if the caller may do this with it; what they may not see does not exist.
   absl::StatusOr<prearchive::SessionRow> Find(const auth::Caller& caller, absl::string_view name,
                                               Right right) const;
+  absl::StatusOr<google::longrunning::Operation> Build(const prearchive::SessionRow& row,
+                                                       const std::string& user,
+                                                       const std::string& request_id) const;
   absl::Status AddPreview(const prearchive::SessionRow& row, const prearchive::ObjectRow& object,
                           const std::string& head, v1::GetHeaderResponse& answer) const;
-  // Changes the session, and shows what that makes of it.
-  absl::StatusOr<v1::PrearchiveSession> Change(const prearchive::SessionRow& row,
-                                               const prearchive::SessionUpdate& update) const;
+  // Changes the session, notes who did it, and shows what that makes of it.
+  absl::StatusOr<v1::PrearchiveSession> Change(const auth::Caller& caller, const prearchive::SessionRow& row,
+                                               const prearchive::SessionUpdate& update,
+                                               absl::string_view action) const;
   // The header of an object as it is stored.
   absl::StatusOr<dicom::ObjectHeader> ReadHeader(const prearchive::SessionRow& row,
                                                  const prearchive::ObjectRow& object) const;
   v1::PrearchiveSession Show(const prearchive::SessionRow& row, bool with_scans) const;
 
   const Dependencies with_;
+  const PrearchiveAudit audit_;
 };
 
 }  // namespace narthex::rpc

@@ -182,13 +182,14 @@ grpc::Status RoutingServiceImpl::SetStudyRoute(grpc::ServerContext* context,
 grpc::Status RoutingServiceImpl::DeleteStudyRoute(grpc::ServerContext* context,
                                                   const v1::DeleteStudyRouteRequest* request,
                                                   google::protobuf::Empty* response) {
-  return with_.gate.Unary(context, response,
-                          [&](const auth::Caller& caller) -> absl::StatusOr<google::protobuf::Empty> {
-                            NX_RETURN_IF_ERROR(caller.RequireAdmin());
-                            NX_RETURN_IF_ERROR(CheckUid(request->study_instance_uid()));
-                            NX_RETURN_IF_ERROR(with_.routes.Forget(request->study_instance_uid()));
-                            return google::protobuf::Empty();
-                          });
+  return with_.gate.Unary(
+      context, response, [&](const auth::Caller& caller) -> absl::StatusOr<google::protobuf::Empty> {
+        NX_RETURN_IF_ERROR(caller.RequireAdmin());
+        NX_RETURN_IF_ERROR(CheckUid(request->study_instance_uid()));
+        NX_RETURN_IF_ERROR(
+            with_.routes.Forget(request->study_instance_uid(), {caller.user(), "", request->request_id()}));
+        return google::protobuf::Empty();
+      });
 }
 
 grpc::Status RoutingServiceImpl::GetSeriesFilter(grpc::ServerContext* context,

@@ -12,6 +12,7 @@
 #include "base/status.h"
 #include "imaging/identify/labels.h"
 #include "server/rpc/convert.h"
+#include "storage/metadata/json.h"
 
 namespace narthex::rpc {
 namespace {
@@ -57,7 +58,7 @@ grpc::Status SettingsServiceImpl::GetServerInfo(grpc::ServerContext* context, co
         all.count_total = true;
         NX_ASSIGN_OR_RETURN(const auto found, with_.database.session_reader().Search(all, caller.Visible()));
         info.set_session_count(found.total_count.value_or(0));
-        with_.describe(&info);
+        with_.describe(caller, &info);
         return info;
       });
 }
@@ -116,7 +117,18 @@ grpc::Status SettingsServiceImpl::CreateBackup(grpc::ServerContext* context,
     if (!identify::IsLabel(request->backup_id())) {
       return InvalidField("backup_id", "expected 1 to 64 letters, digits, '_' and '-'");
     }
-    return with_.back_up(request->backup_id());
+    metadata::AuditEvent event;
+    event.user = caller.user();
+    event.action = "BACKUP_CREATE";
+    event.object = request->backup_id();
+    event.details_json = "{}";
+    // Before it is made, so that it is in the backup itself, too.
+    NX_RETURN_IF_ERROR(with_.database.audit().Append(event).status());
+    auto made = with_.back_up(request->backup_id());
+    if (made.ok()) return made;
+    event.details_json = metadata::JsonObject({{"failed", ErrorReason(made.status())}});
+    with_.database.audit().Append(event).IgnoreError();
+    return made;
   });
 }
 

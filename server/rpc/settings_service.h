@@ -25,8 +25,9 @@ class SettingsServiceImpl final : public v1::SettingsService::Service {
   struct Dependencies {
     const Gate& gate;
     metadata::Database& database;
-    std::vector<SettingSpec> settings;              // by key
-    std::function<void(v1::ServerInfo*)> describe;  // fills in what only the application knows
+    std::vector<SettingSpec> settings;  // by key
+    // Fills in what only the application knows, as far as the caller may know it.
+    std::function<void(const auth::Caller&, v1::ServerInfo*)> describe;
     std::function<absl::StatusOr<v1::Backup>(const std::string& id)> back_up;
   };
   explicit SettingsServiceImpl(Dependencies dependencies) : with_(std::move(dependencies)) {}

@@ -329,7 +329,8 @@ TEST_P(AdminStoresTest, ReceiversAndRoutes) {
   EXPECT_EQ(stores().study_routes().ListRoutes("", 10)->size(), 2u);
   ASSERT_EQ(stores().study_routes().ListRoutes("1.2.10", 1)->size(), 1u);
   EXPECT_EQ(stores().study_routes().ListRoutes("1.2.10", 1)->front().label, "L");
-  EXPECT_TRUE(stores().study_routes().Remove("1.2.3").ok());
+  EXPECT_TRUE(stores().study_routes().Remove("1.2.3", kBy).ok());
+  EXPECT_TRUE(stores().study_routes().Remove("1.2.3", kBy).ok());
   EXPECT_FALSE(stores().study_routes().Get("1.2.3")->has_value());
 }
 

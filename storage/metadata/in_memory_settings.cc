@@ -198,9 +198,12 @@ class InMemoryStudyRoutes : public StudyRouteStore {
     return routes;
   }
 
-  absl::Status Remove(absl::string_view study_instance_uid) override {
+  absl::Status Remove(absl::string_view study_instance_uid, const Change& change) override {
     absl::MutexLock lock(&t_.mutex);
-    t_.routes.erase(std::string(study_instance_uid));
+    const auto found = t_.routes.find(std::string(study_instance_uid));
+    if (found == t_.routes.end()) return absl::OkStatus();
+    t_.Note(found->second.project, change, "STUDY_ROUTE_REMOVE", found->first);
+    t_.routes.erase(found);
     return absl::OkStatus();
   }
 

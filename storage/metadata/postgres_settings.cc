@@ -317,9 +317,19 @@ class PostgresStudyRouteStore : public StudyRouteStore {
     return routes;
   }
 
-  absl::Status Remove(absl::string_view study_instance_uid) override {
-    Statement remove("DELETE FROM study_routes WHERE study_instance_uid = $1");
-    return pool_.Read(remove.Text(study_instance_uid)).status();  // may be repeated
+  absl::Status Remove(absl::string_view study_instance_uid, const Change& change) override {
+    Statement remove("DELETE FROM study_routes WHERE study_instance_uid = $1 RETURNING project_id");
+    Mutation mutation{
+        .method = "RemoveStudyRoute", .change = change, .object = std::string(study_instance_uid)};
+    mutation.first = {std::move(remove.Text(study_instance_uid))};
+    mutation.then = [](const std::vector<Rows>& rows, Mutation& self) -> More {
+      if (rows[0].size() > 0) {
+        self.project = rows[0].Text(0, 0);
+        self.action = "STUDY_ROUTE_REMOVE";
+      }
+      return std::vector<Statement>();
+    };
+    return Apply(pool_, std::move(mutation)).status();
   }
 
  private:

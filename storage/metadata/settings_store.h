@@ -73,8 +73,8 @@ class StudyRouteStore {
   virtual absl::StatusOr<std::optional<StudyRoute>> Get(absl::string_view study_instance_uid) = 0;
   // By Study Instance UID (as text), behind `after`, at most `limit`.
   virtual absl::StatusOr<std::vector<StudyRoute>> ListRoutes(absl::string_view after, int limit) = 0;
-  // OK if there was none.
-  virtual absl::Status Remove(absl::string_view study_instance_uid) = 0;
+  // OK if there was none; then nothing is noted.
+  virtual absl::Status Remove(absl::string_view study_instance_uid, const Change& change) = 0;
 };
 
 }  // namespace narthex::metadata
