@@ -269,7 +269,8 @@ ingest::StreamDependencies Application::Parts::Streams() {
 
 void Application::Parts::MakeServices() {
   fs::FileSystem& files = fs::Posix();
-  gate = std::make_unique<rpc::Gate>(*authenticator, *projects);
+  stalls = std::make_unique<rpc::StallWatch>(absl::Seconds(limits::kUploadIdleSeconds));
+  gate = std::make_unique<rpc::Gate>(*authenticator, *projects, *stalls);
   gate->BindCertificates(config.tls_client_user == "cn" ? rpc::CertificateUser::kCommonName
                                                         : rpc::CertificateUser::kAny);
   checker = std::make_unique<archiving::Checker>(archiving::Checker::Dependencies{
@@ -286,7 +287,6 @@ void Application::Parts::MakeServices() {
                              [this](const std::string& accession_id) { door->ForgetRoute(accession_id); }});
   archiver->SetFreeSpaceMin(limits::kFreeSpaceMinBytes);
   admission = std::make_unique<ingest::Admission>();
-  stalls = std::make_unique<rpc::StallWatch>(absl::Seconds(limits::kUploadIdleSeconds));
   std::vector<DiskWatch::Volume> volumes = {{"staging", config.data_dir + "/staging"},
                                             {"archive", config.archive_dir}};
   if (postgres) volumes.push_back({"postgres", config.data_dir + "/postgres"});

@@ -183,9 +183,10 @@ grpc::Status ArchiveServiceImpl::ReadFile(grpc::ServerContext* context, const v1
                       {{"session", session.accession_id}, {"path", request->path()}});
     }
     v1::ReadFileResponse answer;
+    auto client = gate_.Watched(context, writer);
     return ReadBytes(session, list.files.front(), request->offset(), [&](absl::string_view bytes) {
       answer.set_data(bytes.data(), bytes.size());
-      return writer->Write(answer) ? absl::OkStatus() : absl::CancelledError("the client went away");
+      return client.Write(answer) ? absl::OkStatus() : absl::CancelledError("the client went away");
     });
   };
   return gate_.Stream(context, read);
@@ -203,6 +204,7 @@ grpc::Status ArchiveServiceImpl::DownloadSession(grpc::ServerContext* context,
     metadata::SessionReader::FileQuery query;
     query.page.size = kFilesPage;
     const absl::Status gone = absl::CancelledError("the client went away");
+    auto client = gate_.Watched(context, writer);
     do {
       NX_ASSIGN_OR_RETURN(const auto list, database_.session_reader().ListFiles(session.accession_id, query));
       for (const metadata::File& file : list.files) {
@@ -213,11 +215,11 @@ grpc::Status ArchiveServiceImpl::DownloadSession(grpc::ServerContext* context,
         }
         v1::DownloadSessionResponse answer;
         *answer.mutable_file() = ToProto(file);
-        if (!writer->Write(answer)) return gone;
+        if (!client.Write(answer)) return gone;
         answer.Clear();
         NX_RETURN_IF_ERROR(ReadBytes(session, file, 0, [&](absl::string_view bytes) {
           answer.set_data(bytes.data(), bytes.size());
-          return writer->Write(answer) ? absl::OkStatus() : gone;
+          return client.Write(answer) ? absl::OkStatus() : gone;
         }));
       }
       query.page.token = list.next_page_token;

@@ -28,6 +28,7 @@ grpc::Status AuditServiceImpl::VerifyAudit(grpc::ServerContext* context, const v
   return gate_.Stream(context, [&](const auth::Caller& caller) -> absl::Status {
     NX_RETURN_IF_ERROR(caller.RequireAdmin());
     NX_ASSIGN_OR_RETURN(const auto chains, audit_.ListChains());
+    auto client = gate_.Watched(context, writer);
     for (const std::string& project : chains) {
       v1::VerifyAuditResponse answer;
       answer.set_project(project);
@@ -41,7 +42,7 @@ grpc::Status AuditServiceImpl::VerifyAudit(grpc::ServerContext* context, const v
       } else {
         return chain.status();
       }
-      if (!writer->Write(answer)) return Gone();
+      if (!client.Write(answer)) return Gone();
     }
     return absl::OkStatus();
   });
@@ -73,6 +74,7 @@ grpc::Status AuditServiceImpl::ExportAudit(grpc::ServerContext* context,
     NX_ASSIGN_OR_RETURN(const auto chains, Chains(caller, request->project()));
     const absl::Time from = request->has_from_time() ? ToTime(request->from_time()) : absl::InfinitePast();
     const absl::Time to = request->has_to_time() ? ToTime(request->to_time()) : absl::InfiniteFuture();
+    auto client = gate_.Watched(context, writer);
     for (const std::string& chain : chains) {
       metadata::Page page{limits::kPageSizeMax, ""};
       do {
@@ -83,7 +85,7 @@ grpc::Status AuditServiceImpl::ExportAudit(grpc::ServerContext* context,
           answer.add_lines(request->format() == v1::ExportAuditRequest::ATNA ? ToAtna(event, site_)
                                                                              : ToFhir(event, site_));
         }
-        if (answer.lines_size() > 0 && !writer->Write(answer)) return Gone();
+        if (answer.lines_size() > 0 && !client.Write(answer)) return Gone();
         page.token = list.next_page_token;
       } while (!page.token.empty());
     }

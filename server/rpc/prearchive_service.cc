@@ -267,6 +267,7 @@ grpc::Status PrearchiveServiceImpl::WatchPrearchiveSessions(grpc::ServerContext*
   // The client learns at once that it is let in.
   context->AddInitialMetadata("narthex-next-sequence", absl::StrCat(next));
   writer->SendInitialMetadata();
+  auto client = with_.gate.Watched(context, writer);
   while (!context->IsCancelled()) {
     // A reader that is slower than events come would miss some.
     if (const absl::Status covered = events.Covers(next); !covered.ok()) return ToGrpc(covered);
@@ -289,7 +290,7 @@ grpc::Status PrearchiveServiceImpl::WatchPrearchiveSessions(grpc::ServerContext*
       event.set_removed(entry.row.removed());
       if (!entry.row.archived_as().empty())
         event.set_session(absl::StrCat("sessions/", entry.row.archived_as()));
-      if (!writer->Write(event)) return grpc::Status::CANCELLED;
+      if (!client.Write(event)) return grpc::Status::CANCELLED;
     }
   }
   return grpc::Status::CANCELLED;

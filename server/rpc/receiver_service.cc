@@ -264,6 +264,7 @@ grpc::Status ReceiverServiceImpl::WatchReceivers(grpc::ServerContext* context,
     --watches_;
   };
   int64_t seen = -1;
+  auto client = with_.gate.Watched(context, writer);
   while (!context->IsCancelled()) {
     v1::WatchReceiversResponse state;
     {
@@ -275,7 +276,7 @@ grpc::Status ReceiverServiceImpl::WatchReceivers(grpc::ServerContext* context,
       seen = version_;
       for (const auto& [title, receiver] : receivers_) *state.add_receivers() = Shown(receiver);
     }
-    if (!writer->Write(state)) return grpc::Status::CANCELLED;
+    if (!client.Write(state)) return grpc::Status::CANCELLED;
   }
   return ToGrpc(Error(absl::StatusCode::kUnavailable, "SHUTTING_DOWN", "the server is stopping"));
 }

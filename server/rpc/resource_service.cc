@@ -129,6 +129,7 @@ grpc::Status ResourceServiceImpl::CheckSession(grpc::ServerContext* context,
         with_.check.Run(session.accession_id, {request->repair(), request->adopt(), request->sizes_only()},
                         {caller.user(), "", ""}));
     v1::CheckSessionResponse answer;
+    auto client = with_.gate.Watched(context, writer);
     int repaired = 0;
     for (const archiving::CheckFinding& finding : result.findings) {
       v1::CheckSessionResponse::Finding* told = answer.mutable_finding();
@@ -137,14 +138,14 @@ grpc::Status ResourceServiceImpl::CheckSession(grpc::ServerContext* context,
       told->set_detail(finding.detail);
       told->set_repaired(finding.repaired);
       if (finding.repaired) ++repaired;
-      if (!writer->Write(answer)) return absl::CancelledError("the client went away");
+      if (!client.Write(answer)) return absl::CancelledError("the client went away");
     }
     v1::CheckSessionResponse::Summary* summary = answer.mutable_summary();
     summary->set_file_count(static_cast<int32_t>(result.file_count));
     summary->set_size_bytes(result.size_bytes);
     summary->set_finding_count(static_cast<int32_t>(result.findings.size()));
     summary->set_repaired_count(repaired);
-    writer->Write(answer);
+    client.Write(answer);
     return absl::OkStatus();
   });
 }

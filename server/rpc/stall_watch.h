@@ -63,4 +63,22 @@ class StallWatch {
   std::thread thread_;
 };
 
+// Writes the answers of a call whose client may stop reading them. One thread.
+template <typename Message>
+class WatchedWriter {
+ public:
+  // Borrows all three.
+  WatchedWriter(StallWatch& watch, grpc::ServerContext& context, grpc::ServerWriter<Message>& writer)
+      : guard_(watch, context), writer_(writer) {}
+
+  // False: the client is gone, or took nothing for longer than the watch's patience.
+  bool Write(const Message& message) {
+    return guard_.Waiting([&] { return writer_.Write(message); });
+  }
+
+ private:
+  StallWatch::Guard guard_;
+  grpc::ServerWriter<Message>& writer_;
+};
+
 }  // namespace narthex::rpc

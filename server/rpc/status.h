@@ -13,6 +13,7 @@
 #include "server/auth/caller.h"
 #include "server/auth/project_cache.h"
 #include "server/rpc/certificate.h"
+#include "server/rpc/stall_watch.h"
 
 namespace narthex::rpc {
 
@@ -29,8 +30,9 @@ std::string ToRpcStatus(const absl::Status& status);
 // Lets calls in. Thread-safe.
 class Gate {
  public:
-  Gate(auth::Authenticator& authenticator, const auth::ProjectCache& projects)
-      : authenticator_(authenticator), projects_(projects) {}
+  // Borrows all three.
+  Gate(auth::Authenticator& authenticator, const auth::ProjectCache& projects, StallWatch& stalls)
+      : authenticator_(authenticator), projects_(projects), stalls_(stalls) {}
 
   // Whether calls without a token are let in, as auth::kGuest. May change while calls run.
   void AdmitGuests(bool admit) { guests_ = admit; }
@@ -56,6 +58,12 @@ class Gate {
     return grpc::Status::OK;
   }
 
+  // The writer of a call that streams answers: whoever stops reading does not hold a thread for ever.
+  template <typename Message>
+  WatchedWriter<Message> Watched(grpc::ServerContext* context, grpc::ServerWriter<Message>* writer) const {
+    return {stalls_, *context, *writer};
+  }
+
   // A call that streams: `body` is absl::Status(const auth::Caller&) and runs on this thread.
   template <typename Body>
   grpc::Status Stream(grpc::ServerContext* context, Body body) const {
@@ -68,6 +76,7 @@ class Gate {
  private:
   auth::Authenticator& authenticator_;
   const auth::ProjectCache& projects_;
+  StallWatch& stalls_;
   std::atomic<bool> guests_ = false;
   CertificateUser certificate_user_ = CertificateUser::kAny;
 };

@@ -56,8 +56,8 @@ class Rpc:
     def _class(self, descriptor):
         return message_factory.MessageFactory(self.pool).GetPrototype(descriptor)
 
-    def call(self, name, request, token=None, timeout=20, most=1000):
-        """`request`: a dictionary, or a list of them for a client's stream. `most`: of a server's stream."""
+    def begin(self, name, request, token=None, timeout=60):
+        """The call itself: a message, or what iterates over the messages of a server's stream."""
         service, method = self.methods[name]
         client_streams, server_streams = self.streams[name]
         kind = f"{'stream' if client_streams else 'unary'}_{'stream' if server_streams else 'unary'}"
@@ -68,10 +68,14 @@ class Rpc:
         messages = [json_format.ParseDict(one, self._class(method.input_type)())
                     for one in (request if client_streams else [request])]
         metadata = [("authorization", f"Bearer {token}")] if token is not None else []
+        return stub(iter(messages) if client_streams else messages[0], metadata=metadata, timeout=timeout)
+
+    def call(self, name, request, token=None, timeout=20, most=1000):
+        """`request`: a dictionary, or a list of them for a client's stream. `most`: of a server's stream."""
         replies = []
         try:
-            call = stub(iter(messages) if client_streams else messages[0], metadata=metadata, timeout=timeout)
-            for reply in call if server_streams else [call]:
+            call = self.begin(name, request, token, timeout)
+            for reply in call if self.streams[name][1] else [call]:
                 replies.append(json_format.MessageToDict(reply, descriptor_pool=self.pool))
                 if len(replies) >= most:
                     call.cancel()

@@ -15,6 +15,7 @@ import grpc
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "robustness"))
 
 import api  # noqa: E402
+import rpc  # noqa: E402
 from harness import Server, phantom  # noqa: E402
 
 
@@ -113,6 +114,24 @@ class Limits(unittest.TestCase):
         self.assertEqual(ended.exception.code(), grpc.StatusCode.CANCELLED)
         self.assertEqual(metric(server, "narthex_stalled_calls_total"), {"": 1.0})
         server.narthex("upload", self.folder / "scan", "--project", "P1", "--no-commit")
+
+    def test_a_client_that_stops_reading_its_download_is_let_go(self):
+        server = self.server()
+        phantom(self.folder / "large", session="LARGE1", series=1, slices=40, size=512)
+        server.narthex("upload", self.folder / "large", "--project", "P1", "--archive")
+        server.narthex("settings", "set", "limits.upload_idle_seconds", "2")
+        client = rpc.Rpc(server.address)
+        self.addCleanup(client.close)
+        answers = client.begin("ArchiveService.DownloadSession", {"session": "P1/LARGE1"}, server.token)
+        next(answers)
+
+        server.wait_for(lambda: metric(server, "narthex_stalled_calls_total") == {"": 1.0}, "the stalled download to end")
+        with self.assertRaises(grpc.RpcError) as ended:
+            for _ in answers:
+                pass
+        self.assertEqual(ended.exception.code(), grpc.StatusCode.CANCELLED)
+        # Who reads gets all of it.
+        server.narthex("session", "download", "P1/LARGE1", "--out", self.folder / "read")
 
     def test_running_out_of_descriptors_is_not_the_end(self):
         server = self.server(wrapper=["prlimit", "--nofile=200:200", "--"])
