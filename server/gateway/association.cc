@@ -47,8 +47,7 @@ void Association::Run() {
       !agreed.ok()) {
     Log(LogLevel::kWarning, "dicom tls handshake failed",
         {{"source", peer_address_}, {"end", agreed.message()}});
-    Metrics::Global().Count("narthex_gateway_rejected_total", "associations rejected", 1,
-                            {{"reason", "TLS"}});
+    Metrics::Global().Count("gateway_rejected_total", "associations rejected", 1, {{"reason", "TLS"}});
     return;
   }
   absl::StatusOr<bool> accepted = Establish();
@@ -77,7 +76,7 @@ absl::StatusOr<bool> Association::Establish() {
          {"called", called_ae_title_},
          {"calling", calling_ae_title_},
          {"source", peer_address_}});
-    Metrics::Global().Count("narthex_gateway_rejected_total", "associations rejected", 1,
+    Metrics::Global().Count("gateway_rejected_total", "associations rejected", 1,
                             {{"reason", DescribeReject(reject)}});
     NX_RETURN_IF_ERROR(responder_.SendPdu(EncodeReject(reject)));
     return false;

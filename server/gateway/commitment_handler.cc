@@ -56,7 +56,7 @@ absl::Status CommitmentHandler::End(const Command& request, uint8_t context_id,
       status = kStatusInvalidArgument;
     }
   }
-  Metrics::Global().Count("narthex_gateway_commitments_total", "storage commitment requests by answer", 1,
+  Metrics::Global().Count("gateway_commitments_total", "storage commitment requests by answer", 1,
                           {{"result", status == kStatusSuccess ? "taken" : "refused"}});
   Command response = ResponseTo(request, status);
   response.action_type_id = request.action_type_id;

@@ -247,7 +247,7 @@ void Gateway::Impl::StartAssociation(UniqueFd fd, const Listener& listener) {
   const auto count = static_cast<int>(connections_.size());
   const int max = options_.limits->associations_max;
   if (count >= max + kRejectingMax) {
-    Metrics::Global().Count("narthex_gateway_rejected_total", "associations rejected", 1,
+    Metrics::Global().Count("gateway_rejected_total", "associations rejected", 1,
                             {{"reason", "connection limit"}});
     return;
   }

@@ -33,12 +33,12 @@ StoreHandler::~StoreHandler() {
   const StoreCounts counts = this->counts();
   Metrics& metrics = Metrics::Global();
   const auto count = [&metrics](absl::string_view result, int64_t by) {
-    metrics.Count("narthex_gateway_objects_total", "C-STORE requests by answer", static_cast<double>(by),
+    metrics.Count("gateway_objects_total", "C-STORE requests by answer", static_cast<double>(by),
                   {{"result", std::string(result)}});
   };
   count("stored", counts.stored_count);
   count("refused", counts.refused_count);
-  metrics.Count("narthex_gateway_data_bytes_total", "bytes of data sets received",
+  metrics.Count("gateway_data_bytes_total", "bytes of data sets received",
                 static_cast<double>(counts.data_bytes));
 }
 
