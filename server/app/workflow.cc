@@ -103,6 +103,7 @@ absl::StatusOr<std::string> Workflow::RunBuild(const operations::Operation& oper
                                   [&](SessionRow& changed) { changed.set_operation(operation.id); })
                            .status());
   }
+  PausePoint("build.begun");
   NX_ASSIGN_OR_RETURN(const SessionRow built,
                       prearchive::Build(with_.prearchive, with_.types, operation.target));
   CrashPoint("build.built");
@@ -159,6 +160,7 @@ absl::StatusOr<std::string> Workflow::RunSplit(const operations::Operation& oper
       changed.set_split_into(with_.prearchive.NewId());
     }));
   }
+  PausePoint("split.begun");
   const auto parts = prearchive::SplitPetMr(with_.prearchive, with_.types, id,
                                             [&] { return !progress.SleepFor(absl::ZeroDuration()); });
   if (!parts.ok()) {

@@ -6,6 +6,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 
+#include "base/crash_point.h"
 #include "base/error.h"
 #include "base/status.h"
 #include "imaging/anonymize/diff.h"
@@ -184,6 +185,7 @@ grpc::Status PrearchiveServiceImpl::DeletePrearchiveSession(grpc::ServerContext*
         const Deed deed{"PREARCHIVE_DELETE", {{"object_count", absl::StrCat(row.object_count())}}, ""};
         NX_RETURN_IF_ERROR(audit_.Run(caller, row, deed, [&]() -> absl::Status {
           NX_RETURN_IF_ERROR(with_.prearchive.Apply(row.id(), prearchive::Event::kDelete).status());
+          PausePoint("delete.begun");
           return with_.prearchive.Remove(row.id(), "");
         }));
         return google::protobuf::Empty();
