@@ -44,6 +44,10 @@ absl::StatusOr<std::unique_ptr<EventLog>> EventLog::Open(staging::Index& index) 
 }
 
 int64_t EventLog::Add(const EventRow& row, staging::IndexBatch& batch) {
+  // Of the scans only how many there are: 200,000 events are kept.
+  EventRow kept = row;
+  for (ScanRow& scan : *kept.mutable_row()->mutable_scans()) scan.Clear();
+  const std::string bytes = kept.SerializeAsString();
   absl::MutexLock lock(&mutex_);
   if (next_ == reserved_) {
     // Under the lock, once in a thousand events. If it fails, so will the event's own batch.
@@ -58,7 +62,7 @@ int64_t EventLog::Add(const EventRow& row, staging::IndexBatch& batch) {
   const int64_t sequence = next_++;
   reserved_ = std::max(reserved_, next_);
   unpublished_.push_back(sequence);
-  batch.Put(staging::Table::kEvents, keys::Number(sequence), row.SerializeAsString());
+  batch.Put(staging::Table::kEvents, keys::Number(sequence), bytes);
   return sequence;
 }
 

@@ -231,7 +231,6 @@ absl::Status Prearchive::WriteRow(LiveSession& session, SessionRow row, IndexBat
     EventRow entry;
     entry.set_session(session.id);
     *entry.mutable_row() = row;
-    entry.mutable_row()->clear_scans();
     entry.set_time_us(NowMicros());
     event = events_->Add(entry, batch);
     session.last_event = clock_.Now();
@@ -318,7 +317,6 @@ absl::Status Prearchive::Remove(absl::string_view id, absl::string_view archived
     EventRow entry;
     entry.set_session(std::string(id));
     *entry.mutable_row() = row;
-    entry.mutable_row()->clear_scans();
     entry.set_removed(true);
     entry.set_archived_as(std::string(archived_as));
     entry.set_time_us(NowMicros());

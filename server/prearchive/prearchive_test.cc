@@ -334,7 +334,8 @@ TEST_F(PrearchiveTest, AnUpdateWithAnOldEtagIsRefused) {
 TEST_F(PrearchiveTest, EventsAreReplayedInOrder) {
   const std::string session = Store("1.1", "pixels").session();
   ASSERT_TRUE(prearchive_->Apply(session, Event::kBuild).ok());
-  ASSERT_TRUE(prearchive_->FinishBuild(session, [](SessionRow&) {}).ok());
+  const auto build = [](SessionRow& row) { row.add_scans()->set_id("1"); };
+  ASSERT_TRUE(prearchive_->FinishBuild(session, build).ok());
   ASSERT_TRUE(prearchive_->Apply(session, Event::kDelete).ok());
   ASSERT_TRUE(prearchive_->Remove(session, "").ok());
 
@@ -344,6 +345,9 @@ TEST_F(PrearchiveTest, EventsAreReplayedInOrder) {
   std::vector<int> states;
   for (const auto& event : *events) states.push_back(event.row.removed() ? 0 : event.row.row().state());
   EXPECT_THAT(states, testing::ElementsAre(1, 2, 3, 9, 0));
+  // How many scans, but not what was found out about each.
+  ASSERT_EQ(events->at(2).row.row().scans_size(), 1);
+  EXPECT_EQ(events->at(2).row.row().scans(0).id(), "");
 }
 
 }  // namespace

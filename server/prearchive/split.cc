@@ -170,7 +170,6 @@ absl::StatusOr<SplitParts> Prearchive::FinishSplit(const SplitRequest& request, 
   EventRow made;
   made.set_session(other.id());
   *made.mutable_row() = other;
-  made.mutable_row()->clear_scans();
   made.set_time_us(NowMicros());
   const int64_t event = events_->Add(made, work.batch);
   const absl::Status written =
