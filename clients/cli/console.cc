@@ -1,6 +1,8 @@
 #include "clients/cli/console.h"
 
 #include <algorithm>
+#include <cstddef>
+#include <functional>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
@@ -123,31 +125,62 @@ std::string Printable(absl::string_view text) {
   return printable;
 }
 
+std::string Clipped(absl::string_view text, size_t columns) {
+  if (Columns(text) <= columns) return std::string(text);
+  size_t end = 0;
+  for (size_t column = 0; column + 1 < columns; ++column)
+    end += std::max<size_t>(SequenceLength(text, end), 1);
+  return absl::StrCat(text.substr(0, end), "\u2026");
+}
+
 std::string Lower(absl::string_view name) {
   return absl::EndsWith(name, "_UNSPECIFIED") ? "" : absl::AsciiStrToLower(name);
 }
 
-void Table::Print(std::ostream& out) const {
+void Table::LeaveOut(absl::string_view heading) {
+  for (size_t i = 0; i < headings_.size(); ++i) {
+    if (absl::StripPrefix(headings_[i], ">") != heading) continue;
+    headings_.erase(headings_.begin() + static_cast<std::ptrdiff_t>(i));
+    for (auto& row : rows_) row.erase(row.begin() + static_cast<std::ptrdiff_t>(i));
+    return;
+  }
+}
+
+std::vector<size_t> Table::Widths() const {
   std::vector<size_t> widths;
   for (const std::string& heading : headings_) widths.push_back(Columns(absl::StripPrefix(heading, ">")));
-  std::vector<std::vector<std::string>> cells = {{}};
-  for (const std::string& heading : headings_) cells[0].emplace_back(absl::StripPrefix(heading, ">"));
   for (const auto& row : rows_) {
-    cells.emplace_back();
-    for (size_t i = 0; i < row.size(); ++i) {
-      cells.back().push_back(Printable(row[i]));
-      widths[i] = std::max(widths[i], Columns(cells.back().back()));
-    }
+    for (size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], Columns(Printable(row[i])));
   }
-  for (const auto& row : cells) {
+  return widths;
+}
+
+size_t Table::Width() const {
+  size_t width = 0;
+  for (size_t column : Widths()) width += column + (width == 0 ? 0 : 2);
+  return width;
+}
+
+std::vector<std::string> Table::Lines() const {
+  const std::vector<size_t> widths = Widths();
+  std::vector<std::string> lines;
+  const auto add = [&](const std::function<std::string(size_t)>& cell) {
     std::string line;
-    for (size_t i = 0; i < row.size(); ++i) {
-      const std::string padding(widths[i] - Columns(row[i]), ' ');
+    for (size_t i = 0; i < headings_.size(); ++i) {
+      const std::string text = cell(i);
+      const std::string padding(widths[i] - Columns(text), ' ');
       const bool right = absl::StartsWith(headings_[i], ">");
-      absl::StrAppend(&line, i == 0 ? "" : "  ", right ? padding : "", row[i], right ? "" : padding);
+      absl::StrAppend(&line, i == 0 ? "" : "  ", right ? padding : "", text, right ? "" : padding);
     }
-    out << absl::StripTrailingAsciiWhitespace(line) << "\n";
-  }
+    lines.emplace_back(absl::StripTrailingAsciiWhitespace(line));
+  };
+  add([&](size_t i) { return std::string(absl::StripPrefix(headings_[i], ">")); });
+  for (const auto& row : rows_) add([&](size_t i) { return Printable(row[i]); });
+  return lines;
+}
+
+void Table::Print(std::ostream& out) const {
+  for (const std::string& line : Lines()) out << line << "\n";
 }
 
 void PrintFields(std::ostream& out, const std::vector<std::pair<std::string, std::string>>& fields) {

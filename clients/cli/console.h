@@ -2,6 +2,7 @@
 // Single-threaded, except where said.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <ostream>
 #include <string>
@@ -31,6 +32,8 @@ std::string HumanTime(const google::protobuf::Timestamp& time);
 std::string HumanDuration(absl::Duration duration);
 // The text without control characters, which could command the terminal.
 std::string Printable(absl::string_view text);
+// The text if it takes at most `columns` of a terminal, else its beginning and an ellipsis.
+std::string Clipped(absl::string_view text, size_t columns);
 // An enum value's name for people: "READY" to "ready", "STATE_UNSPECIFIED" to "".
 std::string Lower(absl::string_view name);
 
@@ -41,9 +44,18 @@ class Table {
 
   void Add(std::vector<std::string> row) { rows_.push_back(std::move(row)); }
   bool empty() const { return rows_.empty(); }
+  // Shows the column no more. `heading` without '>'.
+  void LeaveOut(absl::string_view heading);
+  // Columns of the terminal that the longest line takes.
+  size_t Width() const;
+  // The headings, then the rows, without control characters.
+  std::vector<std::string> Lines() const;
   void Print(std::ostream& out) const;
 
  private:
+  // Of each column.
+  std::vector<size_t> Widths() const;
+
   std::vector<std::string> headings_;
   std::vector<std::vector<std::string>> rows_;
 };

@@ -10,7 +10,7 @@
 #include "base/error.h"
 #include "base/status.h"
 #include "clients/cli/calls.h"
-#include "clients/cli/resource_tables.h"
+#include "clients/cli/live_table.h"
 
 namespace narthex::cli {
 namespace {
@@ -18,7 +18,7 @@ namespace {
 using Stub = v1::PrearchiveService::StubInterface;
 
 constexpr int kReconnectsMax = 20;
-constexpr char kClearScreen[] = "\x1b[H\x1b[2J";
+constexpr char kClearScreen[] = "\x1b[2J";
 
 // One run of the command.
 class Watch {
@@ -44,6 +44,7 @@ class Watch {
       }
       attempt = request_.from_sequence() > before ? 1 : attempt + 1;
       if (!client::IsTransient(status) || attempt > kReconnectsMax) return status;
+      if (drawn_) Draw("the server cannot be reached, trying again");
       absl::SleepFor(connection_.Backoff(attempt));
     }
   }
@@ -106,12 +107,13 @@ class Watch {
     gone_ = event.removed() && name == request_.name();
   }
 
-  void Draw() {
+  // Newest first, as in `prearchive list`: later ids sort before earlier ones.
+  void Draw(absl::string_view remark = "") {
     std::vector<v1::PrearchiveSession> rows;
     for (const auto& [name, session] : sessions_) rows.push_back(session);
-    program_.out() << kClearScreen;
-    PrearchiveTable(rows).Print(program_.out());
-    program_.out() << std::flush;
+    if (!drawn_) program_.out() << kClearScreen;
+    drawn_ = true;
+    program_.out() << DrawOver(LiveTable(rows, remark, StandardOutputSize())) << std::flush;
   }
 
   Program& program_;
@@ -119,6 +121,7 @@ class Watch {
   v1::WatchPrearchiveSessionsRequest request_;
   std::map<std::string, v1::PrearchiveSession> sessions_;
   bool gone_ = false;
+  bool drawn_ = false;
 };
 
 }  // namespace
