@@ -18,6 +18,7 @@
 #include "base/log.h"
 #include "base/status.h"
 #include "server/verify/index_check.h"
+#include "server/verify/outcome_check.h"
 #include "storage/fs/file_system.h"
 #include "storage/metadata/access.h"
 #include "storage/metadata/database.h"
@@ -74,7 +75,8 @@ absl::Status CheckStaging(const Flags& flags, Report& report) {
   options.writer_threads = 0;
   NX_ASSIGN_OR_RETURN(const auto store, staging::StagingStore::Open(options, fs::Posix()));
   NX_RETURN_IF_ERROR(CheckSegments(*store, report));
-  return CheckIndex(*index, *store, report);
+  NX_RETURN_IF_ERROR(CheckIndex(*index, *store, report));
+  return CheckOutcomes(*index, report);
 }
 
 absl::Status CheckDatabase(const Flags& flags, Report& report) {

@@ -41,6 +41,9 @@ struct Report {
   uint64_t archived_file_count = 0;
   uint64_t archived_bytes = 0;
   uint64_t catalog_count = 0;
+  // Outcomes that sessions count and no upload was told last: of objects that were sent again under the same
+  // number before they had an answer.
+  uint64_t retold_outcome_count = 0;
 };
 
 }  // namespace narthex::verify
