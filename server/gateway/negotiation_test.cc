@@ -1,8 +1,14 @@
 #include "server/gateway/negotiation.h"
 
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "gtest/gtest.h"
 
 #include "base/limits.h"
+#include "imaging/dicom/sop_class.h"
 
 namespace narthex::gateway {
 namespace {
@@ -31,61 +37,32 @@ TEST(NegotiationTest, AcceptsEveryStorageClassAlsoUnknownAndPrivateOnes) {
   EXPECT_EQ(ResultOf("1.2.840.10008.1.20.1"), ContextResult::kAccepted) << "commitment";
 }
 
-// What XNAT's receiver takes by explicit lists (its SOP classes by the standard's names, Siemens's and
-// Philips's private ones among them), and what it does not.
+// The storage classes that XNAT's receiver takes: those of the standard below 1.2.840.10008.5.1.4.1.1 ...
+constexpr char kXnatStandard[] =
+    "1 1.1 1.1.1 1.2 1.2.1 1.3 1.3.1 2 2.1 2.2 3.1 4 4.1 4.2 4.3 4.4 6.1 6.2 7 7.1 7.2 7.3 "
+    "7.4 9.1.1 9.1.2 9.1.3 9.2.1 9.3.1 9.4.1 9.4.2 9.5.1 9.6.1 11.1 11.2 11.3 11.4 11.5 11.6 "
+    "11.7 11.8 11.9 11.10 11.11 12.1 12.1.1 12.2 12.2.1 13.1.1 13.1.2 13.1.3 13.1.4 13.1.5 "
+    "14.1 14.2 20 30 66 66.1 66.2 66.3 66.4 66.5 66.6 67 68.1 68.2 77.1.1 77.1.1.1 77.1.2 "
+    "77.1.2.1 77.1.3 77.1.4 77.1.4.1 77.1.5.1 77.1.5.2 77.1.5.3 77.1.5.4 77.1.5.5 77.1.5.6 "
+    "77.1.5.7 77.1.5.8 77.1.6 78.1 78.2 78.3 78.4 78.5 78.6 78.7 78.8 79.1 80.1 81.1 82.1 "
+    "88.11 88.22 88.33 88.34 88.35 88.40 88.50 88.59 88.65 88.67 88.68 88.69 88.70 88.71 "
+    "88.72 88.73 88.74 88.75 90.1 104.1 104.2 104.3 128 128.1 130 131 200.2 481.1 481.2 481.3 "
+    "481.4 481.5 481.6 481.7 481.8 481.9 481.10 481.11";
+// ... those elsewhere, and those of Siemens and Philips.
+constexpr char kXnatOthers[] =
+    "1.2.840.10008.5.1.4.34.7 1.2.840.10008.5.1.4.34.10 1.3.12.2.1107.5.9.1 1.3.46.670589.2.3.1.1 "
+    "1.3.46.670589.2.4.1.1 1.3.46.670589.5.0.1 1.3.46.670589.5.0.2 1.3.46.670589.5.0.2.1 "
+    "1.3.46.670589.5.0.3 1.3.46.670589.5.0.3.1 1.3.46.670589.5.0.4 1.3.46.670589.5.0.7 "
+    "1.3.46.670589.5.0.8 1.3.46.670589.5.0.9 1.3.46.670589.5.0.10 1.3.46.670589.5.0.11 "
+    "1.3.46.670589.5.0.12 1.3.46.670589.11.0.0.12.1 1.3.46.670589.11.0.0.12.2 1.3.46.670589.11.0.0.12.4";
+
 TEST(NegotiationTest, TakesAllThatXnatTakes) {
-  for (const char* sop_class : {"1.2.840.10008.5.1.4.1.1.1",
-                                "1.2.840.10008.5.1.4.1.1.1.1",
-                                "1.2.840.10008.5.1.4.1.1.1.1.1",
-                                "1.2.840.10008.5.1.4.1.1.1.2",
-                                "1.2.840.10008.5.1.4.1.1.1.3",
-                                "1.2.840.10008.5.1.4.1.1.2",
-                                "1.2.840.10008.5.1.4.1.1.2.1",
-                                "1.2.840.10008.5.1.4.1.1.2.2",
-                                "1.2.840.10008.5.1.4.1.1.3",
-                                "1.2.840.10008.5.1.4.1.1.3.1",
-                                "1.2.840.10008.5.1.4.1.1.4",
-                                "1.2.840.10008.5.1.4.1.1.4.1",
-                                "1.2.840.10008.5.1.4.1.1.4.2",
-                                "1.2.840.10008.5.1.4.1.1.4.3",
-                                "1.2.840.10008.5.1.4.1.1.4.4",
-                                "1.2.840.10008.5.1.4.1.1.5",
-                                "1.2.840.10008.5.1.4.1.1.6",
-                                "1.2.840.10008.5.1.4.1.1.6.1",
-                                "1.2.840.10008.5.1.4.1.1.6.2",
-                                "1.2.840.10008.5.1.4.1.1.7",
-                                "1.2.840.10008.5.1.4.1.1.7.1",
-                                "1.2.840.10008.5.1.4.1.1.7.4",
-                                "1.2.840.10008.5.1.4.1.1.8",
-                                "1.2.840.10008.5.1.4.1.1.9",
-                                "1.2.840.10008.5.1.4.1.1.9.1.1",
-                                "1.2.840.10008.5.1.4.1.1.11.1",
-                                "1.2.840.10008.5.1.4.1.1.12.1",
-                                "1.2.840.10008.5.1.4.1.1.12.2.1",
-                                "1.2.840.10008.5.1.4.1.1.13.1.3",
-                                "1.2.840.10008.5.1.4.1.1.20",
-                                "1.2.840.10008.5.1.4.1.1.66",
-                                "1.2.840.10008.5.1.4.1.1.66.4",
-                                "1.2.840.10008.5.1.4.1.1.67",
-                                "1.2.840.10008.5.1.4.1.1.77.1.1",
-                                "1.2.840.10008.5.1.4.1.1.77.1.6",
-                                "1.2.840.10008.5.1.4.1.1.88.11",
-                                "1.2.840.10008.5.1.4.1.1.88.33",
-                                "1.2.840.10008.5.1.4.1.1.88.59",
-                                "1.2.840.10008.5.1.4.1.1.104.1",
-                                "1.2.840.10008.5.1.4.1.1.128",
-                                "1.2.840.10008.5.1.4.1.1.128.1",
-                                "1.2.840.10008.5.1.4.1.1.130",
-                                "1.2.840.10008.5.1.4.1.1.481.1",
-                                "1.2.840.10008.5.1.4.1.1.481.9",
-                                "1.2.840.10008.5.1.1.29",
-                                "1.2.840.10008.5.1.1.30",
-                                "1.3.12.2.1107.5.9.1",
-                                "1.3.46.670589.11.0.0.12.1",
-                                "1.3.46.670589.2.3.1.1",
-                                "1.3.46.670589.5.0.1"}) {
+  std::vector<std::string> classes = absl::StrSplit(kXnatOthers, ' ');
+  for (absl::string_view end : absl::StrSplit(kXnatStandard, ' '))
+    classes.push_back(absl::StrCat("1.2.840.10008.5.1.4.1.1.", end));
+  EXPECT_EQ(classes.size(), 152);
+  for (const std::string& sop_class : classes)
     EXPECT_EQ(ResultOf(sop_class), ContextResult::kAccepted) << sop_class;
-  }
   const std::string mr = "1.2.840.10008.5.1.4.1.1.4";
   for (const char* syntax :
        {"1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2", "1.2.840.10008.1.2.4.50",
@@ -100,6 +77,15 @@ TEST(NegotiationTest, TakesAllThatXnatTakes) {
     const Associate answer =
         Negotiate(RequestOf({{.id = 1, .abstract_syntax = mr, .transfer_syntaxes = {syntax}}}));
     EXPECT_EQ(answer.contexts.at(0).result, ContextResult::kAccepted) << syntax;
+  }
+}
+
+// Every storage class that DCMTK's tables know, retired ones too.
+TEST(NegotiationTest, TakesEveryKnownStorageClass) {
+  EXPECT_GT(dicom::StorageSopClasses().size(), 150);
+  for (const std::string& sop_class : dicom::StorageSopClasses()) {
+    EXPECT_EQ(ResultOf(sop_class), ContextResult::kAccepted)
+        << sop_class << " " << dicom::SopClassName(sop_class);
   }
 }
 
