@@ -87,6 +87,27 @@ TEST_F(OperationsTest, ItsResultIsKept) {
   EXPECT_EQ(later->create_time, clock_.Now());
 }
 
+// Imports answer with a serialized message; file names, which errors tell, need not be UTF-8.
+TEST_F(OperationsTest, AResultAndAnErrorMayHoldAnyBytes) {
+  const std::string bytes("\x0a\x00\xff\xfe", 4);
+  operations_->Register("import",
+                        [&](const Operation&, Progress&) -> absl::StatusOr<std::string> { return bytes; });
+  operations_->Register("fail", [&](const Operation&, Progress&) -> absl::StatusOr<std::string> {
+    return InvalidArgument("INBOX_PATH", bytes, {{"path", bytes}});
+  });
+  const std::string kept = Start(Of("import")).id;
+  const std::string failed = Start(Of("fail")).id;
+  Wait(kept);
+  Wait(failed);
+  Open();
+
+  const auto later = operations_->Get(kept);
+  ASSERT_TRUE(later.ok()) << later.status();
+  EXPECT_EQ(later->result, bytes);
+  ASSERT_TRUE(operations_->Get(failed).ok());
+  EXPECT_EQ(ErrorReason(operations_->Get(failed)->status), "INBOX_PATH");
+}
+
 TEST_F(OperationsTest, ItsErrorIsKeptWithReasonAndMetadata) {
   operations_->Register("build", [](const Operation&, Progress&) -> absl::StatusOr<std::string> {
     return FailedPrecondition("ARCHIVE_CONFLICT", "there is one already", {{"session", "s1"}});
