@@ -119,6 +119,7 @@ TEST(StoreStatusTest, TellsLackFromBadData) {
   EXPECT_EQ(code("DISK_FULL"), kStatusOutOfResources);
   EXPECT_EQ(code("OVERLOADED"), kStatusOutOfResources);
   EXPECT_EQ(code("SHUTTING_DOWN"), kStatusOutOfResources);
+  EXPECT_EQ(code("SESSION_BUSY"), kStatusOutOfResources);
   EXPECT_EQ(code("MISSING_STUDY_INSTANCE_UID"), kStatusDataSetMismatch);
   EXPECT_EQ(code("NOT_DICOM"), 0xc000 + 50);
   EXPECT_EQ(code("REJECTED_BY_SCRIPT"), 0xc000 + 61);

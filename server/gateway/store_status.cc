@@ -19,6 +19,7 @@ bool IsLack(v1::ErrorReason reason) {
     case v1::ERROR_REASON_OVERLOADED:
     case v1::ERROR_REASON_DIGEST_MISMATCH:  // damaged between gateway and server
     case v1::ERROR_REASON_OBJECT_ABANDONED:
+    case v1::ERROR_REASON_SESSION_BUSY:  // deleted or archived while the object arrived
     case v1::ERROR_REASON_DATABASE_UNAVAILABLE:
     case v1::ERROR_REASON_SEGMENT_FAILED:
     case v1::ERROR_REASON_INDEX_CORRUPT:

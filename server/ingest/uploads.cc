@@ -41,9 +41,21 @@ absl::Status Incomplete(absl::string_view id, uint64_t missing_count, absl::stri
 }  // namespace
 
 bool Uploads::IsSettled(const OutcomeRow& outcome) {
+  // Rows hold the reasons of the modules below, too, as they are before a service translates them: whatever
+  // becomes one of the first line on the wire is as passing as that (server/rpc/inner_reasons.inc).
   static const auto* passing = new absl::flat_hash_set<std::string>{
-      "DIGEST_MISMATCH", "DISK_FULL",     "OVERLOADED",    "OBJECT_ABANDONED",    "SESSION_BUSY",
-      "SEGMENT_FAILED",  "STORAGE_ERROR", "SHUTTING_DOWN", "DATABASE_UNAVAILABLE"};
+      "DIGEST_MISMATCH", "DISK_FULL", "OVERLOADED", "OBJECT_ABANDONED", "SESSION_BUSY", "SEGMENT_FAILED",
+      "STORAGE_ERROR", "SHUTTING_DOWN", "DATABASE_UNAVAILABLE",
+      // SESSION_BUSY
+      "SESSION_REMOVED", "OPERATION_POSTPONED",
+      // STORAGE_ERROR
+      "FILE_EXISTS", "DIRECTORY_NOT_EMPTY", "WRONG_FILE_TYPE", "OTHER_FILE_SYSTEM", "READ_ONLY_FILE_SYSTEM",
+      "FILE_ACCESS_DENIED", "BAD_FILE_ARGUMENT", "IO_ERROR", "FILE_TOO_LARGE", "FILE_TOO_SHORT",
+      "INDEX_ERROR",
+      // OVERLOADED
+      "TOO_MANY_FILES", "OUT_OF_MEMORY", "INDEX_BUSY", "DATABASE_BUSY",
+      // DATABASE_UNAVAILABLE
+      "COMMIT_UNKNOWN", "DATABASE_FULL"};
   return outcome.outcome() != static_cast<int>(prearchive::Outcome::kRejected) ||
          !passing->contains(outcome.reason());
 }

@@ -160,8 +160,11 @@ TEST_F(UploadsTest, AnUploadOfNothingCanBeCommitted) {
 TEST_F(UploadsTest, OnlyPassingReasonsAreNotFinal) {
   OutcomeRow outcome;
   outcome.set_outcome(static_cast<int>(Outcome::kRejected));
-  for (const char* reason : {"DIGEST_MISMATCH", "DISK_FULL", "OBJECT_ABANDONED", "SESSION_BUSY",
-                             "SEGMENT_FAILED", "STORAGE_ERROR", "DATABASE_UNAVAILABLE", "OVERLOADED"}) {
+  for (const char* reason :
+       {"DIGEST_MISMATCH", "DISK_FULL", "OBJECT_ABANDONED", "SESSION_BUSY", "SEGMENT_FAILED", "STORAGE_ERROR",
+        "DATABASE_UNAVAILABLE", "OVERLOADED",
+        // As rows hold them; on the wire they are SESSION_BUSY, STORAGE_ERROR, OVERLOADED.
+        "SESSION_REMOVED", "IO_ERROR", "TOO_MANY_FILES"}) {
     outcome.set_reason(reason);
     EXPECT_FALSE(Uploads::IsSettled(outcome)) << reason;
   }
