@@ -31,16 +31,26 @@ absl::Status InboxPath(absl::string_view path, absl::string_view what) {
                          {{"path", std::string(path)}});
 }
 
-// The real path of `path` below `root`; links that lead out of it are refused.
-absl::StatusOr<std::string> ResolveInbox(const std::string& root, const std::string& path) {
+bool IsBelow(const stdfs::path& folder, const stdfs::path& real) {
+  const auto mismatch = std::mismatch(folder.begin(), folder.end(), real.begin(), real.end());
+  return mismatch.first == folder.end() && real != folder;
+}
+
+// The real path of `path` below `root`; links that lead out of it are refused. `only`: the folder of the
+// inbox that it must lie in or be; "": any.
+absl::StatusOr<std::string> ResolveInbox(const std::string& root, const std::string& path,
+                                         const std::string& only) {
   std::error_code error;
   const stdfs::path real_root = stdfs::canonical(root, error);
   if (error) return InboxPath(path, "the inbox does not exist");
   const stdfs::path real = stdfs::canonical(real_root / path, error);
+  const stdfs::path folder = real_root / only;
+  // Whether another project has such a file is nobody's business.
+  if (!only.empty() && (error || (real != folder && !IsBelow(folder, real)))) {
+    return InboxPath(path, absl::StrCat("there is no such thing in ", only, "/, the project's folder"));
+  }
   if (error) return InboxPath(path, "it does not exist");
-  const auto mismatch = std::mismatch(real_root.begin(), real_root.end(), real.begin(), real.end());
-  if (mismatch.first != real_root.end() || real == real_root)
-    return InboxPath(path, "it is not below the inbox");
+  if (!IsBelow(real_root, real)) return InboxPath(path, "it is not below the inbox");
   return real.string();
 }
 
@@ -86,7 +96,9 @@ grpc::Status UploadServiceImpl::ImportInbox(grpc::ServerContext* context,
         v1::ArrivalSource source;
         NX_ASSIGN_OR_RETURN(prearchive::UploadRow row,
                             NewRow(caller, AddressOf(*context), request->destination(), 0, source));
-        NX_RETURN_IF_ERROR(ResolveInbox(with_.inbox_root, request->path()).status());
+        // What lies in the inbox belongs to the project whose folder it is in; only administrators choose.
+        const std::string only = caller.is_admin() ? "" : row.destination().project();
+        NX_RETURN_IF_ERROR(ResolveInbox(with_.inbox_root, request->path(), only).status());
         row.set_kind("inbox");
         NX_ASSIGN_OR_RETURN(row, with_.streams.uploads.Create(std::move(row), request->request_id()));
         operations::Operation operation;
@@ -95,6 +107,7 @@ grpc::Status UploadServiceImpl::ImportInbox(grpc::ServerContext* context,
         operation.user = caller.user();
         operation.project = row.destination().project();
         operation.arguments["upload"] = row.id();
+        operation.arguments["only"] = only;
         if (request->delete_after()) operation.arguments["delete"] = "1";
         NX_ASSIGN_OR_RETURN(operation, with_.operations.Start(std::move(operation), request->request_id()));
         return OperationToProto(operation, nullptr);
@@ -103,7 +116,10 @@ grpc::Status UploadServiceImpl::ImportInbox(grpc::ServerContext* context,
 
 absl::StatusOr<std::string> UploadServiceImpl::RunInboxImport(const operations::Operation& operation,
                                                               operations::Progress& progress) const {
-  NX_ASSIGN_OR_RETURN(const std::string path, ResolveInbox(with_.inbox_root, operation.target));
+  const auto only = operation.arguments.find("only");
+  NX_ASSIGN_OR_RETURN(const std::string path,
+                      ResolveInbox(with_.inbox_root, operation.target,
+                                   only == operation.arguments.end() ? "" : only->second));
   NX_ASSIGN_OR_RETURN(const prearchive::UploadRow row,
                       with_.streams.uploads.Get(operation.arguments.at("upload")));
   // The right to the project was checked when the operation was started.

@@ -44,7 +44,8 @@ class World:
             if role == "spare":
                 self.spare_token = answer["token"]["name"]
         server.narthex("user", "disable", "disabled")
-        (server.data_dir / "d/inbox/box").mkdir(parents=True, exist_ok=True)
+        for kind in KINDS:
+            (server.data_dir / f"d/inbox/P_{kind}/box").mkdir(parents=True, exist_ok=True)
         self.of = {}
         folder = tempfile.TemporaryDirectory()
         for kind in KINDS:
@@ -149,7 +150,7 @@ REQUESTS = {
     "UploadService.CreateUpload": to_project,
     "UploadService.Upload": lambda at: [{"open": to_project(at)}],
     "UploadService.ImportArchive": lambda at: [{"options": to_project(at)}],
-    "UploadService.ImportInbox": lambda at: {"path": "box", **to_project(at)},
+    "UploadService.ImportInbox": lambda at: {"path": f"{at['project']}/box", **to_project(at)},
     "UploadService.FindMissing": to_project,
     "UploadService.GetUpload": lambda at: {"name": f"uploads/{at['upload']}"},
     "UploadService.CommitUpload": lambda at: {"name": f"uploads/{at['upload']}", "expectedCount": 5},
