@@ -55,21 +55,34 @@ class CommandFailed(AssertionError):
 
 
 class Server:
-    def __init__(self, data_dir=None, flags=(), wrapper=()):
+    """After every stop, and at the end after a kill too, narthex-verify looks at what the server left: invariants 1, 2, 4 and
+    8 for all sessions and uploads. `damage`: kinds of findings that the test causes by intent."""
+
+    def __init__(self, data_dir=None, flags=(), wrapper=(), damage=()):
         self._own_dir = data_dir is None
         self.data_dir = pathlib.Path(data_dir or tempfile.mkdtemp(prefix="narthex-e2e-"))
         self.flags = list(flags)
         self.wrapper = list(wrapper)
+        self.grpc_listen = "127.0.0.1:0"
+        self.environment = {}
+        self.damage = set(damage)
+        # Whether senders may have sent an object again before they had its first answer.
+        self.resends = False
         self.process = None
+        self._unverified = False
 
     def __enter__(self):
         self.start()
         return self
 
-    def __exit__(self, *unused):
-        self.stop()
-        if self._own_dir:
-            shutil.rmtree(self.data_dir, ignore_errors=True)
+    def __exit__(self, kind=None, *unused):
+        try:
+            self.stop()
+            if kind is None:  # else the test has failed already, and says so better
+                self.check_data()
+        finally:
+            if self._own_dir:
+                shutil.rmtree(self.data_dir, ignore_errors=True)
 
     def start(self, timeout=60):
         ready = self.data_dir / "ready.json"
@@ -78,9 +91,10 @@ class Server:
             self.flags += ["--postgres", external_postgres.Cluster.get().new_database()]
         self.log = open(self.data_dir / "narthexd.log", "ab")
         command = self.wrapper + [
-            BIN / "narthexd", "--data-dir", self.data_dir / "d", "--grpc-listen", "127.0.0.1:0", "--ready-file",
+            BIN / "narthexd", "--data-dir", self.data_dir / "d", "--grpc-listen", self.grpc_listen, "--ready-file",
             ready] + ([] if "--dicom-listen" in self.flags else ["--dicom-listen", "127.0.0.1:0"]) + self.flags
-        self.process = subprocess.Popen(command, stdout=self.log, stderr=self.log)
+        self._unverified = True
+        self.process = subprocess.Popen(command, stdout=self.log, stderr=self.log, env=dict(os.environ, **self.environment))
         end = time.monotonic() + timeout
         while not ready.exists():
             if self.process.poll() is not None or time.monotonic() > end:
@@ -113,9 +127,8 @@ class Server:
         self.process.wait()
 
     def stop(self):
-        """Stops it as an operator would; a clean stop exits with 0. Before, what it holds must add up."""
+        """Stops it as an operator would; a clean stop exits with 0, and what it leaves adds up."""
         if self.process and self.process.poll() is None:
-            wrong = self.wrong_sums()
             self.process.send_signal(signal.SIGTERM)
             try:
                 code = self.process.wait(timeout=40)
@@ -125,8 +138,23 @@ class Server:
             if code != 0:
                 raise AssertionError(f"narthexd stopped with {code}:\n{self.log_text()[-3000:]}")
             self.log.close()
-            if wrong:
-                raise AssertionError(f"outcomes do not add up: {wrong}")
+            self.check_data()
+
+    def check_data(self):
+        """What the stopped (or killed) server left is as the invariants say."""
+        if not self._unverified or not (self.data_dir / "d/lock").exists():
+            return
+        self._unverified = False
+        flags = [word for name, value in zip(self.flags, self.flags[1:]) if name in ("--postgres", "--archive-dir")
+                 for word in (name, value)]
+        result = subprocess.run([BIN / "narthex-verify", "--data-dir", self.data_dir / "d", "--output", "json", *flags],
+                                capture_output=True, text=True, timeout=200)
+        report = json.loads(result.stdout) if result.returncode in (0, 1) else {}
+        if result.returncode > 1 or {finding["kind"] for finding in report["findings"]} - self.damage:
+            raise AssertionError(f"narthex-verify: exit {result.returncode}\n{result.stdout[-5000:]}\n{result.stderr}")
+        retold = report["retoldOutcomeCount"]
+        if retold and not self.resends:
+            raise AssertionError(f"sessions count {retold} outcomes that no upload was told of")
 
     def memory_kib(self):
         """The most memory that the server ever had, in KiB."""
@@ -145,7 +173,10 @@ class Server:
         result = self.run(*arguments, timeout=timeout)
         if code is not None and result.returncode != code:
             raise CommandFailed(arguments, result)
-        return json.loads(result.stdout) if result.stdout.strip() else {}
+        answer = json.loads(result.stdout) if result.stdout.strip() else {}
+        if arguments[0] == "upload":
+            check_upload(arguments, answer)
+        return answer
 
     def prearchive(self, *arguments):
         return self.narthex("prearchive", "list", *arguments).get("prearchiveSessions", [])
@@ -177,27 +208,40 @@ class Server:
                 raise AssertionError(f"timed out waiting for {what}\n{self.log_text()[-2000:]}")
             time.sleep(0.1)
 
-    def wrong_sums(self, most=20):
-        """Prearchive sessions (of the newest) whose outcomes do not add up to their counts (invariant 2)."""
-        wrong = []
-        listing = self.run("prearchive", "list")
-        sessions = json.loads(listing.stdout).get("prearchiveSessions", []) if listing.returncode == 0 else []
-        for session in sessions[:most] + sessions[:most]:  # what arrives in between is looked at twice
-            if any(name == session["name"] for name, _, _ in wrong):
-                wrong = [entry for entry in wrong if entry[0] != session["name"]]
-            listing = self.run("prearchive", "outcomes", session["name"])
-            shown = self.run("prearchive", "show", session["name"])
-            if listing.returncode != 0 or shown.returncode != 0:
-                continue  # it went into the archive meanwhile
-            counts = collections.Counter(o["outcome"] for o in json.loads(listing.stdout).get("outcomes", []))
-            session = json.loads(shown.stdout)
-            if counts != collections.Counter(session["outcomeCounts"]):
-                wrong.append((session["name"], dict(counts), session["outcomeCounts"]))
-        return wrong
-
     def check_invariants(self, test):
-        """Outcomes add up to what was received, in every prearchive session (invariant 2)."""
-        test.assertEqual(self.wrong_sums(), [])
+        """While it runs: outcomes add up to what was received, in every prearchive session (invariant 2)."""
+        wrong = []
+        for session in self.prearchive():
+            # What arrives between the two calls is looked at again.
+            for attempt in range(3):
+                listing = self.run("prearchive", "outcomes", session["name"])
+                shown = self.run("prearchive", "show", session["name"])
+                if listing.returncode != 0 or shown.returncode != 0:
+                    break  # it went into the archive meanwhile
+                counts = collections.Counter(o["outcome"] for o in json.loads(listing.stdout).get("outcomes", []))
+                claimed = collections.Counter(json.loads(shown.stdout)["outcomeCounts"])
+                if counts == claimed:
+                    break
+            else:
+                wrong.append((session["name"], dict(counts), dict(claimed)))
+        test.assertEqual(wrong, [])
+
+
+def check_upload(arguments, answer):
+    """Every file that was given, and nothing else, has one outcome."""
+    outcomes = answer.get("outcomes") if isinstance(answer, dict) else None
+    if not outcomes:
+        return
+    repeated = [name for name, count in collections.Counter(o["sequence"] for o in outcomes).items() if count > 1]
+    if repeated:
+        raise AssertionError(f"{arguments}: several outcomes of objects {repeated[:10]}")
+    paths = [pathlib.Path(str(word)) for word in arguments[1:] if os.path.exists(str(word))]
+    if any(path.suffix in (".zip", ".gz", ".tgz", ".tar") for path in paths) or "--skip-known" in arguments or any(
+            str(word).startswith("--resume") for word in arguments):
+        return
+    sent = sum(1 if path.is_file() else sum(file.is_file() for file in path.rglob("*")) for path in paths)
+    if sent != len(outcomes):
+        raise AssertionError(f"{arguments}: {sent} files, {len(outcomes)} outcomes")
 
 
 def phantom(folder, modality="MR", series=2, slices=5, size=64, project="P1", subject="S1", session="E1", seed=1):

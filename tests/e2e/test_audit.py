@@ -13,7 +13,7 @@ from harness import Server, phantom, shared_folder
 class AuditTest(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        cls.server = Server(flags=["--dicom-listen", "off"])
+        cls.server = Server(flags=["--dicom-listen", "off"], damage=("AUDIT_CHAIN_BROKEN",))
         cls.server.__enter__()
         cls.addClassCleanup(cls.server.__exit__)
         run = cls.server.narthex

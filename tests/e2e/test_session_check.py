@@ -15,7 +15,7 @@ class SessionCheck(unittest.TestCase):
 
     @classmethod
     def setUpClass(cls):
-        cls.server = Server()
+        cls.server = Server(damage=("FILE_MISSING", "FILE_DIGEST", "FILE_SIZE"))
         cls.server.start()
         cls.addClassCleanup(cls.server.__exit__)
         cls.server.narthex("project", "create", "P1")

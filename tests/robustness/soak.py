@@ -35,6 +35,7 @@ class Soak:
         self.log = log
         self.sent = pathlib.Path(tempfile.mkdtemp(prefix="narthex-soak-"))
         self.server = Server()
+        self.server.resends = True
         self.problems = []
         self.sessions = 0
         self.stop = threading.Event()
