@@ -12,7 +12,7 @@ source tools/dev/lib.sh
 
 quick() {
   local failed=() name
-  for name in layering style reasons documents; do
+  for name in layering style reasons documents evidence; do
     say "$name"
     python "tools/check/$name.py" || failed+=("$name")
   done
