@@ -1,5 +1,5 @@
-"""Just enough DICOM networking, of its own making, to play a requester of storage commitment: PDUs, command sets and
-data sets in implicit VR little endian."""
+"""Just enough DICOM networking, of its own making, to play a requester of storage commitment, or a sender that stops in the
+middle of an object: PDUs, command sets and data sets in implicit VR little endian."""
 
 import socket
 import struct
@@ -94,10 +94,28 @@ class Peer:
         return struct.pack(">BxH", kind, len(body)) + body
 
 
-def requested(host, port, called, calling):
-    """An association for storage commitment."""
+def send_data(peer, data, last):
+    """Part of the data set that belongs to the message that was begun."""
+    for start in range(0, len(data), 1 << 15):
+        piece = data[start:start + (1 << 15)]
+        end = last and start + len(piece) == len(data)
+        peer.send_pdu(4, struct.pack(">IBB", len(piece) + 2, 1, 2 if end else 0) + piece)
+
+
+def store(peer, sop_class, instance, data, meanwhile=lambda: None):
+    """Sends one object, for which the association must have its context; the status of the answer. `meanwhile` is called
+    when half of it was sent."""
+    peer.send_message(command_set(_0002=uid(sop_class), _0100=1, _0110=1, _0700=0, _0800=1, _1000=uid(instance)))
+    send_data(peer, data[:len(data) // 2], last=False)
+    meanwhile()
+    send_data(peer, data[len(data) // 2:], last=True)
+    return struct.unpack("<H", peer.receive_message()[0][0x0900])[0]
+
+
+def requested(host, port, called, calling, abstract=COMMITMENT, transfer=IMPLICIT):
+    """An association with one context: for storage commitment, or what is asked for."""
     peer = Peer(socket.create_connection((host, int(port)), timeout=30))
-    context = struct.pack(">BxBx", 1, 0) + Peer.item(0x30, COMMITMENT.encode()) + Peer.item(0x40, IMPLICIT.encode())
+    context = struct.pack(">BxBx", 1, 0) + Peer.item(0x30, abstract.encode()) + Peer.item(0x40, transfer.encode())
     user = Peer.item(0x51, struct.pack(">I", 1 << 16)) + Peer.item(0x52, b"1.2.3")
     peer.send_pdu(1, struct.pack(">H2x", 1) + called.ljust(16).encode() + calling.ljust(16).encode() + b"\0" * 32 +
                   Peer.item(0x10, b"1.2.840.10008.3.1.1.1") + Peer.item(0x20, context) + Peer.item(0x50, user))

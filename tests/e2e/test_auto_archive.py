@@ -1,5 +1,5 @@
-"""Auto-archive: its codes per project, per upload and from comments (`AA:`), what each does with a session that is in the
-archive already, direct archive, and quarantine."""
+"""Auto-archive, through both doors: its codes per project, per upload and from comments (`AA:`), what each does with a session
+that is in the archive already, and quarantine. What receivers say of it is in test_receiver_switches.py."""
 
 import pathlib
 import shutil
@@ -10,8 +10,9 @@ import unittest
 from harness import Server, needs_shared, shared_folder
 
 
-@needs_shared
-class AutoArchive(unittest.TestCase):
+class AutoArchive:
+    """What holds through either door; a class below each says how its objects come."""
+
     @classmethod
     def setUpClass(cls):
         cls.server = Server()
@@ -31,9 +32,6 @@ class AutoArchive(unittest.TestCase):
             subprocess.run(["dcmodify", "-nb", *[word for change in changes for word in ("-i", change)], *map(str, files)],
                            check=True, capture_output=True)
         return files
-
-    def upload(self, project, label, files, *flags):
-        self.server.narthex("upload", *files, "--project", project, "--subject", "S", "--session", label, *flags)
 
     def settled(self, project, label):
         """The prearchive session of this label when nothing more happens to it by itself, or None."""
@@ -68,27 +66,6 @@ class AutoArchive(unittest.TestCase):
                 changed = sum(after[uid] != digest for uid, digest in before.items())
                 self.assertEqual(changed, 0 if project == "AUTO" else 1)
 
-    def test_the_uploads_code_goes_before_the_projects(self):
-        self.upload("MANUAL", "U", self.copy(slice(0, 2)), "--auto-archive", "auto")
-        self.upload("AUTO", "U", self.copy(slice(0, 2)), "--auto-archive", "manual")
-
-        self.assertIsNone(self.settled("MANUAL", "U"))
-        self.assertEqual(len(self.archived("MANUAL/U")), 2)
-        self.assertEqual(self.settled("AUTO", "U")["state"], "READY")
-
-    def test_the_comments_code_through_both_doors(self):
-        pushed = self.copy(slice(0, 2), "PatientComments=Project:MANUAL Subject:S Session:CD AA:true")
-        uploaded = self.copy(slice(0, 2), "PatientComments=Project:MANUAL Subject:S Session:CG AA:true")
-
-        self.server.storescu("--to", *pushed)
-        row, = [row for row in self.server.prearchive("--project", "MANUAL") if row["label"] == "CD"]
-        self.server.narthex("prearchive", "build", row["name"])
-        self.server.narthex("upload", *uploaded)
-
-        for label in ("CD", "CG"):
-            self.assertIsNone(self.settled("MANUAL", label))
-            self.assertEqual(len(self.archived(f"MANUAL/{label}")), 2)
-
     def test_what_cannot_be_merged_waits_for_a_person(self):
         self.upload("AUTO", "W", self.copy(slice(0, 2)))
         self.assertIsNone(self.settled("AUTO", "W"))
@@ -114,6 +91,43 @@ class AutoArchive(unittest.TestCase):
         self.assertIsNone(self.settled("QUAR", "Q"))
         session = self.server.narthex("session", "show", "QUAR/Q")
         self.assertEqual((session["status"], session["fileCount"]), ("QUARANTINE", 4))
+
+
+@needs_shared
+class AutoArchiveByGrpc(AutoArchive, unittest.TestCase):
+    def upload(self, project, label, files, *flags):
+        self.server.narthex("upload", *files, "--project", project, "--subject", "S", "--session", label, *flags)
+
+    def test_the_uploads_code_goes_before_the_projects(self):
+        self.upload("MANUAL", "U", self.copy(slice(0, 2)), "--auto-archive", "auto")
+        self.upload("AUTO", "U", self.copy(slice(0, 2)), "--auto-archive", "manual")
+
+        self.assertIsNone(self.settled("MANUAL", "U"))
+        self.assertEqual(len(self.archived("MANUAL/U")), 2)
+        self.assertEqual(self.settled("AUTO", "U")["state"], "READY")
+
+    def test_the_comments_code_through_both_doors(self):
+        pushed = self.copy(slice(0, 2), "PatientComments=Project:MANUAL Subject:S Session:CD AA:true")
+        uploaded = self.copy(slice(0, 2), "PatientComments=Project:MANUAL Subject:S Session:CG AA:true")
+
+        self.server.storescu("--to", *pushed)
+        row, = [row for row in self.server.prearchive("--project", "MANUAL") if row["label"] == "CD"]
+        self.server.narthex("prearchive", "build", row["name"])
+        self.server.narthex("upload", *uploaded)
+
+        for label in ("CD", "CG"):
+            self.assertIsNone(self.settled("MANUAL", label))
+            self.assertEqual(len(self.archived(f"MANUAL/{label}")), 2)
+
+
+@needs_shared
+class AutoArchiveByDicom(AutoArchive, unittest.TestCase):
+    def upload(self, project, label, files):
+        subprocess.run(["dcmodify", "-nb", "-i", f"PatientComments=Project:{project} Subject:S Session:{label}", *files],
+                       check=True, capture_output=True)
+        self.server.storescu("--to", *files)
+        row, = [row for row in self.server.prearchive("--project", project) if row["label"] == label]
+        self.server.narthex("prearchive", "build", row["name"])
 
 
 if __name__ == "__main__":

@@ -1,4 +1,5 @@
-"""One SOP Instance UID with several contents: what each policy makes of it, and how the difference is told."""
+"""One SOP Instance UID with several contents, through both doors: what each policy makes of it, and how the difference is
+told."""
 
 import pathlib
 import shutil
@@ -6,7 +7,8 @@ import subprocess
 import tempfile
 import unittest
 
-from harness import Server, needs_shared, shared_folder, sha256
+from harness import Server, needs_shared, sha256, shared_folder
+from test_races import data_set
 
 
 def modified(folder, source, name, *changes):
@@ -17,8 +19,9 @@ def modified(folder, source, name, *changes):
     return path
 
 
-@needs_shared
-class Duplicates(unittest.TestCase):
+class Duplicates:
+    """What holds through either door; a class below each says how its objects come."""
+
     @classmethod
     def setUpClass(cls):
         cls.server = Server()
@@ -43,10 +46,6 @@ class Duplicates(unittest.TestCase):
             self.assertEqual(project["duplicates"], policy.upper())
         return name
 
-    def send(self, project, *files, code=0, flags=()):
-        answer = self.server.narthex("upload", *files, "--project", project, "--no-commit", *flags, code=code)
-        return answer["outcomes"]
-
     def only(self, project):
         sessions = self.server.prearchive("--project", project)
         self.assertEqual(len(sessions), 1)
@@ -56,7 +55,9 @@ class Duplicates(unittest.TestCase):
         self.server.narthex("prearchive", "build", session)
         self.server.narthex("prearchive", "archive", session)
         found = self.server.sessions(f'project = "{project}"')
-        return sorted(f["sha256"] for f in self.server.files(found[0]["accessionId"]))
+        with tempfile.TemporaryDirectory() as folder:
+            self.server.narthex("session", "download", found[0]["accessionId"], "-o", folder, "--verify")
+            return sorted(map(self.digest, pathlib.Path(folder).rglob("*.dcm")))
 
     def test_keep_tells_what_differs_and_archives_the_first(self):
         project = self.project("KEEP")
@@ -81,7 +82,7 @@ class Duplicates(unittest.TestCase):
         check = self.server.narthex("prearchive", "check", session["name"])
         self.assertTrue(check["archivable"], check)
         self.assertIn((20, "WARN"), [(c["code"], c["type"]) for c in check["conflicts"]])
-        self.assertEqual(self.archived(project, session["name"]), sorted(map(sha256, self.mr)))
+        self.assertEqual(self.archived(project, session["name"]), sorted(map(self.digest, self.mr)))
 
     def test_replace_archives_the_newest_and_lists_the_older(self):
         project = self.project("REPLACE", "replace")
@@ -103,7 +104,7 @@ class Duplicates(unittest.TestCase):
         self.server.kill()
         self.server.start()
         self.assertEqual(self.only(project)["outcomeCounts"], {"STORED": 3, "REPLACED": 1})
-        expected = sorted(map(sha256, [self.header, *self.mr[1:]]))
+        expected = sorted(map(self.digest, [self.header, *self.mr[1:]]))
         self.assertEqual(self.archived(project, session["name"]), expected)
 
     def test_conflict_waits_for_a_person(self):
@@ -129,8 +130,17 @@ class Duplicates(unittest.TestCase):
         decided = self.server.narthex("prearchive", "update", session["name"], "--contested", "last")
 
         self.assertEqual((decided["state"], decided["contestedCount"]), ("READY", 0))
-        expected = sorted(map(sha256, [self.pixels, *self.mr[1:]]))
+        expected = sorted(map(self.digest, [self.pixels, *self.mr[1:]]))
         self.assertEqual(self.archived(project, session["name"]), expected)
+
+
+@needs_shared
+class DuplicatesByGrpc(Duplicates, unittest.TestCase):
+    digest = staticmethod(sha256)
+
+    def send(self, project, *files, code=0, flags=()):
+        answer = self.server.narthex("upload", *files, "--project", project, "--no-commit", *flags, code=code)
+        return answer["outcomes"]
 
     def test_an_upload_overrides_the_project_and_the_project_the_site(self):
         project = self.project("OVERRIDE")
@@ -144,6 +154,20 @@ class Duplicates(unittest.TestCase):
         by_project = self.send(project, self.pixels, code=1)[0]
 
         self.assertEqual([o["outcome"] for o in (by_upload, by_site, by_project)], ["CONFLICT", "REPLACED", "CONFLICT"])
+
+
+@needs_shared
+class DuplicatesByDicom(Duplicates, unittest.TestCase):
+    # The file's meta information is the gateway's: what counts is the data set.
+    digest = staticmethod(data_set)
+
+    def send(self, project, *files, code=0, flags=()):
+        """Their outcomes; of a conflict the sender is told by 0x0111, which DCMTK takes for a failure."""
+        if project not in [r["aeTitle"] for r in self.server.narthex("receiver", "list")["receivers"]]:
+            self.server.narthex("receiver", "create", project, "--project", project)
+        self.server.storescu("-aec", project, "--to", *files, code=code)
+        session = self.only(project)["name"]
+        return self.server.narthex("prearchive", "outcomes", session)["outcomes"][-len(files):]
 
     def test_one_instance_in_many_transfer_syntaxes_by_dicom(self):
         """One slice uncompressed, in Implicit VR, JPEG lossless, JPEG-LS and RLE: the same SOP Instance UID."""

@@ -3,6 +3,7 @@
 import collections
 import json
 import pathlib
+import shutil
 import subprocess
 import tempfile
 import unittest
@@ -94,13 +95,25 @@ class Filters(unittest.TestCase):
         self.assertIn("0x0000: Success", quiet.stdout + quiet.stderr)
         self.assertEqual(self.server.prearchive(), [], "filtered objects make no session")
 
+    def push_images(self, project):
+        """All of them, by DICOM."""
+        if project not in [r["aeTitle"] for r in self.server.narthex("receiver", "list")["receivers"]]:
+            self.server.narthex("receiver", "create", project, "--project", project)
+        self.server.storescu("-aec", project, "--to", *sorted(self.images.rglob("*.dcm")))
+
     def test_a_project_filter_counts_in_the_session_that_exists(self):
-        self.upload_images("P1")
+        self.check_project_filter(self.upload_images)
+
+    def test_a_project_filter_counts_by_dicom_too(self):
+        self.check_project_filter(self.push_images)
+
+    def check_project_filter(self, send):
+        send("P1")
         before = self.server.prearchive()[0]
         self.set_filter(self.escape(self.unwanted), "--project", "P1", "--mode", "allow")
 
-        self.upload_images("P1")
-        self.upload_images("P2")
+        send("P1")
+        send("P2")
 
         after = [row for row in self.server.prearchive() if row["project"] == "P1"][0]
         filtered = self.total - self.series[self.unwanted]
@@ -120,6 +133,29 @@ class Filters(unittest.TestCase):
         self.assertEqual(explained["filters"][0]["reason"], "modality map line 1 (exclude)")
         answer = self.server.narthex("upload", image, "--project", "P1", "--no-commit")
         self.assertEqual(answer["outcomes"][0]["outcome"], "FILTERED")
+        self.push_images("P1")
+        self.assertEqual(self.server.prearchive(), [], "every image is GE's")
+
+    def test_exists_and_what_does_not_through_both_doors(self):
+        """Of a real image and a copy that lacks the attribute each door keeps the same one."""
+        image = next(path for path in sorted(self.images.rglob("*")) if path.suffix == ".dcm")
+        bare = self.folder / "bare.dcm"
+        shutil.copyfile(image, bare)
+        subprocess.run(["dcmodify", "-nb", "-ea", "ProtocolName", "-gin", bare], check=True, capture_output=True)
+        for rule, kept in (("EXISTS", bare), ("!EXISTS", image)):
+            self.set_filter(f"[ProtocolName]\n{rule}\n")
+            for door in ("GRPC", "DICOM"):
+                with self.subTest(rule=rule, door=door):
+                    if door == "GRPC":
+                        self.server.narthex("upload", image, bare, "--project", "P1", "--no-commit")
+                    else:
+                        self.server.storescu("--to", image, bare)
+                    row, = self.server.prearchive()
+                    outcomes = self.server.narthex("prearchive", "outcomes", row["name"])["outcomes"]
+                    import pydicom
+                    self.assertEqual([o["sopInstanceUid"] for o in outcomes if o["outcome"] == "STORED"],
+                                     [str(pydicom.dcmread(kept, stop_before_pixels=True).SOPInstanceUID)])
+                    self.server.narthex("prearchive", "delete", row["name"])
 
     def test_a_wrong_filter_is_refused_and_the_old_one_stays(self):
         self.set_filter("localizer")

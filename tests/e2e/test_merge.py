@@ -157,24 +157,22 @@ class Merge(unittest.TestCase):
                 self.assertEqual({i: s["fileCount"] for i, s in self.scans(reference).items()}, {"4": 2, "4-MR1": 4})
                 self.assertEqual(len(self.catalog(reference, "4-MR1")[0]), 4)
 
-    def test_no_policy_and_other_studies_and_modalities_are_refused(self):
-        self.archive(self.send("GRPC", self.copy(4, slice(0, 2)), "GUARD"))
-        again = self.send("GRPC", self.copy(5, slice(0, 2)), "GUARD")
-        self.archive(again, code=None)
-        self.assertEqual(self.server.narthex("prearchive", "show", again)["state"], "CONFLICT")
-        other = self.copy(5, slice(0, 2))
-        modify(other, "StudyInstanceUID=1.2.826.0.1.3680043.2.1125.77")
-        name = None
-        self.server.narthex("upload", *other, "--project", "GRPC", "--subject", "S", "--session", "GUARD", "--no-commit")
-        for row in self.server.prearchive("--project", "GRPC"):
-            if row["label"] == "GUARD" and row["name"] != again:
-                name = row["name"]
-        self.server.narthex("prearchive", "build", name)
-        self.archive(name, "--conflict", "overwrite", code=None)
-        shown = self.server.narthex("prearchive", "show", name)
-        self.assertEqual(shown["state"], "CONFLICT")
-        self.assertIn(5, {conflict["code"] for conflict in shown["conflicts"]})
-        self.assertEqual(self.server.narthex("session", "show", "GRPC/GUARD")["fileCount"], 2)
+    def test_no_policy_and_other_studies_are_refused(self):
+        for door in ("GRPC", "DICOM"):
+            with self.subTest(door):
+                self.archive(self.send(door, self.copy(4, slice(0, 2)), "GUARD"))
+                again = self.send(door, self.copy(5, slice(0, 2)), "GUARD")
+                self.archive(again, code=None)
+                self.assertEqual(self.server.narthex("prearchive", "show", again)["state"], "CONFLICT")
+                self.server.narthex("prearchive", "delete", again)
+                other = self.copy(5, slice(0, 2))
+                modify(other, "StudyInstanceUID=1.2.826.0.1.3680043.2.1125.77")
+                name = self.send(door, other, "GUARD")
+                self.archive(name, "--conflict", "overwrite", code=None)
+                shown = self.server.narthex("prearchive", "show", name)
+                self.assertEqual(shown["state"], "CONFLICT")
+                self.assertIn(5, {conflict["code"] for conflict in shown["conflicts"]})
+                self.assertEqual(self.server.narthex("session", "show", f"{door}/GUARD")["fileCount"], 2)
 
     def test_images_of_another_modality_are_refused_and_reports_are_not(self):
         first = self.copy(4, slice(0, 2))

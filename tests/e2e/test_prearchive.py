@@ -1,4 +1,5 @@
-"""Review: what people change of a session holds over builds and late objects; checks; claims; events."""
+"""Review of what came through either door: what people change of a session holds over builds and late objects; checks;
+claims; events."""
 
 import json
 import os
@@ -18,8 +19,9 @@ def as_user(server, user):
     return lambda *arguments: server.run(*arguments, token=token)
 
 
-@needs_shared
-class Review(unittest.TestCase):
+class Review:
+    """What holds through either door; a class below each says how its objects come."""
+
     @classmethod
     def setUpClass(cls):
         cls.server = Server()
@@ -33,9 +35,10 @@ class Review(unittest.TestCase):
 
     def staged(self, label, *series, commit=True):
         """A session of real images; -> its name."""
-        answer = self.server.narthex("upload", *[self.mr / s for s in series], "--project", "A", "--session", label,
-                                     "--subject", "S1", "--commit" if commit else "--no-commit", code=None)
-        return answer["outcomes"][0]["prearchiveSession"]
+        name = self.send(label, *series)
+        if commit:
+            self.server.narthex("prearchive", "build", name)
+        return name
 
     def show(self, name):
         return self.server.narthex("prearchive", "show", name)
@@ -48,7 +51,7 @@ class Review(unittest.TestCase):
                             "questionable", "--note", "moved a little")
         self.server.narthex("prearchive", "update", name, "--scan", scans[1], "--exclude")
 
-        self.server.narthex("upload", self.mr / "mr_0006", "--project", "A", "--session", "EDITED", "--subject", "S1")
+        self.staged("EDITED", "mr_0006")
 
         session = self.show(name)
         self.assertEqual((session["state"], session["label"], session["sessionDate"]),
@@ -121,8 +124,18 @@ class Review(unittest.TestCase):
                  self.server.narthex("prearchive", "check", again, code=None)["conflicts"]}
         self.assertIn((4, "FAIL"), codes)
 
+    def test_a_new_subject_is_told_before_and_made_by_the_archive(self):
+        for label, told in (("SUBJECT1", True), ("SUBJECT2", False)):
+            name = self.staged(label, "mr_0004")
+            self.server.narthex("prearchive", "update", name, "--subject", "NEWCOMER")
+            check = self.server.narthex("prearchive", "check", name)
+            self.assertTrue(check["archivable"])
+            self.assertEqual((12, "WARN") in {(c["code"], c["type"]) for c in check["conflicts"]}, told)
+            self.server.narthex("prearchive", "archive", name)
+            self.assertEqual(self.server.narthex("session", "show", f"A/{label}")["subject"], "NEWCOMER")
+
     def test_unassigned_sessions_are_claimed_by_who_knows_them(self):
-        self.server.storescu("--to", "+sd", self.mr / "mr_0007")
+        self.arrive(sorted((self.mr / "mr_0007").glob("*.dcm")))
         unassigned = self.server.prearchive("--unassigned")
         self.assertEqual(len(unassigned), 1)
         study = unassigned[0]["studyInstanceUid"]
@@ -154,7 +167,7 @@ class Review(unittest.TestCase):
 
         self.server.narthex("project", "update", "A", "--idle-build", "1")
         self.addCleanup(self.server.narthex, "project", "update", "A", "--idle-build", "0")
-        self.server.narthex("upload", self.mr / "mr_0005", "--project", "A", "--session", "SIGNAL1", "--no-commit")
+        self.send("SIGNAL1", "mr_0005")
 
         built = self.server.wait_for(lambda: (lambda s: s if s["state"] == "READY" else None)(self.show(name)), "idle")
         self.assertEqual((built["completion"], built["awaitedSignal"]), ("idle", ""))
@@ -226,6 +239,36 @@ class Review(unittest.TestCase):
         if self.server.sessions('project = "A" AND label = "RACE"'):
             kept |= {file["instanceUid"] for file in self.server.files("A/RACE")}
         self.assertEqual(len(kept), len(files))
+
+
+@needs_shared
+class ReviewByGrpc(Review, unittest.TestCase):
+    def arrive(self, files):
+        """As the headers say."""
+        self.server.narthex("upload", *files, "--no-commit")
+
+    def send(self, label, *series):
+        """Sends real series; the name of the session that they go to."""
+        answer = self.server.narthex("upload", *[self.mr / s for s in series], "--project", "A", "--session", label,
+                                     "--subject", "S1", "--no-commit", code=None)
+        return answer["outcomes"][0]["prearchiveSession"]
+
+
+@needs_shared
+class ReviewByDicom(Review, unittest.TestCase):
+    def arrive(self, files):
+        self.server.storescu("--to", *files)
+
+    def send(self, label, *series):
+        folder = pathlib.Path(tempfile.mkdtemp(dir=self.folder.name))
+        files = [shutil.copy(path, folder / f"{name}_{path.name}") for name in series
+                 for path in sorted((self.mr / name).glob("*.dcm"))]
+        subprocess.run(["dcmodify", "-nb", "-i", f"PatientComments=Project:A Subject:S1 Session:{label}", *files], check=True,
+                       capture_output=True)
+        self.arrive(files)
+        row = max((row for row in self.server.prearchive("--project", "A") if row["label"] == label),
+                  key=lambda row: row["lastReceivedTime"])
+        return row["name"]
 
 
 if __name__ == "__main__":

@@ -103,6 +103,36 @@ class Routing(unittest.TestCase):
         explained = self.server.narthex("routing", "test", path, "--called-ae", "NARTHEX", "--calling-ae", "MR_P2")
         self.assertEqual((explained["project"], explained["receiver"]), ("P2", "NARTHEX"))
 
+    def test_rules_of_trials_and_called_titles_through_dicom(self):
+        """Two receivers, one rule each: what `routing test` says of each pair of titles is what happens."""
+        for title in ("TRIAL_A", "TRIAL_B"):
+            self.server.narthex("receiver", "create", title)
+            self.addCleanup(self.server.narthex, "receiver", "delete", title)
+        self.rules("project", "CalledAETitle:^(TRIAL_A)$ t:.+ r:P1\n(0012,0020):^TRIAL-(.*)$\n")
+        self.rules("subject", "ClinicalTrialSubjectID:^CT-(.*)$:1 t:^ r:SUBJ_\n")
+        self.rules("session", "(0012,0010):(SPONSOR.*)\nCallingAETitle:^SITE_(.*)$ t:^ r:VISIT_\n")
+        expected = {("TRIAL_A", "SITE_7", True): ("P1", "SUBJ_007", "SPONSOR_X"),
+                    ("TRIAL_B", "SITE_7", True): ("P2", "SUBJ_007", "SPONSOR_X"),
+                    ("TRIAL_B", "SITE_7", False): ("P2", "SUBJ_007", "VISIT_7"),
+                    ("TRIAL_B", "OTHER", False): ("P2", "SUBJ_007", None)}
+        for (called, calling, sponsored), (project, subject, session) in expected.items():
+            with self.subTest(called=called, calling=calling, sponsored=sponsored):
+                path = self.image(ClinicalTrialProtocolID="TRIAL-P2", ClinicalTrialSubjectID="CT-007",
+                                  **({"ClinicalTrialSponsorName": "SPONSOR X"} if sponsored else {}))
+                explained = self.server.narthex("routing", "test", path, "--called-ae", called, "--calling-ae", calling)
+                self.server.storescu("-aec", called, "-aet", calling, "--to", path)
+                row, = self.server.prearchive()
+
+                self.assertEqual((row["project"], row["subject"], row["label"]),
+                                 (project, subject, session or f"LABEL{self.number}"))
+                self.assertEqual((explained["project"], explained["subject"], explained["session"], explained["receiver"]),
+                                 (row["project"], row["subject"], row["label"], called))
+                taken = {step["target"]: step for step in explained["steps"] if step["result"] == "taken"}
+                self.assertEqual(taken["project"]["attribute"],
+                                 "CalledAETitle" if called == "TRIAL_A" else "ClinicalTrialProtocolID")
+                self.assertEqual((taken["subject"]["stage"], taken["subject"]["line"]), ("site rule", 1))
+                self.server.narthex("prearchive", "delete", row["name"])
+
     def test_legacy_rules_come_last(self):
         self.rules("legacy-project", "(0008,0080):(.+) t:.+ r:P3")
         self.assertEqual(self.both_doors(self.image(InstitutionName="Somewhere"))[0], "P3")
