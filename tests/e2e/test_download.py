@@ -18,7 +18,7 @@ from harness import BIN, Server, needs_shared, phantom, sha256, shared_folder
 class Download(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        cls.server = Server()
+        cls.server = Server(damage=("FILE_DIGEST",))
         cls.server.start()
         cls.addClassCleanup(cls.server.__exit__)
         cls.server.narthex("project", "create", "P1")

@@ -236,6 +236,32 @@ class Import(unittest.TestCase):
             self.server.narthex("prearchive", "update", row["name"], "--label", f"AGAIN{number}")
         self.assertEqual(self.archived(), sorted(map(sha256, self.mr + self.ct)))
 
+    def test_pixels_are_blanked_on_the_users_machine(self):
+        """Of real images a rectangle, as the site's script says; the same that the server makes of them by itself."""
+        import pydicom
+        script = self.folder / "script.das"
+        script.write_text('version "6.3"\nalterPixels["rectangle", "l=10, t=20, r=29, b=34", "solid", "v=100"]\n')
+        self.server.narthex("anon", "set", script)
+        self.server.narthex("anon", "enable")
+        self.addCleanup(self.server.narthex, "anon", "disable")
+        self.server.narthex("settings", "set", "anonymize.trusted_uploaders", "admin")
+        self.addCleanup(self.server.narthex, "settings", "set", "anonymize.trusted_uploaders", "")
+        pixels = {}
+        for label, flags in (("LOCAL", ["--local-anonymize"]), ("REMOTE", [])):
+            self.server.narthex("upload", *self.mr[:3], "--project", self.project, "--subject", "S", "--session", label,
+                                *flags, "--archive")
+            folder = self.folder / label
+            self.server.narthex("session", "download", f"{self.project}/{label}", "-o", folder, "--verify")
+            images = [pydicom.dcmread(path) for path in folder.rglob("*.dcm")]
+            pixels[label] = {str(image.SOPInstanceUID): image.PixelData for image in images}
+        self.assertEqual(pixels["LOCAL"], pixels["REMOTE"])
+        for path in self.mr[:3]:
+            image = pydicom.dcmread(path)
+            expected = image.pixel_array.copy()
+            expected[20:35, 10:30] = 100
+            self.assertNotEqual(image.PixelData, expected.tobytes())
+            self.assertEqual(pixels["LOCAL"][str(image.SOPInstanceUID)], expected.tobytes())
+
     def test_an_import_can_be_cancelled(self):
         """It is held at its first object; what was taken until then stays and says so."""
         folder = self.inbox / self.project / "many"

@@ -45,7 +45,7 @@ class Receivers(unittest.TestCase):
 
         made = self.server.narthex("receiver", "create", "SHORT", "--port", port)
         self.assertEqual((made["aeTitle"], made["port"], made["enabled"], made["anonymize"]), ("SHORT", port, True, True))
-        self.send("SHORT", tool="echoscu", port=port)
+        self.send("SHORT", tool="echoscu", port=port, flags=("-pts", "20"))  # proposes every transfer syntax
         self.send("SHORT", tool="echoscu", code=1)  # not on the default port
         self.server.narthex("receiver", "update", "SHORT", "--port", "0")
         self.send("SHORT", tool="echoscu")

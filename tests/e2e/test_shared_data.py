@@ -95,7 +95,7 @@ class SharedData(unittest.TestCase):
         self.assertEqual((len(stored - set(archived)), len(set(archived) - stored)), (0, 0))
         # Files are called what XNAT's own are: the study's UID, numbers, and what stands for the instance's UID.
         for file in archived.values():
-            self.assertRegex(file["path"], r"^SCANS/[\w.-]+/(DICOM|secondary)/[\d.]+-[\w-]+-[0-9a-z]+\.dcm$")
+            self.assertRegex(file["path"], r"^SCANS/[\w.-]+/(DICOM|secondary)/[\w.]+-[\w-]+-[0-9a-z]+\.dcm$")
         self.verify_downloads(stored)
 
     def compare_series(self, kept):
