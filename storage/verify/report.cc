@@ -40,9 +40,8 @@ std::string Report::ToJson() const {
       ",\n  \"stagedObjectCount\": ", staged_object_count, ",\n  \"stagedBytes\": ", staged_bytes,
       ",\n  \"archivedSessionCount\": ", archived_session_count,
       ",\n  \"archivedFileCount\": ", archived_file_count, ",\n  \"archivedBytes\": ", archived_bytes,
-      ",\n  \"catalogCount\": ", catalog_count,
-      ",\n  \"retoldOutcomeCount\": ", retold_outcome_count, ",\n  \"findings\": ", ListToJson(findings),
-      ",\n  \"unfinished\": ", ListToJson(unfinished), "\n}\n");
+      ",\n  \"catalogCount\": ", catalog_count, ",\n  \"retoldOutcomeCount\": ", retold_outcome_count,
+      ",\n  \"findings\": ", ListToJson(findings), ",\n  \"unfinished\": ", ListToJson(unfinished), "\n}\n");
 }
 
 }  // namespace narthex::verify
