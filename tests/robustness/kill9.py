@@ -360,6 +360,8 @@ class Campaign:
         """What an ended archive operation could not remove, the next start removes."""
         if not self.archive_operation:
             return
+        # The archive has the session a moment before its operation is over.
+        self.server.narthex("operation", "wait", f"operations/{self.archive_operation}")
         self.server.kill()
         folder = self.server.data_dir / f"d/archive/P1/arc001/.incoming-{self.archive_operation}"
         folder.mkdir()
