@@ -247,11 +247,14 @@ class ReviewByGrpc(Review, unittest.TestCase):
         """As the headers say."""
         self.server.narthex("upload", *files, "--no-commit")
 
-    def send(self, label, *series):
+    def send(self, label, *series, commit="--no-commit"):
         """Sends real series; the name of the session that they go to."""
         answer = self.server.narthex("upload", *[self.mr / s for s in series], "--project", "A", "--session", label,
-                                     "--subject", "S1", "--no-commit", code=None)
+                                     "--subject", "S1", commit, code=None)
         return answer["outcomes"][0]["prearchiveSession"]
+
+    def staged(self, label, *series, commit=True):
+        return self.send(label, *series, commit="--commit" if commit else "--no-commit")
 
 
 @needs_shared
