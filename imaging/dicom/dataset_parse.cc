@@ -39,6 +39,14 @@ bool ReadElementHead(absl::string_view bytes, Encoding encoding, ElementHead* he
   return true;
 }
 
+bool ShowsExplicitVr(absl::string_view inside, Encoding encoding) {
+  // The head of an item, then tag and VR of its first element.
+  if (inside.size() < kUnknownLookBytes) return false;
+  const bool big = encoding.big_endian;
+  const Tag first(ReadUint16(inside.data(), big), ReadUint16(inside.data() + 2, big));
+  return first == tags::kItem && IsKnownVr(static_cast<Vr>(VrCode(inside[12], inside[13])));
+}
+
 bool HoldsFragments(const ElementHead& head) {
   if (head.vr == Vr::kOB || head.vr == Vr::kOW || head.vr == Vr::kOF || head.vr == Vr::kOD ||
       head.vr == Vr::kOL || head.vr == Vr::kOV) {
@@ -120,7 +128,6 @@ class DataSetParser {
   absl::Status SkipFragments(Tag tag, size_t* pos, size_t end);
   void TryUnknownAsSequence(Item& item, Element& element, size_t begin, size_t end, int depth);
   std::unique_ptr<Sequence> NewSequence(Item& item, Encoding inside, bool undefined, bool in_un);
-  bool PeeksExplicit(size_t pos, size_t end) const;
   absl::Status Count() {
     if (++root_.element_count_ > limits::kHeaderMaxElements) {
       return TooMuch("HEADER_TOO_LARGE", absl::StrCat("more than ", limits::kHeaderMaxElements, " elements"));
@@ -191,19 +198,12 @@ absl::Status DataSetParser::ParseUndefined(Item& item, const ElementHead& head, 
   if (head.vr_read && head.vr != Vr::kSQ && head.vr != Vr::kUN && IsKnownVr(head.vr)) {
     return ParseError("undefined length is not allowed for its VR", *pos, head.tag);
   }
-  // PS3.5 section 6.2.2: UN of undefined length holds implicit VR little endian; some writers kept explicit
-  // VR.
   const bool in_un = item.encoding_.explicit_vr && head.vr == Vr::kUN;
   Encoding inside = item.encoding_;
-  if (in_un && !PeeksExplicit(*pos, end)) inside = Encoding::ImplicitLittle();
+  if (in_un && !ShowsExplicitVr(bytes_.substr(*pos, end - *pos), inside)) inside = Encoding::ImplicitLittle();
   element.sequence_ = NewSequence(item, inside, true, in_un);
   if (!in_un) element.vr_ = Vr::kSQ;
   return ParseItems(*element.sequence_, head.tag, pos, end, true, depth + 1);
-}
-
-bool DataSetParser::PeeksExplicit(size_t pos, size_t end) const {
-  if (end - pos < 16) return false;
-  return IsKnownVr(static_cast<Vr>(VrCode(bytes_[pos + 12], bytes_[pos + 13])));
 }
 
 std::unique_ptr<Sequence> DataSetParser::NewSequence(Item& item, Encoding inside, bool undefined,

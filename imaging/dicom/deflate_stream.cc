@@ -37,24 +37,26 @@ bool InflateStream::ended() const { return state_->ended; }
 absl::Status InflateStream::Add(absl::string_view piece, const PieceSink& sink) {
   State& state = *state_;
   if (!state.good) return Internal("INTERNAL", "zlib cannot inflate: out of memory?");
-  state.in += piece.size();
   state.zlib.next_in = reinterpret_cast<Bytef*>(const_cast<char*>(piece.data()));
   state.zlib.avail_in = static_cast<uInt>(piece.size());
   while (!state.ended) {
     state.zlib.next_out = reinterpret_cast<Bytef*>(state.buffer.data());
     state.zlib.avail_out = kPieceBytes;
+    const uInt offered = state.zlib.avail_in;
     const int code = inflate(&state.zlib, Z_NO_FLUSH);
     const size_t made = kPieceBytes - state.zlib.avail_out;
-    if (code != Z_OK && code != Z_STREAM_END && code != Z_BUF_ERROR) {
-      return InvalidArgument("MALFORMED_HEADER", "the deflated data set is damaged; send the object again");
-    }
     state.ended = code == Z_STREAM_END;
+    state.in += offered - state.zlib.avail_in;  // not what was given: that depends on the size of the pieces
     state.out += made;
     if (state.out > kRatioFreeBytes && state.out / limits::kInflateMaxRatio > state.in) {
       return ResourceExhausted("HEADER_TOO_LARGE",
                                "the deflated data set grows beyond all measure; the object is refused");
     }
     if (made > 0) NX_RETURN_IF_ERROR(sink(absl::string_view(state.buffer.data(), made)));
+    // What came out before the damage was looked at first, as it is when it comes in a piece of its own.
+    if (code != Z_OK && code != Z_STREAM_END && code != Z_BUF_ERROR) {
+      return InvalidArgument("MALFORMED_HEADER", "the deflated data set is damaged; send the object again");
+    }
     if (state.zlib.avail_out != 0) break;  // the input is used up
   }
   return absl::OkStatus();

@@ -1,6 +1,7 @@
 // The bytes before a value: tag, VR and length (PS3.5 section 7.1). Thread-safe.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 
 #include "absl/strings/string_view.h"
@@ -37,5 +38,12 @@ bool ReadElementHead(absl::string_view bytes, Encoding encoding, ElementHead* he
 
 // Whether a value of undefined length under this head is encapsulated fragments; else it is a sequence.
 bool HoldsFragments(const ElementHead& head);
+
+// Whether the items that `inside` begins with are written in `encoding`, that of the explicit data set that
+// holds them under a head of VR UN and undefined length: they show a VR. Some writers kept it so; PS3.5
+// section 6.2.2 wants implicit VR little endian. Needs kUnknownLookBytes, or all there are to the object's
+// end; then what stands behind the sequence makes no difference.
+inline constexpr size_t kUnknownLookBytes = 16;
+bool ShowsExplicitVr(absl::string_view inside, Encoding encoding);
 
 }  // namespace narthex::dicom

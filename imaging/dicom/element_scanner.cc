@@ -20,6 +20,16 @@ bool IsBulk(const ElementHead& head) {
          head.length > kEncapsulatedInlineMaxBytes;
 }
 
+namespace {
+
+// Whether only what stands inside tells how it is written. So it is also where no VR could be read.
+bool NeedsLook(const ElementHead& head, Encoding encoding) {
+  return encoding.explicit_vr && head.vr == Vr::kUN && head.length == kUndefinedLength &&
+         head.tag.group() != 0xfffe;
+}
+
+}  // namespace
+
 absl::Status ElementScanner::Enter(Frame frame) {
   // An item and its sequence count once.
   if (frames_.size() >= 2 * static_cast<size_t>(limits::kSequenceMaxDepth)) {
@@ -64,18 +74,12 @@ absl::Status ElementScanner::Step(const ElementHead& head, absl::string_view byt
   if (kind == Frame::Kind::kSequence) return Enter({Frame::Kind::kItem, encoding});
   if (HoldsFragments(head)) return Enter({Frame::Kind::kFragments, Encoding::ExplicitLittle()});
   Encoding inner = encoding;
-  if (encoding.explicit_vr && head.vr == Vr::kUN) {
-    // As the parser does: implicit VR little endian, unless the first element shows a VR.
-    const bool shows = bytes.size() >= inside + 14 &&
-                       IsKnownVr(static_cast<Vr>(VrCode(bytes[inside + 12], bytes[inside + 13])));
-    if (!shows) inner = Encoding::ImplicitLittle();
-  }
+  if (NeedsLook(head, encoding) && !ShowsExplicitVr(bytes.substr(inside), encoding))
+    inner = Encoding::ImplicitLittle();
   return Enter({Frame::Kind::kSequence, inner});
 }
 
 absl::StatusOr<ElementScanner::State> ElementScanner::Scan(absl::string_view bytes) {
-  // The look into UN needs 16 bytes behind a head; near the end of what has arrived it waits for them.
-  constexpr size_t kLookAhead = 12 + 16;
   while (position_ < bytes.size()) {
     const Encoding encoding = frames_.empty() ? encoding_ : frames_.back().encoding;
     const absl::string_view rest = bytes.substr(position_);
@@ -88,10 +92,15 @@ absl::StatusOr<ElementScanner::State> ElementScanner::Scan(absl::string_view byt
         return State::kBulk;
       }
     }
-    if (head.vr == Vr::kUN && head.vr_read && head.length == kUndefinedLength && rest.size() < kLookAhead) {
-      return State::kNeedMore;
-    }
+    // Near the end of what has arrived it waits for what must be looked at: else another guess would follow
+    // from another size of pieces.
+    if (NeedsLook(head, encoding) && rest.size() < head.bytes + kUnknownLookBytes) return State::kNeedMore;
     NX_RETURN_IF_ERROR(Step(head, bytes));
+    if (position_ > limits::kHeaderMaxBytes) {
+      return ResourceExhausted("HEADER_TOO_LARGE",
+                               absl::StrCat("what precedes or follows the pixels exceeds ",
+                                            limits::kHeaderMaxBytes, " bytes; the object is refused"));
+    }
   }
   return State::kNeedMore;
 }

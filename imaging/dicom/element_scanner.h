@@ -25,8 +25,9 @@ class ElementScanner {
   // Stops at the first element that is not of `group`.
   void set_only_group(uint16_t group) { only_group_ = group; }
 
-  // Goes on in `bytes`, which begins with the data set and has grown since the last call. Errors: nesting
-  // beyond the limit, damage.
+  // Goes on in `bytes`, which begins with the data set and has grown since the last call; it makes no
+  // difference by how much. INVALID_ARGUMENT (MALFORMED_HEADER): damage.  RESOURCE_EXHAUSTED
+  // (HEADER_TOO_DEEP, HEADER_TOO_LARGE): beyond a limit.
   absl::StatusOr<State> Scan(absl::string_view bytes);
 
   // Where the next head begins (may lie beyond the bytes seen so far).

@@ -9,7 +9,6 @@
 #include "absl/strings/str_cat.h"
 
 #include "base/error.h"
-#include "base/limits.h"
 #include "base/status.h"
 #include "imaging/dicom/deflate_stream.h"
 #include "imaging/dicom/element_scanner.h"
@@ -19,7 +18,9 @@ namespace {
 
 constexpr size_t kPreambleBytes = 128;
 constexpr size_t kMagicEnd = kPreambleBytes + 4;
-constexpr size_t kDecisionBytes = kMagicEnd + 8;  // and the head of an element
+// And the longest head of an element: with fewer, an object would be judged otherwise for a VR of long
+// length.
+constexpr size_t kDecisionBytes = kMagicEnd + 12;
 // What is taken of a piece before looking whether the header has ended: most headers are shorter.
 constexpr size_t kSliceBytes = 16 << 10;
 constexpr uint16_t kFirstGroupMax = 0x0050;  // a bare data set that begins with a higher group is none
@@ -81,11 +82,6 @@ class HeaderRewriter::Impl {
     if (bytes.empty()) return absl::OkStatus();
     return deflate_ == nullptr ? output_(bytes) : deflate_->Add(bytes, output_);
   }
-  absl::Status TooLarge() const {
-    return ResourceExhausted("HEADER_TOO_LARGE",
-                             absl::StrCat("what precedes or follows the pixels exceeds ",
-                                          limits::kHeaderMaxBytes, " bytes; the object is refused"));
-  }
 
   HeaderEditor& editor_;
   Output output_;
@@ -115,11 +111,7 @@ absl::Status HeaderRewriter::Impl::AddMeta(absl::string_view piece) {
     }
     if (in_data_) break;
     NX_ASSIGN_OR_RETURN(const ElementScanner::State state, scanner_->Scan(buffer_));
-    if (state != ElementScanner::State::kNeedMore) {
-      NX_RETURN_IF_ERROR(MetaDone(scanner_->position()));
-    } else if (std::max<uint64_t>(buffer_.size(), scanner_->position()) > limits::kHeaderMaxBytes) {
-      return TooLarge();
-    }
+    if (state != ElementScanner::State::kNeedMore) NX_RETURN_IF_ERROR(MetaDone(scanner_->position()));
   }
   return piece.empty() ? absl::OkStatus() : AddEncoded(piece);
 }
@@ -220,8 +212,6 @@ absl::Status HeaderRewriter::Impl::StartScanner(bool at_end) {
 
 absl::Status HeaderRewriter::Impl::CollectedUntilBulk(std::string* beyond) {
   NX_ASSIGN_OR_RETURN(const ElementScanner::State state, scanner_->Scan(buffer_));
-  if (std::max<uint64_t>(buffer_.size(), scanner_->position()) > limits::kHeaderMaxBytes + kSliceBytes)
-    return TooLarge();
   if (state != ElementScanner::State::kBulk) return absl::OkStatus();
   const ElementHead head = scanner_->bulk_head();
   const std::string head_bytes = buffer_.substr(scanner_->position(), head.bytes);

@@ -126,13 +126,7 @@ absl::Status PixelEditor::AllowBulk(dicom::Tag tag) {
 absl::Status PixelEditor::EditHeader(dicom::ObjectHeader& header) {
   NX_RETURN_IF_ERROR(next_.EditHeader(header));
   wanted_ = edits_();
-  if (wanted_.empty()) return absl::OkStatus();
-  // In damaged objects the reader of the header may have gone over the head of the pixel data. Then nobody
-  // would blank them: better no object than a name that is left.
-  for (const dicom::Tag tag : {tags::kPixelData, tags::kFloatPixelData, tags::kDoubleFloatPixelData}) {
-    if (header.data->Has(tag)) return NotEditable("the pixel data stand within a damaged header");
-  }
-  if (!pixel_tag_.has_value()) return absl::OkStatus();
+  if (wanted_.empty() || !pixel_tag_.has_value()) return absl::OkStatus();
   NX_ASSIGN_OR_RETURN(geometry_, ReadGeometry(header, *pixel_tag_));
   if (RectangleFiller(*geometry_, wanted_).empty()) {
     geometry_.reset();
