@@ -105,6 +105,10 @@ absl::Status Anonymizer::EditHeader(dicom::ObjectHeader& header) {
 
 absl::Status Anonymizer::EditTrailing(dicom::DataSet& trailing, const dicom::ObjectHeader& header) {
   if (outcome_.skipped) return absl::OkStatus();
+  if (identifiers_.has_value()) {
+    identifiers_->CollectMore(trailing);
+    for (const auto& [name, value] : variables_) identifiers_->Allow(value);
+  }
   if (plan_.profile != nullptr) {
     NX_RETURN_IF_ERROR(
         plan_.profile->ApplyTrailing(trailing, *header.data, {plan_.secret, "", "", dates_of_}));

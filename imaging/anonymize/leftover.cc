@@ -201,9 +201,11 @@ class Searcher {
 
 Identifiers Identifiers::Collect(const dicom::DataSet& original) {
   Identifiers identifiers;
-  CollectFrom(original, &identifiers);
+  identifiers.CollectMore(original);
   return identifiers;
 }
+
+void Identifiers::CollectMore(const dicom::DataSet& more) { CollectFrom(more, this); }
 
 void Identifiers::Add(absl::string_view source, absl::string_view value) {
   value = absl::StripAsciiWhitespace(value);

@@ -21,6 +21,8 @@ class Identifiers {
   // Collects from all levels of `original`.
   static Identifiers Collect(const dicom::DataSet& original);
 
+  // Collects from all levels of `more` what is not there yet.
+  void CollectMore(const dicom::DataSet& more);
   // Adds `value`, found in an attribute named `source`. Too short and too common ones are left out.
   void Add(absl::string_view source, absl::string_view value);
   // Does not look for `value` (what a script put in on purpose, such as the subject's label).

@@ -103,11 +103,17 @@ absl::StatusOr<std::optional<dicom::HeaderFacts>> ProjectScript::FactsOf(const O
   options.seed = absl::StrCat(session_, "/", object.number());
   options.honour_record = staged.honour_record;
   options.check_leftovers = true;
+  options.pass_pixels = true;  // Write blanks them
   PlanEditor editor(plan_, std::move(options));
+  const auto read_rest = [&](uint64_t offset, const std::function<absl::Status(absl::string_view)>& sink) {
+    return log_->ReadRange(prearchive::Prearchive::StoredObjectOf(object), offset,
+                           object.size_bytes() - offset, sink);
+  };
+  const deidentify::ObjectRest rest{stored, object.size_bytes(), read_rest};
   dicom::ScanOptions scan;
   scan.attributes = &*attributes_;
   scan.transfer_syntax_uid = staged.transfer_syntax_uid;
-  auto facts = deidentify::EditHead(editor, head, scan);
+  auto facts = deidentify::EditHead(editor, head, scan, &rest);
   if (editor.outcome().rejected) {
     ++rejected_[*editor.outcome().rejected];
     return std::nullopt;

@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "base/status.h"
+#include "imaging/dicom/element_head.h"
 
 namespace narthex::deidentify {
 namespace {
@@ -45,8 +46,18 @@ absl::Status PlanEditor::EditHeader(dicom::ObjectHeader& header) {
 
 absl::StatusOr<std::unique_ptr<dicom::BulkFilter>> PlanEditor::FilterBulk(const dicom::BulkHead& bulk,
                                                                           const dicom::ObjectHeader& header) {
-  if (skipped_) return nullptr;
+  if (bulk_tag_ == dicom::Tag()) {
+    bulk_tag_ = bulk.tag;
+    if (bulk.length != dicom::kUndefinedLength) bulk_bytes_ = bulk.head_bytes.size() + bulk.length;
+  }
+  if (skipped_ || options_.pass_pixels) return nullptr;
   return pixels_.FilterBulk(bulk, header);
+}
+
+bool PlanEditor::EndsWithBulk(const dicom::HeaderFacts& facts, uint64_t size_bytes) const {
+  // Where the scanner takes other bulk data for the first, its offset is of no use.
+  return bulk_bytes_.has_value() && bulk_tag_ == facts.bulk_tag() && !facts.is_deflated() &&
+         facts.header_bytes() + *bulk_bytes_ >= size_bytes;
 }
 
 absl::Status PlanEditor::EditTrailing(dicom::DataSet& trailing, const dicom::ObjectHeader& header) {
@@ -59,24 +70,35 @@ std::string UntoldSyntax(const dicom::HeaderFacts& facts) {
 }
 
 absl::StatusOr<dicom::HeaderFacts> EditHead(PlanEditor& editor, absl::string_view head,
-                                            const dicom::ScanOptions& options) {
+                                            const dicom::ScanOptions& options, const ObjectRest* rest) {
   std::string out;
+  bool keep = true;
   dicom::HeaderRewriter rewriter(editor,
-                                 [&out](absl::string_view piece) {
-                                   out.append(piece.data(), piece.size());
+                                 [&](absl::string_view piece) {
+                                   if (keep) out.append(piece.data(), piece.size());
                                    return absl::OkStatus();
                                  },
                                  {options.transfer_syntax_uid});
+  const size_t head_bytes = head.size();
   // A deflated header comes out only with the whole object.
   while (!head.empty() && (!editor.header_done() || rewriter.header().syntax.deflated)) {
     const absl::string_view piece = head.substr(0, kSliceBytes);
     const absl::Status added = rewriter.Add(piece);
     // What the pixels reveal is for who has all of them.
-    if (!added.ok() && editor.header_done() && !rewriter.header().syntax.deflated) break;
+    if (!added.ok() && rest == nullptr && editor.header_done() && !rewriter.header().syntax.deflated) break;
     NX_RETURN_IF_ERROR(added);
     head.remove_prefix(piece.size());
   }
-  if (!editor.header_done() || rewriter.header().syntax.deflated) NX_RETURN_IF_ERROR(rewriter.Finish());
+  const bool finished = !editor.header_done() || rewriter.header().syntax.deflated;
+  if (finished) NX_RETURN_IF_ERROR(rewriter.Finish());
+  keep = false;
+  if (rest != nullptr && !finished && editor.looks_behind() &&
+      !editor.EndsWithBulk(rest->facts, rest->size_bytes)) {
+    NX_RETURN_IF_ERROR(rewriter.Add(head));
+    const auto add = [&](absl::string_view piece) { return rewriter.Add(piece); };
+    if (head_bytes < rest->size_bytes) NX_RETURN_IF_ERROR(rest->read(head_bytes, add));
+    NX_RETURN_IF_ERROR(rewriter.Finish());
+  }
   dicom::HeaderScanner scanner(options);
   auto state = scanner.Feed(out);
   auto facts = state.ok() ? scanner.Finish() : absl::StatusOr<dicom::HeaderFacts>(state.status());

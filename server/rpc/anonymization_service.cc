@@ -45,6 +45,20 @@ const char* NameOf(anonymize::AttributeChange::Action action) {
   return "";
 }
 
+absl::StatusOr<std::string> HeadOf(staging::SessionLog& log, const prearchive::ObjectRow& object,
+                                   const dicom::HeaderFacts& facts) {
+  // A deflated header ends where the object does.
+  const uint64_t wanted = facts.is_deflated() ? object.size_bytes() : facts.header_bytes() + kBulkHeadBytes;
+  std::string bytes;
+  NX_RETURN_IF_ERROR(log.ReadRange(prearchive::Prearchive::StoredObjectOf(object), 0,
+                                   std::min<uint64_t>(wanted, limits::kHeaderMaxBytes),
+                                   [&](absl::string_view piece) {
+                                     bytes.append(piece.data(), piece.size());
+                                     return absl::OkStatus();
+                                   }));
+  return bytes;
+}
+
 }  // namespace
 
 v1::AttributeChange ToProto(const anonymize::AttributeChange& change) {
@@ -63,17 +77,8 @@ v1::AttributeChange ToProto(const anonymize::AttributeChange& change) {
 absl::StatusOr<std::string> ReadHead(prearchive::Prearchive& prearchive, const std::string& session,
                                      const prearchive::ObjectRow& object) {
   NX_ASSIGN_OR_RETURN(const dicom::HeaderFacts facts, dicom::HeaderFacts::Decode(object.facts()));
-  // A deflated header ends where the object does.
-  const uint64_t wanted = facts.is_deflated() ? object.size_bytes() : facts.header_bytes() + kBulkHeadBytes;
-  std::string bytes;
   NX_ASSIGN_OR_RETURN(const auto log, prearchive.OpenLog(session));
-  NX_RETURN_IF_ERROR(log->ReadRange(prearchive::Prearchive::StoredObjectOf(object), 0,
-                                    std::min<uint64_t>(wanted, limits::kHeaderMaxBytes),
-                                    [&](absl::string_view piece) {
-                                      bytes.append(piece.data(), piece.size());
-                                      return absl::OkStatus();
-                                    }));
-  return bytes;
+  return HeadOf(*log, object, facts);
 }
 
 absl::StatusOr<std::string> AnonymizationServiceImpl::Resolve(const auth::Caller& caller,
@@ -167,18 +172,19 @@ class AnonymizationServiceImpl::Preview {
 
   // The status of the object, which Answer tells as well.
   absl::Status Add(absl::string_view head, const std::string& seed, const std::string& transfer_syntax_uid,
-                   bool honour_record) {
+                   bool honour_record, const deidentify::ObjectRest* rest = nullptr) {
     deidentify::PlanEditor::Options options;
     options.variables = variables_;
     options.seed = seed;
     options.honour_record = honour_record;
     options.keep_data_sets = true;
     options.check_leftovers = true;
+    options.pass_pixels = rest != nullptr;
     deidentify::PlanEditor editor(plan_, std::move(options));
     dicom::ScanOptions scan;
     scan.transfer_syntax_uid = transfer_syntax_uid;
     ++objects_;
-    const absl::Status edited = deidentify::EditHead(editor, head, scan).status();
+    const absl::Status edited = deidentify::EditHead(editor, head, scan, rest).status();
     if (!edited.ok()) {
       ++refusals_[{ErrorReason(edited), std::string(edited.message())}];
       return edited;
@@ -257,14 +263,20 @@ absl::StatusOr<std::shared_ptr<const deidentify::Plan>> AnonymizationServiceImpl
 absl::Status AnonymizationServiceImpl::PreviewSession(const prearchive::SessionRow& session,
                                                       const grpc::ServerContext& context,
                                                       Preview& preview) const {
+  NX_ASSIGN_OR_RETURN(const auto log, prearchive_.OpenLog(session.id()));
   return prearchive_.ForEachObject(session.id(), [&](const prearchive::ObjectRow& object) -> absl::Status {
     if (context.IsCancelled())
       return Error(absl::StatusCode::kCancelled, "OPERATION_CANCELLED", "the client went away");
-    NX_ASSIGN_OR_RETURN(const std::string head, ReadHead(prearchive_, session.id(), object));
     NX_ASSIGN_OR_RETURN(const dicom::HeaderFacts facts, dicom::HeaderFacts::Decode(object.facts()));
+    NX_ASSIGN_OR_RETURN(const std::string head, HeadOf(*log, object, facts));
+    const auto read_rest = [&](uint64_t offset, const std::function<absl::Status(absl::string_view)>& sink) {
+      return log->ReadRange(prearchive::Prearchive::StoredObjectOf(object), offset,
+                            object.size_bytes() - offset, sink);
+    };
+    const deidentify::ObjectRest rest{facts, object.size_bytes(), read_rest};
     preview
         .Add(head, absl::StrCat(session.id(), "/", object.number()), deidentify::UntoldSyntax(facts),
-             object.locally_anonymized())
+             object.locally_anonymized(), &rest)
         .IgnoreError();
     return absl::OkStatus();
   });
