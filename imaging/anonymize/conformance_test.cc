@@ -2,7 +2,7 @@
 // starts a foreign program twice for each object.
 #include <cstdio>
 #include <fstream>
-#include <set>
+#include <map>
 #include <string>
 
 #include "absl/strings/match.h"
@@ -20,9 +20,9 @@ namespace {
 
 constexpr char kSecret[] = "a secret of sixteen bytes or more";
 
-// The kinds of errors in `path`: without values, which de-identification changes.
-std::set<std::string> Errors(const std::string& path) {
-  std::set<std::string> errors;
+// How often each kind of error is in `path`: without values, which de-identification changes.
+std::map<std::string, int> Errors(const std::string& path) {
+  std::map<std::string, int> errors;
   FILE* pipe = popen(absl::StrCat("dciodvfy '", path, "' 2>&1").c_str(), "r");
   if (pipe == nullptr) return errors;
   std::string text;
@@ -35,7 +35,7 @@ std::set<std::string> Errors(const std::string& path) {
     RE2::GlobalReplace(&kind, R"([0-9]+(?:\.[0-9]+){2,})", "#");
     RE2::GlobalReplace(&kind, R"(UID [0-9#.]+)", "UID #");
     RE2::GlobalReplace(&kind, R"( = <[^>]*>|UID <[^>]*>|UID value <[^>]*>)", " <>");
-    errors.insert(kind);
+    ++errors[kind];
   }
   return errors;
 }
@@ -56,10 +56,10 @@ TEST(ConformanceTest, HasNoFaultsThatTheOriginalHadNot) {
     const std::string bytes = ReadFile(path);
     if (path.string().find('\'') != std::string::npos || !dicom::ParseObjectHeader(bytes).ok()) continue;
     if (path.filename() == "pet_ac_acr.ima") continue;  // many ACR-NEMA images in one file: no DICOM
-    const std::set<std::string> before = Errors(path.string());
+    const std::map<std::string, int> before = Errors(path.string());
     // Of an original that dciodvfy could not read to its end, it has not seen the later faults.
     bool unreadable = false;
-    for (const std::string& error : before) {
+    for (const auto& [error, count] : before) {
       unreadable = unreadable || absl::StrContains(error, "Tags out of order") ||
                    absl::StrContains(error, "read failed");
     }
@@ -70,8 +70,10 @@ TEST(ConformanceTest, HasNoFaultsThatTheOriginalHadNot) {
     ASSERT_TRUE(out.ok()) << path << out.status();
     std::ofstream(result, std::ios::binary) << *out;
     ++objects;
-    for (const std::string& error : Errors(result))
-      EXPECT_EQ(before.count(error), 1u) << path << ": " << error;
+    for (const auto& [error, count] : Errors(result)) {
+      const auto had = before.find(error);
+      EXPECT_LE(count, had == before.end() ? 0 : had->second) << path << ": " << error;
+    }
   }
 
   std::remove(result.c_str());
