@@ -1,6 +1,7 @@
 #include "imaging/anonymize/checker.h"
 
 #include <algorithm>
+#include <functional>
 #include <map>
 #include <set>
 #include <string>
@@ -10,6 +11,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
 
 #include "imaging/anonymize/function_bodies.h"
 #include "imaging/anonymize/functions.h"
@@ -23,31 +25,11 @@ constexpr absl::string_view kVersions[] = {"6.0", "6.1", "6.2", "6.3", "6.4", "6
 
 // Functions that only give a value: called as a statement, they do nothing.
 bool GivesValueOnly(absl::string_view name) {
-  static const auto& names = *new std::set<absl::string_view>{"and",
-                                                              "collectValues",
-                                                              "concatenate",
-                                                              "equals",
-                                                              "false",
-                                                              "format",
-                                                              "getURL",
-                                                              "hashUID",
-                                                              "isPresent",
-                                                              "ismatch",
-                                                              "lookup",
-                                                              "lowercase",
-                                                              "mapUID",
-                                                              "match",
-                                                              "newUID",
-                                                              "normalizeString",
-                                                              "or",
-                                                              "replace",
-                                                              "shiftDateByIncrement",
-                                                              "shiftDateTimeByIncrement",
-                                                              "substring",
-                                                              "true",
-                                                              "uppercase",
-                                                              "urlEncode",
-                                                              "valueAt"};
+  static const auto& names = *new std::set<std::string, std::less<>>(
+      absl::StrSplit("and collectValues concatenate equals false format getURL hashUID isPresent ismatch "
+                     "lookup lowercase mapUID match newUID normalizeString or replace shiftDateByIncrement "
+                     "shiftDateTimeByIncrement substring true uppercase urlEncode valueAt",
+                     ' '));
   return names.count(name) != 0;
 }
 
@@ -82,13 +64,15 @@ class Checker {
         diagnostics_(diagnostics),
         variables_(options.known_variables) {}
 
-  void CheckBlock(Block& block, int depth);
+  // Whether the script ends with reject[] on every way through the block.
+  bool CheckBlock(Block& block, int depth);
 
  private:
-  void CheckStatement(Statement& statement, int depth);
+  bool CheckStatement(Statement& statement, int depth);
   void CheckTarget(const Statement& statement, int depth);
   void CheckVersion(const Statement& statement);
-  void CheckBranches(Statement& statement, int depth);
+  bool CheckBranches(Statement& statement, int depth);
+  void JoinVariables(const std::vector<std::set<std::string>>& ways, const Position& position);
   void CheckCondition(Condition& condition);
   void CheckExpression(Expression& expression);
   void CheckCall(Expression& call);
@@ -116,8 +100,10 @@ class Checker {
   const Dialect dialect_;
   const CompileOptions& options_;
   Diagnostics* diagnostics_;
-  std::set<std::string> variables_;
+  std::set<std::string> variables_;     // that are set here in every case
+  std::map<std::string, int> maybe_;    // variable -> line that describes it, or sets it under conditions
   std::map<std::string, int> removed_;  // attribute -> line that removes it in every case
+  int private_removed_ = 0;             // line that removes all private attributes; 0: none
 };
 
 void Checker::NeedsVersion6(absl::string_view what, const Position& position) {
@@ -154,6 +140,12 @@ void Checker::CheckPath(const PathPattern& path, const Position& position) {
 }
 
 void Checker::CheckRead(const PathPattern& path, const Position& position, absl::string_view consequence) {
+  const bool is_private = path.steps.size() == 1 && path.steps[0].tag.has_creator;
+  if (is_private && private_removed_ > 0) {
+    return Warn(
+        position, "UNREACHABLE",
+        absl::StrCat("private attributes were removed in line ", private_removed_, ", so ", consequence));
+  }
   const auto removed = removed_.find(RootTag(path));
   if (removed == removed_.end()) return;
   Warn(position, "UNREACHABLE",
@@ -162,6 +154,11 @@ void Checker::CheckRead(const PathPattern& path, const Position& position, absl:
 
 void Checker::CheckVariable(const std::string& name, const Position& position) {
   if (variables_.count(name) != 0) return;
+  if (const auto maybe = maybe_.find(name); maybe != maybe_.end()) {
+    return Warn(position, "UNSET_VARIABLE",
+                absl::StrCat("the variable ", name, " may have no value here: see line ", maybe->second,
+                             ", which describes it or sets it under conditions; then the object is refused"));
+  }
   Add(options_.lenient_variables ? Severity::kWarning : Severity::kError, position, "UNSET_VARIABLE",
       absl::StrCat("the variable ", name, " is never set; known are ", absl::StrJoin(variables_, ", ")));
 }
@@ -328,22 +325,48 @@ int Checker::Constant(const Condition& condition) {
   return (condition.left.text == condition.right.text) == (condition.op == Operator::kEquals) ? 1 : 0;
 }
 
-void Checker::CheckBranches(Statement& statement, int depth) {
+// Of variables that the branches of the statement set, those count that are set on each of the `ways` on.
+void Checker::JoinVariables(const std::vector<std::set<std::string>>& ways, const Position& position) {
+  std::map<std::string, size_t> counts;
+  for (const std::set<std::string>& way : ways) {
+    for (const std::string& name : way) ++counts[name];
+  }
+  for (const auto& [name, count] : counts) {
+    if (count == ways.size()) {
+      variables_.insert(name);
+    } else {
+      maybe_.emplace(name, position.line);
+    }
+  }
+}
+
+bool Checker::CheckBranches(Statement& statement, int depth) {
   std::set<std::string> conditions;
   bool always = false;
+  const std::set<std::string> before = variables_;
+  std::vector<std::set<std::string>> ways;  // the variables that are set behind each branch that is left
   for (Branch& branch : statement.branches) {
     const Position position = branch.has_condition ? branch.condition.left.position : statement.position;
+    const bool was_always = always;
+    bool never = false;
     if (always) Warn(position, "UNREACHABLE", "a condition before this one always holds");
     if (branch.has_condition) {
       CheckCondition(branch.condition);
       const int constant = Constant(branch.condition);
-      if (constant == 0) Warn(position, "UNREACHABLE", "this condition never holds");
+      never = constant == 0;
+      if (never) Warn(position, "UNREACHABLE", "this condition never holds");
       if (!conditions.insert(Written(branch.condition)).second)
         Warn(position, "UNREACHABLE", "the same condition was tried before");
       always = always || constant == 1;
     }
-    CheckBlock(branch.block, depth + 1);
+    const bool ends = CheckBlock(branch.block, depth + 1);
+    if (!was_always && !never && !ends) ways.push_back(variables_);
+    variables_ = before;
+    always = always || !branch.has_condition;
   }
+  if (!always) ways.push_back(before);
+  JoinVariables(ways, statement.position);
+  return ways.empty();
 }
 
 void Checker::CheckVersion(const Statement& statement) {
@@ -365,9 +388,13 @@ void Checker::CheckTarget(const Statement& statement, int depth) {
             "the path may match several attributes: give item numbers, or use ?= to set all that exist");
     }
     removed_.erase(tag);
+    if (path.steps.size() == 1 && path.steps[0].tag.has_creator) private_removed_ = 0;
   } else if (statement.kind == Kind::kAssignIfPresent) {
     CheckRead(path, statement.position, "this sets nothing");
-  } else if (!tag.empty() && depth == 0) {
+  } else {
+    CheckRead(path, statement.position, "this removes nothing");
+  }
+  if (statement.kind == Kind::kDelete && !tag.empty() && depth == 0) {
     removed_.emplace(tag, statement.position.line);
   }
   if (path.steps.size() != 1 || !path.steps[0].tag.exact() || path.steps[0].tag.has_creator) return;
@@ -382,54 +409,64 @@ void Checker::CheckTarget(const Statement& statement, int depth) {
   }
 }
 
-void Checker::CheckStatement(Statement& statement, int depth) {
+// Whether the script ends here.
+bool Checker::CheckStatement(Statement& statement, int depth) {
   using Kind = Statement::Kind;
   switch (statement.kind) {
     case Kind::kAssign:
     case Kind::kAssignIfPresent:
       if (statement.kind == Kind::kAssignIfPresent) NeedsVersion6("?=", statement.position);
       CheckExpression(statement.value);
-      return CheckTarget(statement, depth);
+      CheckTarget(statement, depth);
+      return false;
     case Kind::kDelete:
-      return CheckTarget(statement, depth);
+      CheckTarget(statement, depth);
+      return false;
     case Kind::kSetVariable:
       CheckExpression(statement.value);
       variables_.insert(statement.name);
-      return;
+      return false;
     case Kind::kCall:
       CheckExpression(statement.value);
       if (GivesValueOnly(statement.value.text)) {
         Warn(statement.position, "RESULT_UNUSED",
              absl::StrCat(statement.value.text, " only gives a value; as a statement it does nothing"));
       }
-      return;
+      if (statement.value.text == "set" && !statement.value.arguments.empty())
+        removed_.erase(RootTag(statement.value.arguments[0].path));
+      return statement.value.text == "reject";
     case Kind::kEcho:
       if (statement.has_value) CheckExpression(statement.value);
-      return;
+      return false;
     case Kind::kBranches:
       return CheckBranches(statement, depth);
     case Kind::kRemoveAllPrivate:
-      return NeedsVersion6("removeAllPrivateTags", statement.position);
+      NeedsVersion6("removeAllPrivateTags", statement.position);
+      if (depth == 0) private_removed_ = statement.position.line;
+      return false;
     case Kind::kDescribe:
-      variables_.insert(statement.name);
-      return;
+      maybe_.emplace(statement.name, statement.position.line);
+      return false;
     case Kind::kExport:
-      return CheckVariable(statement.name, statement.position);
+      CheckVariable(statement.name, statement.position);
+      return false;
     case Kind::kVersion:
-      return CheckVersion(statement);
+      CheckVersion(statement);
+      return false;
   }
+  return false;
 }
 
-void Checker::CheckBlock(Block& block, int depth) {
-  bool rejected = false;
+bool Checker::CheckBlock(Block& block, int depth) {
+  bool ended = false, told = false;
   for (Statement& statement : block) {
-    if (rejected) {
+    if (ended && !told) {
       Warn(statement.position, "UNREACHABLE", "reject[] before this ends the script");
-      rejected = false;
+      told = true;
     }
-    CheckStatement(statement, depth);
-    rejected = statement.kind == Statement::Kind::kCall && statement.value.text == "reject";
+    ended = CheckStatement(statement, depth) || ended;
   }
+  return ended;
 }
 
 }  // namespace

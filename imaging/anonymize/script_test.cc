@@ -84,6 +84,14 @@ TEST(CheckerTest, FindsWhatWouldFailOrDoNothing) {
   EXPECT_EQ(Codes(v + "reject[]\n-(0010,0010)"), "3:1:UNREACHABLE");
   EXPECT_EQ(Codes(v + "-(0010,0010)\n(0010,0010) = \"x\" ? -(0010,0020)"), "3:1:UNREACHABLE");
   EXPECT_EQ(Codes(v + "if (true[]) { -(0010,0010) } else { -(0010,0020) }"), "2:1:UNREACHABLE");
+  EXPECT_EQ(Codes(v + "true[] ? reject[]\n-(0010,0010)"), "3:1:UNREACHABLE");
+  EXPECT_EQ(Codes(v + "if ((0008,0060) = \"CT\") { reject[] } else { reject[] }\n-(0010,0010)\n-(0010,0020)"),
+            "3:1:UNREACHABLE");
+  EXPECT_EQ(Codes(v + "if ((0008,0060) = \"CT\") { reject[] }\n-(0010,0010)"), "");
+  EXPECT_EQ(Codes(v + "-(0010,0010)\n-(0010,0010)"), "3:1:UNREACHABLE");
+  EXPECT_EQ(Codes(v + "removeAllPrivateTags\n-(0019,{ACME}10)\n(0019,{ACME}10) := \"x\"\n-(0019,{ACME}10)"),
+            "3:1:UNREACHABLE");
+  EXPECT_EQ(Codes(v + "-(0010,0010)\nset[\"(0010,0010)\", \"x\"]\n(0010,0020) := (0010,0010)"), "");
   EXPECT_EQ(Codes(v + "equals[(0010,0010), \"x\"] ? -(0010,0020)"), "2:8:EQUALS_PATH");
   EXPECT_EQ(Codes(v + "-(7FE0,0010)"), "2:1:PIXEL_DATA");
   EXPECT_EQ(Codes(v + "alterPixels[\"rectangle\", \"l=1,t=2\", \"solid\", \"v=0\"]"), "2:26:ALTER_PIXELS");
@@ -93,6 +101,20 @@ TEST(CheckerTest, FindsWhatWouldFailOrDoNothing) {
   EXPECT_EQ(
       Codes("-(0019,XXXX)\n(0010,0010) = \"x\" : (0010,0010) := urlEncode[\"a b\"]\n(0020,000D) := new UID"),
       "");
+}
+
+TEST(CheckerTest, KnowsWhereAVariableIsSet) {
+  const std::string v = "version \"6.6\"\n", ct = "(0008,0060) = \"CT\" ? ";
+  EXPECT_EQ(Codes(v + "(0010,0010) := n\nn := \"x\""), "2:16:UNSET_VARIABLE");
+  EXPECT_TRUE(HasErrors(Check(v + "(0010,0010) := n\nn := \"x\"")));
+  // Only under a condition: it may work, so it is a warning.
+  EXPECT_EQ(Codes(v + ct + "n := \"x\"\n(0010,0010) := n"), "3:16:UNSET_VARIABLE");
+  EXPECT_FALSE(HasErrors(Check(v + ct + "n := \"x\"\n(0010,0010) := n")));
+  EXPECT_EQ(Codes(v + ct + "n := \"x\" : n := \"y\"\n(0010,0010) := n"), "");
+  EXPECT_EQ(Codes(v + "n := \"z\"\n" + ct + "n := \"x\"\n(0010,0010) := n"), "");
+  EXPECT_EQ(Codes(v + ct + "n := \"x\" : reject[]\n(0010,0010) := n"), "");
+  EXPECT_EQ(Codes(v + "describe n \"which\"\n(0010,0010) := n"), "3:16:UNSET_VARIABLE");
+  EXPECT_EQ(Codes(v + "if (true[]) { n := \"x\" }\n(0010,0010) := n"), "");
 }
 
 TEST(ScriptTest, DoesWhatTheRealOneCannot) {
