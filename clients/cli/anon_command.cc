@@ -32,6 +32,7 @@ struct AnonFlags {
   std::string prearchive;
   std::string subject;
   std::string session;
+  bool all = false;
 };
 
 absl::StatusOr<std::string> ReadText(const std::string& path) {
@@ -155,15 +156,21 @@ absl::StatusOr<ExitCode> Preview(Program& program, const AnonFlags& flags) {
   NX_ASSIGN_OR_RETURN(v1::PreviewScriptResponse response,
                       connection->Call(connection->anonymization(), &Stub::PreviewScript, request));
   program.Print(response, [&](std::ostream& out) {
-    for (const v1::AttributeChange& change : response.changes())
-      PrintChange(out, change, response.object_count(), program.draws_tables());
+    PrintChanges(out, response.changes(),
+                 {.object_count = response.object_count(),
+                  .colour = program.draws_tables(),
+                  .width = program.draws_tables() && !flags.all ? TerminalColumns() : 0,
+                  .sum_up_private = program.draws_tables() && !flags.all});
     if (response.truncated()) out << "... and more changes than are shown\n";
-    if (response.pixel_edit_count() > 0)
-      out << response.pixel_edit_count() << " rectangles of pixels blanked\n";
+    if (response.pixel_edit_count() > 0) {
+      out << "pixels: " << response.pixel_edit_count()
+          << (response.pixel_edit_count() == 1 ? " rectangle" : " rectangles") << " blanked\n";
+    }
+    if (response.leftovers_size() > 0) out << "left of what identified the patient:\n";
     for (const v1::Leftover& left : response.leftovers()) {
-      out << "left: " << left.source() << " in "
-          << Printable(left.keyword().empty() ? left.path() : left.keyword()) << " (" << left.count()
-          << ")\n";
+      out << "! " << left.source() << " in "
+          << Printable(left.keyword().empty() ? left.path() : left.keyword()) << ", " << left.count()
+          << (left.count() == 1 ? " time\n" : " times\n");
     }
     for (const v1::PreviewRefusal& refusal : response.refusals()) {
       out << "refused: " << refusal.object_count() << " of " << response.object_count() << ": "
@@ -218,6 +225,8 @@ void AddAnonCommands(CLI::App& app, Program& program) {
   preview->add_option("--prearchive", flags->prearchive, "a session in the prearchive")->excludes(file);
   preview->add_option("--subject", flags->subject, "the variable subject");
   preview->add_option("--session", flags->session, "the variable session");
+  preview->add_flag("--all", flags->all,
+                    "on a terminal, too: each private attribute, and values as long as they are");
 }
 
 }  // namespace narthex::cli

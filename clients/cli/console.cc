@@ -1,5 +1,7 @@
 #include "clients/cli/console.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <cstddef>
 #include <functional>
@@ -10,6 +12,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/strip.h"
 #include "google/protobuf/util/json_util.h"
+#include <sys/ioctl.h>
 
 #include "base/error.h"
 
@@ -131,6 +134,12 @@ std::string Clipped(absl::string_view text, size_t columns) {
   for (size_t column = 0; column + 1 < columns; ++column)
     end += std::max<size_t>(SequenceLength(text, end), 1);
   return absl::StrCat(text.substr(0, end), "\u2026");
+}
+
+size_t TerminalColumns() {
+  winsize size{};
+  constexpr size_t kUnknown = 100;
+  return ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col : kUnknown;
 }
 
 std::string Lower(absl::string_view name) {

@@ -34,6 +34,8 @@ std::string HumanDuration(absl::Duration duration);
 std::string Printable(absl::string_view text);
 // The text if it takes at most `columns` of a terminal, else its beginning and an ellipsis.
 std::string Clipped(absl::string_view text, size_t columns);
+// How many columns the terminal of standard output has; 100 if it does not say.
+size_t TerminalColumns();
 // An enum value's name for people: "READY" to "ready", "STATE_UNSPECIFIED" to "".
 std::string Lower(absl::string_view name);
 

@@ -157,8 +157,7 @@ absl::StatusOr<ExitCode> Header(Program& program, const PrearchiveFlags& flags) 
     attributes.Print(out);
     if (!flags.preview) return;
     out << "\nwhat the project's script would change:\n";
-    for (const v1::AttributeChange& change : response.changes())
-      PrintChange(out, change, 1, program.draws_tables());
+    PrintChanges(out, response.changes(), {.colour = program.draws_tables()});
   });
 }
 

@@ -16,7 +16,10 @@ using dicom::Item;
 using Action = AttributeChange::Action;
 
 std::string Shown(const Item& item, const Element& element) {
-  if (element.sequence() != nullptr) return absl::StrCat("<", element.sequence()->size(), " items>");
+  if (element.sequence() != nullptr) {
+    const size_t items = element.sequence()->size();
+    return absl::StrCat("<", items, items == 1 ? " item>" : " items>");
+  }
   std::optional<std::string> text = item.TextOf(element);
   if (!text.has_value()) return absl::StrCat("<", element.value().size(), " bytes>");
   if (text->size() > kShownValueMaxBytes) {
