@@ -448,6 +448,8 @@ bool Checker::CheckStatement(Statement& statement, int depth) {
       maybe_.emplace(statement.name, statement.position.line);
       return false;
     case Kind::kExport:
+      Warn(statement.position, "EXPORT",
+           "the value is not written into the session here: export does nothing");
       CheckVariable(statement.name, statement.position);
       return false;
     case Kind::kVersion:
