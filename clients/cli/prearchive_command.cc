@@ -100,6 +100,10 @@ absl::StatusOr<ExitCode> Split(Program& program, const PrearchiveFlags& flags) {
 
 void PrintArchived(std::ostream& out, const v1::Session& session) {
   PrintSession(out, session);
+  for (const v1::LeftOutScan& left : session.left_out_scans()) {
+    out << "left out by review: scan " << Printable(left.scan()) << ", with " << left.object_count()
+        << (left.object_count() == 1 ? " object\n" : " objects\n");
+  }
   if (!session.has_merge_result()) return;
   const v1::MergeResult& merged = session.merge_result();
   out << "merged: " << merged.added_count() << " files added, " << merged.replaced_count() << " replaced, "

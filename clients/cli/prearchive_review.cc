@@ -85,7 +85,12 @@ void PrintDiff(std::ostream& out, const v1::DiffInstanceResponse& response) {
                   v.current() ? "archived" : ""});
   }
   versions.Print(out);
-  out << "\npixels: " << PixelsText(response) << "\n";
+  out << "\n";
+  if (response.only_transfer_syntax_differs()) {
+    out << "only the transfer syntax differs: headers and pixels are the same\n";
+    return;
+  }
+  out << "pixels: " << PixelsText(response) << "\n";
   if (response.changes_size() == 0) {
     out << "headers: the same\n";
     return;

@@ -20,7 +20,7 @@ struct ProjectFlags {
   std::optional<std::string> accessibility;
   std::optional<std::string> auto_archive;
   std::optional<std::string> quarantine;
-  std::optional<std::string> duplicates, pet_mr;
+  std::optional<std::string> duplicates, pet_mr, scan_type_mapping, modality_guard;
   std::optional<int64_t> idle_build;
   std::vector<std::string> aliases;
   std::string user;
@@ -36,6 +36,12 @@ v1::Project::Accessibility AccessibilityOf(const std::string& text) {
 v1::AutoArchive::Mode AutoArchiveOf(const std::string& text) {
   v1::AutoArchive::Mode value = v1::AutoArchive::MODE_UNSPECIFIED;
   v1::AutoArchive::Mode_Parse(absl::AsciiStrToUpper(text), &value);
+  return value;
+}
+
+v1::Switch::Mode SwitchOf(const std::string& text) {
+  v1::Switch::Mode value = v1::Switch::MODE_UNSPECIFIED;  // "site"
+  v1::Switch::Mode_Parse(absl::AsciiStrToUpper(text), &value);
   return value;
 }
 
@@ -95,6 +101,8 @@ absl::StatusOr<ExitCode> Update(Program& program, const ProjectFlags& flags) {
     v1::PetMr::Mode_Parse(absl::AsciiStrToUpper(*flags.pet_mr), &mode);
     request.set_pet_mr(mode);
   }
+  if (flags.scan_type_mapping) request.set_scan_type_mapping(SwitchOf(*flags.scan_type_mapping));
+  if (flags.modality_guard) request.set_modality_guard(SwitchOf(*flags.modality_guard));
   if (flags.idle_build) request.set_idle_build_seconds(*flags.idle_build);
   for (const std::string& alias : flags.aliases) request.add_aliases(alias);
   request.set_replace_aliases(!flags.aliases.empty());
@@ -205,6 +213,15 @@ void AddProjectCommands(CLI::App& app, Program& program) {
       ->add_option("--pet-mr", flags->pet_mr,
                    "studies of both PET and MR become: separate, pet, petmr or site")
       ->check(CLI::IsMember({"separate", "pet", "petmr", "site"}));
+  update
+      ->add_option("--scan-type-mapping", flags->scan_type_mapping,
+                   "whether scans are called what people called such scans of the project before: on, off or "
+                   "site")
+      ->check(CLI::IsMember({"on", "off", "site"}));
+  update
+      ->add_option("--modality-guard", flags->modality_guard,
+                   "whether images of another modality are kept out of archived sessions: on, off or site")
+      ->check(CLI::IsMember({"on", "off", "site"}));
   update
       ->add_option("--idle-build", flags->idle_build,
                    "seconds without an object until a build; 0: as the site")

@@ -28,11 +28,13 @@ namespace {
 absl::Status Unavailable(absl::string_view why) {
   return Error(absl::StatusCode::kUnavailable, "PIXEL_DECODER_UNAVAILABLE",
                absl::StrCat("the program that decodes compressed pixels cannot be used: ", why,
-                            "; send the object again"));
+                            "; send the object again"),
+               {{"why", std::string(why)}});
 }
 
 absl::Status Failed(absl::string_view why) {
-  return FailedPrecondition("PIXEL_DECODING_FAILED", absl::StrCat(why, "; the object is refused"));
+  return FailedPrecondition("PIXEL_DECODING_FAILED", absl::StrCat(why, "; the object is refused"),
+                            {{"why", std::string(why)}});
 }
 
 // Places for decoder processes. They are counted for the whole program, because what they use up is the

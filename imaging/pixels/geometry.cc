@@ -78,7 +78,8 @@ absl::Status CheckBits(const PixelGeometry& geometry) {
 
 absl::Status NotEditable(absl::string_view why) {
   return FailedPrecondition("PIXELS_NOT_EDITABLE",
-                            absl::StrCat("the pixels cannot be altered: ", why, "; the object is refused"));
+                            absl::StrCat("the pixels cannot be altered: ", why, "; the object is refused"),
+                            {{"why", std::string(why)}});
 }
 
 absl::StatusOr<PixelGeometry> ReadGeometry(const dicom::ObjectHeader& header, dicom::Tag pixel_tag) {

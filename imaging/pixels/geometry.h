@@ -49,7 +49,7 @@ absl::Status SettleNativeLayout(const dicom::ObjectHeader& header, const dicom::
                                 PixelGeometry* geometry);
 
 // FAILED_PRECONDITION (PIXELS_NOT_EDITABLE) with "the pixels cannot be altered: `why`; the object is
-// refused".
+// refused"; the metadata have `why` alone.
 absl::Status NotEditable(absl::string_view why);
 
 }  // namespace narthex::pixels

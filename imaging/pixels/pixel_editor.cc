@@ -10,6 +10,7 @@
 #include "base/limits.h"
 #include "base/status.h"
 #include "imaging/dicom/element_head.h"
+#include "imaging/pixels/decoding_plan.h"
 #include "imaging/pixels/fragment_filter.h"
 #include "imaging/pixels/rectangle_filler.h"
 
@@ -21,10 +22,6 @@ namespace tags = dicom::tags;
 constexpr dicom::Tag kIconImageSequence(0x0088, 0x0200);
 constexpr dicom::Tag kExtendedOffsetTable(0x7fe0, 0x0001);
 constexpr dicom::Tag kExtendedOffsetTableLengths(0x7fe0, 0x0002);
-
-bool IsPixels(dicom::Tag tag) {
-  return tag == tags::kPixelData || tag == tags::kFloatPixelData || tag == tags::kDoubleFloatPixelData;
-}
 
 // Uncompressed pixels, blanked while they pass.
 class NativeFilter : public dicom::BulkFilter {
@@ -59,56 +56,6 @@ class NativeFilter : public dicom::BulkFilter {
   uint64_t offset_ = 0;
 };
 
-constexpr absl::string_view kRleLossless = "1.2.840.10008.1.2.5";
-
-bool IsJpeg2000(absl::string_view uid) {
-  for (const absl::string_view end : {"90", "91", "201", "202", "203"}) {
-    if (uid == absl::StrCat("1.2.840.10008.1.2.4.", end)) return true;
-  }
-  return false;
-}
-
-bool IsJpegLs(absl::string_view uid) {
-  return uid == "1.2.840.10008.1.2.4.80" || uid == "1.2.840.10008.1.2.4.81";
-}
-
-bool IsJpegLossless(absl::string_view uid) {
-  return uid == "1.2.840.10008.1.2.4.57" || uid == "1.2.840.10008.1.2.4.70";
-}
-
-bool IsJpegLossy(absl::string_view uid) {
-  return uid == "1.2.840.10008.1.2.4.50" || uid == "1.2.840.10008.1.2.4.51" ||
-         uid == "1.2.840.10008.1.2.4.53" || uid == "1.2.840.10008.1.2.4.55";
-}
-
-bool CanBeDecoded(absl::string_view uid) {
-  return IsJpegLossy(uid) || IsJpegLossless(uid) || IsJpegLs(uid) || IsJpeg2000(uid) || uid == kRleLossless ||
-         uid == "1.2.840.10008.1.2.1.98";
-}
-
-// What colours the decoded pixels have, and how the decoder gets there.
-absl::Status PlanColours(absl::string_view uid, PixelGeometry* geometry, FrameJob* job) {
-  if (geometry->samples == 1) return absl::OkStatus();
-  if (geometry->samples != 3) return NotEditable("compressed pixels of four samples are not supported");
-  const std::string& photometric = geometry->photometric;
-  if (photometric == "RGB") return absl::OkStatus();
-  if (IsJpegLossy(uid) && absl::StartsWith(photometric, "YBR_FULL")) {
-    job->colours = Colours::kYbrToRgb;
-    geometry->photometric = "RGB";
-    return absl::OkStatus();
-  }
-  // JPEG 2000 decoders undo these by themselves.
-  if (IsJpeg2000(uid) && (photometric == "YBR_ICT" || photometric == "YBR_RCT")) {
-    geometry->photometric = "RGB";
-    return absl::OkStatus();
-  }
-  if (photometric == "YBR_FULL" || (IsJpeg2000(uid) && photometric == "YBR_FULL_422")) {
-    geometry->photometric = "YBR_FULL";
-    return absl::OkStatus();
-  }
-  return NotEditable("the photometric interpretation does not fit the transfer syntax");
-}
-
 absl::Status SetUnlessSame(dicom::DataSet& data, dicom::Tag tag, absl::string_view text) {
   const dicom::Element* present = data.Find(tag);
   if (present != nullptr && data.TextOf(*present) == text) return absl::OkStatus();
@@ -137,30 +84,14 @@ absl::Status PixelEditor::EditHeader(dicom::ObjectHeader& header) {
 }
 
 absl::Status PixelEditor::PrepareDecoding(dicom::ObjectHeader& header) {
-  const absl::string_view uid = header.syntax.uid;
-  if (!CanBeDecoded(uid)) {
-    return NotEditable(
-        absl::StrCat("pixels of the transfer syntax ", header.syntax.name, " cannot be decoded"));
-  }
   // Without a place that names the new transfer syntax, whoever keeps the object would go on with the old
   // one.
   if (header.meta == nullptr) return NotEditable("they are compressed, and there is no file meta group");
+  const absl::string_view uid = header.syntax.uid;
   PixelGeometry& geometry = *geometry_;
-  FrameJob job;
-  job.transfer_syntax_uid = std::string(uid);
-  NX_RETURN_IF_ERROR(PlanColours(uid, &geometry, &job));
-  const bool wide = geometry.bits_allocated == 32 && uid == kRleLossless;
-  if (geometry.bits_allocated != 8 && geometry.bits_allocated != 16 && !wide)
-    return NotEditable(absl::StrCat(geometry.bits_allocated, " bits allocated and compressed"));
-  job.rows = geometry.rows;
-  job.columns = geometry.columns;
-  job.samples = static_cast<uint16_t>(geometry.samples);
-  job.bits_allocated = static_cast<uint16_t>(geometry.bits_allocated);
-  job.bits_stored = static_cast<uint16_t>(geometry.bits_stored);
-  job.is_signed = geometry.is_signed;
-  geometry.planar = false;
+  NX_ASSIGN_OR_RETURN(FrameJob job, PlanDecoding(header.syntax, &geometry));
   constexpr uint64_t kValueMaxBytes = 0xfffffffe;
-  if (geometry.TotalBytes() > kValueMaxBytes || job.FrameBytes() > limits::kFrameMaxBytes)
+  if (geometry.TotalBytes() > kValueMaxBytes)
     return NotEditable("decoded, they are larger than DICOM or this program can hold");
 
   dicom::DataSet& data = *header.data;

@@ -58,6 +58,11 @@ std::string ScanTypeKey(absl::string_view series_description) {
                              {{" ", ""}, {"_", ""}, {"-", ""}, {"*", ""}});
 }
 
+bool IsPetPart(absl::string_view modality, absl::string_view series_description) {
+  return modality == "PT" ||
+         (modality == "MR" && absl::StrContains(absl::AsciiStrToUpper(series_description), "MRAC"));
+}
+
 SplitLabels SplitPetMrLabel(absl::string_view label) {
   const size_t at = absl::AsciiStrToUpper(label).find("PETMR");
   if (at == std::string::npos) return {absl::StrCat(label, "_PET"), absl::StrCat(label, "_MR")};

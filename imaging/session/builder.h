@@ -48,6 +48,10 @@ struct BuildOptions {
 // leading "INVALID: ".
 std::string ScanTypeKey(absl::string_view series_description);
 
+// Whether a series (or an object of it) goes to the PET session if PET-MR is split: PET, and MR for its
+// attenuation correction (XNAT: "MRAC" in the description).
+bool IsPetPart(absl::string_view modality, absl::string_view series_description);
+
 // The labels of the two sessions that a PET-MR session is split into: "PETMR" in it becomes "PET" or "MR",
 // else
 // "_PET" or "_MR" is appended.

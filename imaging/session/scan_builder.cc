@@ -195,9 +195,7 @@ ScanModel ScanBuilder::Finish(const TypeRegistry& types, const BuildOptions& opt
     scan.type = options.scan_type(ScanTypeKey(scan.series_description), scan.modality, scan.frames)
                     .value_or(scan.type);
   }
-  scan.pet_part =
-      scan.modality == "PT" ||
-      (scan.modality == "MR" && absl::StrContains(absl::AsciiStrToUpper(scan.series_description), "MRAC"));
+  scan.pet_part = IsPetPart(scan.modality, scan.series_description);
   return scan;
 }
 

@@ -41,7 +41,6 @@
 #include "server/archive/archiver.h"
 #include "server/archive/checker.h"
 #include "server/archive/file_work.h"
-#include "server/archive/scan_type_memory.h"
 #include "server/archive/session_changes.h"
 #include "server/archive/session_check.h"
 #include "server/archive/session_resources.h"
@@ -198,12 +197,9 @@ absl::Status Application::Parts::OpenRules() {
   uploads = std::make_unique<ingest::Uploads>(*index, Clock::Real());
   projects = std::make_unique<auth::ProjectCache>(database->projects(), Clock::Real());
   NX_RETURN_IF_ERROR(projects->Refresh());
-  session_rules = std::make_unique<SessionRules>(*projects);
-  prearchive->SetBuildOptions([this](const std::string& project) {
-    session::BuildOptions options = archiving::BuildOptionsFor(*database, project);
-    options.pet_mr = session_rules->ForBuilds(project).pet_mr;
-    return options;
-  });
+  session_rules = std::make_unique<SessionRules>(*projects, *database);
+  prearchive->SetBuildOptions(
+      [this](const std::string& project) { return session_rules->ForBuilds(project); });
   authenticator = MakeAuthenticator(config, *database);
   token_file = config.data_dir + "/admin.token";
   return authenticator->EnsureAdministrator(token_file).status();
@@ -278,7 +274,7 @@ void Application::Parts::MakeServices() {
       [this](absl::string_view project, const dicom::HeaderFacts& facts) -> absl::StatusOr<std::string> {
         return door->policy().Excludes(project, facts);
       },
-      plans.get()});
+      plans.get(), [this](const std::string& project) { return session_rules->GuardsModality(project); }});
   archiver = std::make_unique<archiving::Archiver>(archiving::Archiver::Dependencies{
       *prearchive, *database, *types, files, Clock::Real(), config.archive_dir, *checker, plans.get()});
   operations = std::make_unique<operations::Operations>(*index, Clock::Real(), kOperationWorkers);

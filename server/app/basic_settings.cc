@@ -6,7 +6,6 @@
 #include "absl/strings/str_cat.h"
 
 #include "base/limits.h"
-#include "server/archive/scan_type_memory.h"
 #include "server/rpc/convert.h"
 
 namespace narthex::app {
@@ -32,13 +31,6 @@ void AddBasicSettings(rpc::Gate& gate, prearchive::Prearchive& prearchive,
                         }
                         return prearchive.SetIdleBuild(absl::Seconds(seconds));
                       }});
-  settings.push_back(
-      {archiving::kUseScanTypeMapping,
-       "whether scans are called what people called such scans before in their project: true or false",
-       "true", [](const std::string& value) {
-         return value == "true" || value == "false" ? absl::OkStatus()
-                                                    : rpc::InvalidField("value", "expected true or false");
-       }});
 }
 
 }  // namespace narthex::app

@@ -1,6 +1,9 @@
 #include "server/app/session_rules.h"
 
+#include "absl/strings/str_cat.h"
+
 #include "base/status.h"
+#include "server/archive/scan_type_memory.h"
 #include "server/auth/project_rules.h"
 #include "server/rpc/convert.h"
 
@@ -15,6 +18,21 @@ auth::ProjectRules Of(const auth::ProjectCache& projects, const std::string& id)
 // Numbers of narthex.v1.PetMr.Mode.
 session::PetMr ToPetMr(int mode) {
   return mode == 1 ? session::PetMr::kSeparate : mode == 2 ? session::PetMr::kPet : session::PetMr::kPetMr;
+}
+
+// Number of narthex.v1.Switch.Mode.
+bool IsOn(int mode, bool site) { return mode == 0 ? site : mode == 1; }
+
+// A setting of two words.
+rpc::SettingSpec Flag(const char* key, const char* description, const char* on, const char* off,
+                      std::atomic<bool>& value) {
+  return {key, absl::StrCat(description, ": ", on, " or ", off), on,
+          [&value, on, off](const std::string& text) {
+            if (text != on && text != off)
+              return rpc::InvalidField("value", absl::StrCat("expected ", on, " or ", off));
+            value = text == on;
+            return absl::OkStatus();
+          }};
 }
 
 }  // namespace
@@ -32,19 +50,28 @@ session::BuildOptions SessionRules::ForBuilds(const std::string& project) const 
   const auth::ProjectRules rules = Of(projects_, project);
   session::BuildOptions options;
   options.pet_mr = rules.pet_mr == 0 ? pet_mr_.load() : ToPetMr(rules.pet_mr);
+  if (IsOn(rules.scan_type_mapping, map_scan_types_))
+    options.scan_type = archiving::ChosenScanTypes(database_, project);
   return options;
+}
+
+bool SessionRules::GuardsModality(const std::string& project) const {
+  return IsOn(Of(projects_, project).modality_guard, guard_modality_);
 }
 
 std::vector<rpc::SettingSpec> SessionRules::Settings() {
   std::vector<rpc::SettingSpec> settings;
-  settings.push_back(
-      {"prearchive.claim_unassigned",
-       "whether people may claim unassigned sessions for projects that they may edit: on or off", "on",
-       [this](const std::string& value) {
-         if (value != "on" && value != "off") return rpc::InvalidField("value", "expected on or off");
-         claim_unassigned_ = value == "on";
-         return absl::OkStatus();
-       }});
+  settings.push_back(Flag("archive.modality_guard",
+                          "whether images of another modality are kept out of archived sessions (code 19); "
+                          "projects may say otherwise",
+                          "on", "off", guard_modality_));
+  settings.push_back(Flag("prearchive.claim_unassigned",
+                          "whether people may claim unassigned sessions for projects that they may edit",
+                          "on", "off", claim_unassigned_));
+  settings.push_back(Flag("scans.use_type_mapping",
+                          "whether scans are called what people called such scans before in their project; "
+                          "projects may say otherwise",
+                          "true", "false", map_scan_types_));
   settings.push_back(
       {"prearchive.duplicates",
        "what becomes of other content under a SOP Instance UID that is there already: keep, replace or "

@@ -1,4 +1,5 @@
-// What holds for prearchive sessions: each project's rules over the site's settings. Thread-safe.
+// What holds for sessions in the prearchive and on their way into the archive: each project's rules over the
+// site's settings. Thread-safe.
 #pragma once
 
 #include <atomic>
@@ -9,18 +10,22 @@
 #include "server/auth/project_cache.h"
 #include "server/ingest/policy.h"
 #include "server/rpc/settings_service.h"
+#include "storage/metadata/database.h"
 
 namespace narthex::app {
 
 class SessionRules {
  public:
-  // `projects` is borrowed.
-  explicit SessionRules(const auth::ProjectCache& projects) : projects_(projects) {}
+  // Both are borrowed.
+  SessionRules(const auth::ProjectCache& projects, metadata::Database& database)
+      : projects_(projects), database_(database) {}
 
   // For arriving objects.
   ingest::SessionRules ForObjects(const std::string& project) const;
   // For builds.
   session::BuildOptions ForBuilds(const std::string& project) const;
+  // Whether images of another modality are kept out of archived sessions.
+  bool GuardsModality(const std::string& project) const;
   // Whether people who are no administrators may claim unassigned sessions.
   bool claim_unassigned() const { return claim_unassigned_; }
 
@@ -29,9 +34,12 @@ class SessionRules {
 
  private:
   const auth::ProjectCache& projects_;
+  metadata::Database& database_;
   std::atomic<prearchive::DuplicatePolicy> duplicates_{prearchive::DuplicatePolicy::kKeep};
   std::atomic<session::PetMr> pet_mr_{session::PetMr::kPetMr};
   std::atomic<bool> claim_unassigned_{true};
+  std::atomic<bool> map_scan_types_{true};
+  std::atomic<bool> guard_modality_{true};
 };
 
 }  // namespace narthex::app

@@ -10,7 +10,6 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "base/status.h"
-#include "server/archive/scan_type_memory.h"
 #include "server/prearchive/build.h"
 #include "storage/metadata/access.h"
 
@@ -48,7 +47,8 @@ void Workflow::Register(operations::Operations::Handler import_inbox) {
   with_.operations.Register("archive",
                             [this](const operations::Operation& operation, operations::Progress& progress) {
                               auto archived = with_.archiver.Archive(operation, progress);
-                              if (archived.ok() && with_.on_archived) with_.on_archived(*archived);
+                              if (archived.ok() && with_.on_archived)
+                                with_.on_archived(archiving::ArchiveResult::FromText(*archived).accession_id);
                               return archived;
                             });
   with_.operations.Register("split",
@@ -74,6 +74,8 @@ absl::StatusOr<std::string> Workflow::StartBuild(const std::string& session, con
         .Apply(session, Event::kBuild,
                [&](SessionRow& changed) {
                  changed.set_operation(id);
+                 // Building again what was complete already ends nothing.
+                 if (!changed.completion().empty()) return;
                  changed.set_completion(completion);
                  changed.set_completion_time_us(absl::ToUnixMicros(absl::Now()));
                })

@@ -39,7 +39,8 @@ class Workflow {
   // timers lead to builds.
   absl::Status Resume();
 
-  // The operation's id; "" if the session's state does not allow a build, or it is gone.
+  // The operation's id; "" if the session's state does not allow a build, or it is gone. `completion`: what
+  // ends reception, if that has not ended (narthex.v1.PrearchiveSession.completion).
   absl::StatusOr<std::string> StartBuild(const std::string& session, const std::string& user,
                                          const std::string& completion, const std::string& request_id);
 

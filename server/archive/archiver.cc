@@ -9,7 +9,6 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "absl/strings/str_split.h"
 #include "absl/time/clock.h"
 
 #include "base/crash_point.h"
@@ -18,7 +17,6 @@
 #include "base/metrics.h"
 #include "base/status.h"
 #include "server/archive/filing.h"
-#include "server/archive/scan_type_memory.h"
 #include "storage/archive/layout.h"
 
 namespace narthex::archiving {
@@ -55,21 +53,6 @@ void Took(absl::string_view step, absl::Duration duration) {
 }
 
 }  // namespace
-
-std::string ArchiveResult::ToText() const {
-  if (!merged) return accession_id;
-  return absl::StrCat(accession_id, " ", counts.added, " ", counts.replaced, " ", counts.kept);
-}
-
-ArchiveResult ArchiveResult::FromText(absl::string_view text) {
-  const std::vector<absl::string_view> words = absl::StrSplit(text, ' ');
-  ArchiveResult result;
-  result.accession_id = std::string(words[0]);
-  result.merged = words.size() == 4 && absl::SimpleAtoi(words[1], &result.counts.added) &&
-                  absl::SimpleAtoi(words[2], &result.counts.replaced) &&
-                  absl::SimpleAtoi(words[3], &result.counts.kept);
-  return result;
-}
 
 absl::StatusOr<std::string> Archiver::Archive(const operations::Operation& operation,
                                               operations::Progress& progress) {
@@ -109,7 +92,7 @@ absl::StatusOr<std::string> Archiver::TryArchive(const operations::Operation& op
   const auto row = with_.prearchive.Get(id);
   if (!row.ok()) {
     if (absl::IsNotFound(row.status()) && before)
-      return ArchiveResult{before->accession_id, before->merged, before->counts}.ToText();
+      return ArchiveResult{before->accession_id, before->merged, before->counts, {}}.ToText();
     return row.status();
   }
   if (row->state() != static_cast<int>(prearchive::State::kArchiving)) {
@@ -135,7 +118,7 @@ absl::StatusOr<std::string> Archiver::TryArchive(const operations::Operation& op
   Metrics::Global().Count("sessions_archived_total", "Sessions that went into the archive.");
   Log(LogLevel::kInfo, committed.merged ? "session merged" : "session archived",
       {{"session", id}, {"accession", committed.accession_id}, {"operation", operation.id}});
-  return ArchiveResult{committed.accession_id, committed.merged, committed.counts}.ToText();
+  return ArchiveResult{committed.accession_id, committed.merged, committed.counts, LeftOutOf(*row)}.ToText();
 }
 
 absl::Status Archiver::CheckConflicts(const operations::Operation& operation, const SessionRow& row) {
@@ -299,7 +282,7 @@ absl::StatusOr<metadata::CommittedSession> Archiver::Create(const operations::Op
   metadata::Change change;
   change.user = operation.user;
   change.request_id = operation.id;
-  change.note = filing.script->Note();
+  change.note = NoteOf(filing, row);
   auto committed = with_.database.sessions().Commit(Describe(filing, row, operation), change);
   if (!committed.ok()) {
     // Unknown or unavailable: the files stay, and the next attempt (or start) goes on from here.
@@ -314,6 +297,13 @@ absl::StatusOr<metadata::CommittedSession> Archiver::Create(const operations::Op
   return committed;
 }
 
+// For the session's history: what was left out, and what the script did.
+std::string Archiver::NoteOf(const Filing& filing, const SessionRow& row) {
+  std::vector<std::string> parts = {LeftOutNote(LeftOutOf(row)), filing.script->Note()};
+  parts.erase(std::remove(parts.begin(), parts.end(), ""), parts.end());
+  return absl::StrJoin(parts, "; ");
+}
+
 // The session is in the archive: what is left to be done is tried until it succeeds.
 absl::Status Archiver::OnlyTidyingLeft(const absl::Status& finished) {
   if (finished.ok()) return finished;
@@ -325,8 +315,7 @@ absl::Status Archiver::OnlyTidyingLeft(const absl::Status& finished) {
 // is set, until somebody has looked at it.
 absl::Status Archiver::BuildFiled(Filing& filing, const SessionRow& row) {
   NX_ASSIGN_OR_RETURN(filing.script, ProjectScript::Open(with_.plans, with_.prearchive, with_.types, row));
-  NX_ASSIGN_OR_RETURN(filing.built,
-                      filing.script->BuildModel(BuildOptionsFor(with_.database, row.key().project())));
+  NX_ASSIGN_OR_RETURN(filing.built, filing.script->BuildModel(session::BuildOptions()));
   const auto held = filing.script->Held();
   if (!held) return absl::OkStatus();
   NX_RETURN_IF_ERROR(with_.prearchive

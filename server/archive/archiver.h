@@ -29,13 +29,27 @@
 
 namespace narthex::archiving {
 
+// A scan that review left out.
+struct LeftOutScan {
+  std::string scan;  // its id in the prearchive
+  int64_t object_count = 0;
+};
+std::vector<LeftOutScan> LeftOutOf(const prearchive::SessionRow& row);
+// "left out by review: scan 4 (30 objects), scan 7 (1 object)" for a history; "" if none was.
+std::string LeftOutNote(const std::vector<LeftOutScan>& left_out);
+
 // What an archive operation did, as the operation keeps it.
 struct ArchiveResult {
   std::string accession_id;
   bool merged = false;           // into a session that was there
   metadata::MergeCounts counts;  // of a merge
+  // Not known any more if the process died between the session's removal from the prearchive and the end of
+  // the operation; the session's history has it.
+  std::vector<LeftOutScan> left_out;
 
-  std::string ToText() const;  // "X_E00001", of a merge "X_E00001 3 1 2": added, replaced, kept
+  // "X_E00001", of a merge "X_E00001 3 1 2": added, replaced, kept; then " out:ID:COUNT" for each scan left
+  // out.
+  std::string ToText() const;
   static ArchiveResult FromText(absl::string_view text);
 };
 
@@ -111,6 +125,7 @@ class Archiver {
                                                           const archive::SessionWriter& writer,
                                                           const operations::Operation& operation);
 
+  static std::string NoteOf(const Filing& filing, const prearchive::SessionRow& row);
   static absl::Status OnlyTidyingLeft(const absl::Status& finished);
   static void NameObjects(Filing& filing);
   static std::string NameOf(const session::SessionModel& model, const prearchive::BuiltObject& object);

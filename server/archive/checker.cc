@@ -244,10 +244,11 @@ class Checker::Run {
     }
     if (built_.objects.empty()) return absl::OkStatus();
     if (session::CrossesModalities(with_.types, existing.session_type, built_.model)) {
-      Add(ConflictCode::kOtherModality, ConflictType::kFail,
+      const bool guarded = !with_.guards_modality || with_.guards_modality(key_.project());
+      Add(ConflictCode::kOtherModality, guarded ? ConflictType::kFail : ConflictType::kWarn,
           absl::StrCat(existing.accession_id, " is a ", existing.session_type, ", this one a ",
                        built_.model.xsi_type),
-          other_label);
+          guarded ? other_label : "merging puts images of both into one session");
     }
     NX_RETURN_IF_ERROR(CompareScans(existing));
     return CompareFiles(existing);
@@ -304,9 +305,15 @@ class Checker::Run {
   // The project's series filter may have been set after the objects came.
   absl::Status LookAtFilter() {
     if (!with_.filter) return absl::OkStatus();
+    absl::flat_hash_set<uint64_t> left_out;
+    for (const session::ScanModel& scan : built_.excluded) {
+      for (const session::ScanObject& object : scan.objects)
+        left_out.insert(built_.objects[object.index].number);
+    }
     std::map<std::string, size_t> excluded;
     NX_RETURN_IF_ERROR(
         with_.prearchive.ForEachObject(row_.id(), [&](const prearchive::ObjectRow& object) -> absl::Status {
+          if (left_out.contains(object.number())) return absl::OkStatus();
           NX_ASSIGN_OR_RETURN(const dicom::HeaderFacts facts, dicom::HeaderFacts::Decode(object.facts()));
           NX_ASSIGN_OR_RETURN(std::string rule, with_.filter(key_.project(), facts));
           if (!rule.empty()) ++excluded[std::move(rule)];

@@ -62,6 +62,8 @@ class Checker {
     FilterCheck filter;  // may be empty: no filters
     // Sessions are compared as their project's script will leave them; null: there are no scripts.
     const deidentify::PlanSource* plans = nullptr;
+    // Whether images of another modality must stay out of the project's sessions; empty: they must.
+    std::function<bool(const std::string& project)> guards_modality = nullptr;
   };
   explicit Checker(Dependencies dependencies) : with_(std::move(dependencies)) {}
 

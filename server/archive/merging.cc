@@ -20,7 +20,6 @@
 #include "imaging/session/builder.h"
 #include "imaging/session/document.h"
 #include "server/archive/filing.h"
-#include "server/archive/scan_type_memory.h"
 #include "storage/archive/layout.h"
 
 namespace narthex::archiving {
@@ -134,7 +133,7 @@ absl::StatusOr<metadata::CommittedSession> Archiver::MergeHeld(const operations:
       const metadata::MergeCounts& counts = filing.plan.counts;
       change.note = absl::StrCat("merged: ", counts.added, " files added, ", counts.replaced, " replaced, ",
                                  counts.kept, " kept as they were");
-      if (const std::string note = filing.script->Note(); !note.empty())
+      if (const std::string note = NoteOf(filing, row); !note.empty())
         absl::StrAppend(&change.note, "; ", note);
       committed = with_.database.sessions().Merge(*addition, change);
       done = committed.status();

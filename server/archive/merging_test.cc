@@ -272,12 +272,17 @@ TEST_F(MergingTest, ScansAreCalledWhatPeopleCalledThemBefore) {
   const std::string description = said.scans[0].series_description;
   said.scans[0].type = "MPRAGE";
   ASSERT_TRUE(database_->sessions().Merge(said, {.user = "bob", .request_id = "said"}).ok());
+  prearchive_->SetBuildOptions([&](const std::string& project) {
+    session::BuildOptions options;
+    options.scan_type = ChosenScanTypes(*database_, project);
+    return options;
+  });
   const auto type_in = [&](const std::string& label) {
     return database_->session_reader().ListScans(Session(label).accession_id)->at(0).type;
   };
 
   Archive(Stage("B", {study_->Instance(0, 1)}, ConflictPolicy::kNone));
-  ASSERT_TRUE(database_->settings().Set("P1", kUseScanTypeMapping, "\"false\"", {.user = "bob"}).ok());
+  prearchive_->SetBuildOptions(nullptr);
   Archive(Stage("C", {study_->Instance(0, 2)}, ConflictPolicy::kNone));
 
   EXPECT_EQ(type_in("B"), "MPRAGE");

@@ -7,41 +7,27 @@
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
-#include "absl/strings/match.h"
 
 #include "base/log.h"
 
 namespace narthex::archiving {
-namespace {
 
-bool IsOff(const absl::StatusOr<std::optional<metadata::Setting>>& setting) {
-  return setting.ok() && setting->has_value() && absl::StrContains((*setting)->value_json, "false");
-}
-
-bool IsSet(const absl::StatusOr<std::optional<metadata::Setting>>& setting) {
-  return setting.ok() && setting->has_value();
-}
-
-}  // namespace
-
-session::BuildOptions BuildOptionsFor(metadata::Database& database, absl::string_view project) {
-  session::BuildOptions options;
-  if (project.empty()) return options;
-  const auto own = database.settings().Get(project, kUseScanTypeMapping);
-  if (IsOff(own) || (!IsSet(own) && IsOff(database.settings().Get("", kUseScanTypeMapping)))) return options;
+decltype(session::BuildOptions::scan_type) ChosenScanTypes(metadata::Database& database,
+                                                           absl::string_view project) {
+  if (project.empty()) return nullptr;
   const auto chosen = database.session_reader().ListChosenScanTypes(project);
   if (!chosen.ok()) {
     Log(LogLevel::kWarning, "scan types not mapped", {{"project", project}, {"error", chosen.status()}});
-    return options;
+    return nullptr;
   }
-  if (chosen->empty()) return options;
+  if (chosen->empty()) return nullptr;
   // By key and modality, in the order of the list: the newest first.
   using Choices =
       absl::flat_hash_map<std::pair<std::string, std::string>, std::vector<metadata::ChosenScanType>>;
   auto choices = std::make_shared<Choices>();
   for (const metadata::ChosenScanType& type : *chosen) (*choices)[{type.key, type.modality}].push_back(type);
-  options.scan_type = [choices](absl::string_view key, absl::string_view modality,
-                                int64_t frames) -> std::optional<std::string> {
+  return [choices](absl::string_view key, absl::string_view modality,
+                   int64_t frames) -> std::optional<std::string> {
     if (key.empty()) return std::nullopt;
     const auto found = choices->find(std::make_pair(std::string(key), std::string(modality)));
     if (found == choices->end()) return std::nullopt;
@@ -50,7 +36,6 @@ session::BuildOptions BuildOptionsFor(metadata::Database& database, absl::string
     }
     return found->second.front().type;
   };
-  return options;
 }
 
 }  // namespace narthex::archiving

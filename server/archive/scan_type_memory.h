@@ -9,12 +9,10 @@
 
 namespace narthex::archiving {
 
-// The setting, of a project or else of the site: "false" switches the mapping off.
-inline constexpr char kUseScanTypeMapping[] = "scans.use_type_mapping";
-
-// How sessions of `project` are built. Among the types that were chosen for a description and modality, one
-// of a scan with as many frames comes before others, then the newest. While the database is away nothing is
-// mapped: a build does not wait for it, and archiving, which does, maps again.
-session::BuildOptions BuildOptionsFor(metadata::Database& database, absl::string_view project);
+// What people chose in `project`. Among the types that were chosen for a description and modality, one of a
+// scan with as many frames comes before others, then the newest. Empty: nothing was chosen. While the
+// database is away nothing is mapped: a build does not wait for it, and archiving, which does, maps again.
+decltype(session::BuildOptions::scan_type) ChosenScanTypes(metadata::Database& database,
+                                                           absl::string_view project);
 
 }  // namespace narthex::archiving

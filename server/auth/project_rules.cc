@@ -15,6 +15,8 @@ namespace {
 constexpr char kDuplicates[] = "prearchiveDuplicates";
 constexpr char kPetMr[] = "prearchivePetMr";
 constexpr char kIdleBuildSeconds[] = "prearchiveIdleBuildSeconds";
+constexpr char kScanTypeMapping[] = "scanTypeMapping";
+constexpr char kModalityGuard[] = "archiveModalityGuard";
 
 }  // namespace
 
@@ -31,6 +33,8 @@ ProjectRules RulesOf(const metadata::Project& project) {
   rules.duplicates = static_cast<int>(number(kDuplicates, 3));
   rules.pet_mr = static_cast<int>(number(kPetMr, 3));
   rules.idle_build_seconds = number(kIdleBuildSeconds, 86'400);
+  rules.scan_type_mapping = static_cast<int>(number(kScanTypeMapping, 2));
+  rules.modality_guard = static_cast<int>(number(kModalityGuard, 2));
   return rules;
 }
 
@@ -46,6 +50,8 @@ void SetRules(const ProjectRules& rules, metadata::Project& project) {
   set(kDuplicates, rules.duplicates);
   set(kPetMr, rules.pet_mr);
   set(kIdleBuildSeconds, rules.idle_build_seconds);
+  set(kScanTypeMapping, rules.scan_type_mapping);
+  set(kModalityGuard, rules.modality_guard);
   project.settings_json = absl::StrCat("{",
                                        absl::StrJoin(members, ",",
                                                      [](std::string* out, const auto& member) {

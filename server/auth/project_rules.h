@@ -1,5 +1,5 @@
-// What a project says of its sessions in the prearchive, as it stands in its settings_json under
-// "prearchive". Thread-safe.
+// What a project says of its sessions in the prearchive and on their way into the archive, as it stands in
+// its settings_json. Thread-safe.
 #pragma once
 
 #include <cstdint>
@@ -13,6 +13,8 @@ struct ProjectRules {
   int duplicates = 0;              // number of narthex.v1.DuplicatePolicy.Mode
   int pet_mr = 0;                  // number of narthex.v1.PetMr.Mode
   int64_t idle_build_seconds = 0;  // 1 to 86,400
+  int scan_type_mapping = 0;       // number of narthex.v1.Switch.Mode: 1 on, 2 off
+  int modality_guard = 0;          // likewise
 };
 
 // What is not readable counts as nothing.

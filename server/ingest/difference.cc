@@ -11,6 +11,7 @@
 #include "base/status.h"
 #include "imaging/anonymize/diff.h"
 #include "imaging/dicom/rewriter.h"
+#include "imaging/dicom/transfer_syntax.h"
 
 namespace narthex::ingest {
 namespace {
@@ -68,7 +69,10 @@ std::string DescribeDifference(const prearchive::Reception& reception, const Obj
   const bool same_header = names.ok() && names->empty();
   // Pixels in another encoding have other bytes; only decoding would tell whether they differ.
   if (syntax) {
-    return same_header ? "only the transfer syntax differs"
+    const bool lossy = dicom::FindTransferSyntax(before->transfer_syntax_uid()).lossy ||
+                       dicom::FindTransferSyntax(after->transfer_syntax_uid()).lossy;
+    return same_header ? absl::StrCat("only the transfer syntax differs",
+                                      lossy ? ", one of which loses detail, so the pixels may differ" : "")
                        : absl::StrCat("the transfer syntax and the header differ", list);
   }
   if (!bulk_known) return list.empty() ? "" : absl::StrCat("the header differs", list);

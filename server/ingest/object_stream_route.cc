@@ -6,6 +6,8 @@
 
 #include "base/error.h"
 #include "base/status.h"
+#include "imaging/dicom/tag.h"
+#include "imaging/session/builder.h"
 #include "server/ingest/object_stream.h"
 #include "server/ingest/object_stream_current.h"
 
@@ -13,6 +15,14 @@ namespace narthex::ingest {
 
 using prearchive::OutcomeRow;
 using prearchive::Reception;
+
+namespace {
+
+bool IsPetPart(const dicom::HeaderFacts& facts) {
+  return session::IsPetPart(facts.Get(dicom::tags::kModality), facts.Get(dicom::tags::kSeriesDescription));
+}
+
+}  // namespace
 
 // Fills in the session that the object belongs to.
 absl::Status ObjectStream::Route(const dicom::HeaderFacts& facts, prearchive::ArrivingObject& object) {
@@ -73,6 +83,7 @@ absl::StatusOr<prearchive::ArrivingObject> ObjectStream::Receive(const dicom::He
     if (!verdict.allowed) {
       filtered_.emplace();
       filtered_->counted_in = object.key;
+      filtered_->pet_part = IsPetPart(facts);
       // Outcomes are kept, so nothing may get into them that the site's script takes away.
       if (Anonymizes()) {
         filtered_->counted_in->set_study_identity(
@@ -128,6 +139,7 @@ absl::StatusOr<std::unique_ptr<Reception>> ObjectStream::Join(prearchive::Arrivi
     object.sop_instance_uid = std::string(stored.sop_instance_uid());
   }
   object.series_instance_uid = std::string(stored.series_instance_uid());
+  object.pet_part = IsPetPart(stored);
   outcome.set_sop_instance_uid(object.sop_instance_uid);
   outcome.set_series_instance_uid(object.series_instance_uid);
   return dependencies_.prearchive.Begin(std::move(object));

@@ -184,8 +184,8 @@ absl::StatusOr<SplitParts> SplitPetMr(Prearchive& prearchive, const session::Typ
   size_t scans = all.model.scans.size() + all.excluded.size();
   for (const auto* part : {&all.model.scans, &all.excluded}) {
     for (const session::ScanModel& scan : *part) {
-      if (scan.pet_part && !scan.series_instance_uid.empty())
-        request.series.push_back(scan.series_instance_uid);
+      if (scan.series_instance_uid.empty()) continue;
+      (scan.pet_part ? request.series : request.remaining_series).push_back(scan.series_instance_uid);
     }
   }
   if (request.series.empty() || request.series.size() == scans) {

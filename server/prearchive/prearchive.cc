@@ -89,6 +89,7 @@ absl::StatusOr<std::unique_ptr<Prearchive>> Prearchive::Open(const Options& opti
                                                              staging::Index& index, const Clock& clock) {
   auto prearchive = absl::WrapUnique(new Prearchive(options, store, index, clock));
   NX_ASSIGN_OR_RETURN(prearchive->events_, EventLog::Open(index));
+  NX_ASSIGN_OR_RETURN(prearchive->split_routes_, SplitRoutes::Open(index));
   Prearchive* self = prearchive.get();
   prearchive->timers_ =
       std::make_unique<IdleTimers>(clock, [self](const std::string& id) { self->IdleFired(id); });
@@ -161,6 +162,7 @@ std::shared_ptr<LiveSession> Prearchive::Create(const SessionKeyRow& key) {
   session->row.set_id(session->id);
   session->row.set_state(static_cast<int>(State::kReceiving));
   *session->row.mutable_key() = key;
+  split_routes_->Mark(session->row);
   session->row.set_create_time_us(NowMicros());
   session->row.set_last_received_time_us(NowMicros());
   session->row.set_next_number(1);
@@ -169,9 +171,29 @@ std::shared_ptr<LiveSession> Prearchive::Create(const SessionKeyRow& key) {
   return session;
 }
 
-absl::StatusOr<std::shared_ptr<LiveSession>> Prearchive::OpenForKey(const SessionKeyRow& key) {
-  const std::string key_text = keys::OfSession(key);
+absl::StatusOr<std::shared_ptr<LiveSession>> Prearchive::OpenFor(const ArrivingObject& object) {
+  const std::string routed = keys::OfSession(object.key);
+  const auto follow = [&] {
+    return split_routes_->Follow(routed, object.series_instance_uid, object.pet_part);
+  };
   absl::MutexLock lock(&mutex_);
+  std::optional<std::string> half = follow();
+  while (true) {
+    SessionKeyRow key;
+    if (half) {
+      key = object.key;
+      key.set_label(*half);
+    }
+    NX_ASSIGN_OR_RETURN(auto session, FindForKey(half ? keys::OfSession(key) : routed));
+    if (session) return session;
+    // If the session was not taken because it is being split, its halves are known by now.
+    std::optional<std::string> now = follow();
+    if (now == half) return Create(half ? key : object.key);
+    half = std::move(now);
+  }
+}
+
+absl::StatusOr<std::shared_ptr<LiveSession>> Prearchive::FindForKey(const std::string& key_text) {
   const auto takes = [&](LiveSession& session) {
     absl::MutexLock session_lock(&session.mutex);
     return !session.gone && keys::OfSession(session.row.key()) == key_text &&
@@ -195,7 +217,7 @@ absl::StatusOr<std::shared_ptr<LiveSession>> Prearchive::OpenForKey(const Sessio
     absl::erase_if(live_by_key_, [](const auto& entry) { return entry.second.expired(); });
     absl::erase_if(live_, [](const auto& entry) { return entry.second.expired(); });
   }
-  return Create(key);
+  return std::shared_ptr<LiveSession>();
 }
 
 absl::StatusOr<std::shared_ptr<LiveSession>> Prearchive::Load(absl::string_view id) {
@@ -232,6 +254,9 @@ absl::Status Prearchive::WriteRow(LiveSession& session, SessionRow row, IndexBat
     entry.set_session(session.id);
     *entry.mutable_row() = row;
     entry.set_time_us(NowMicros());
+    // Who may not look where it goes must learn that it went.
+    const std::string& before = session.row.key().project();
+    if (session.persisted && before != row.key().project()) entry.set_former_project(before);
     event = events_->Add(entry, batch);
     session.last_event = clock_.Now();
   }
@@ -262,7 +287,12 @@ absl::StatusOr<SessionRow> Prearchive::Apply(absl::string_view id, Event event,
   row.set_state(static_cast<int>(*next));
   if (event == Event::kBuild) row.set_dirty(session->in_flight > 0);
   if (change) change(row);
+  if (row.state() == static_cast<int>(State::kReceiving)) {
+    row.clear_completion();
+    row.clear_completion_time_us();
+  }
   IndexBatch batch;
+  RouteSplit(event, row, batch);
   // A session that takes no objects gives its key up, so that late objects open another one.
   const bool takes = Next(*next, Event::kObject).has_value();
   const std::string key = keys::OfSession(row.key());
@@ -272,7 +302,12 @@ absl::StatusOr<SessionRow> Prearchive::Apply(absl::string_view id, Event event,
     NX_ASSIGN_OR_RETURN(const auto taken, index_.Get(Table::kSessionKeys, key));
     if (!taken) batch.Put(Table::kSessionKeys, key, session->id);
   }
-  NX_RETURN_IF_ERROR(WriteRow(*session, row, std::move(batch), Durability::kPowerLoss, true));
+  if (const absl::Status written = WriteRow(*session, row, std::move(batch), Durability::kPowerLoss, true);
+      !written.ok()) {
+    IndexBatch unused;
+    if (event == Event::kSplit) RouteSplit(Event::kSplitFailed, row, unused);
+    return written;
+  }
   if (*next == State::kReceiving) timers_->Arm(session->id, clock_.Now() + IdleOf(session->row));
   return session->row;
 }
@@ -314,6 +349,7 @@ absl::Status Prearchive::Remove(absl::string_view id, absl::string_view archived
         }));
     NX_ASSIGN_OR_RETURN(const auto holder, index_.Get(Table::kSessionKeys, keys::OfSession(row.key())));
     if (holder && *holder == id) batch.Delete(Table::kSessionKeys, keys::OfSession(row.key()));
+    if (row.split_part() != 0) split_routes_->Leave(row, !archived_as.empty(), batch);
     EventRow entry;
     entry.set_session(std::string(id));
     *entry.mutable_row() = row;

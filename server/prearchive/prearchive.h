@@ -35,6 +35,7 @@
 #include "server/prearchive/idle_timers.h"
 #include "server/prearchive/live_session.h"
 #include "server/prearchive/rows.pb.h"
+#include "server/prearchive/split_routes.h"
 #include "server/prearchive/state_machine.h"
 #include "storage/staging/index.h"
 #include "storage/staging/staging.h"
@@ -55,6 +56,7 @@ struct ArrivingObject {
   std::string sop_instance_uid;     // as it will be stored
   std::string series_instance_uid;  // likewise
   std::string instance_identity;    // as ObjectRow's
+  bool pet_part = false;            // it belongs to the PET half if its study was split (session::IsPetPart)
   std::string upload;
   int64_t sequence = 0;
   // RECEIVING sessions are built after so long without an object; zero: the site's setting.
@@ -124,6 +126,7 @@ struct Arrived {
   bool durable_already = false;          // only to be told again
   // Without reception: the session that counts the outcome, if it exists (a filtered object makes none).
   std::optional<SessionKeyRow> counted_in;
+  bool pet_part = false;  // as ArrivingObject's
 };
 
 struct ListQuery {
@@ -164,11 +167,12 @@ struct SessionUpdate {
 
 // Part of a session that becomes another one.
 struct SplitRequest {
-  std::vector<std::string> series;  // Series Instance UIDs that go
-  std::string label;                // of the new session
-  std::string remaining_label;      // of the old one
-  int part = 1;                     // SessionRow::split_part of the new session, and of the old one
-  int remaining_part = 2;
+  std::vector<std::string> series;            // Series Instance UIDs that go
+  std::vector<std::string> remaining_series;  // those that stay
+  std::string label;                          // of the new session
+  std::string remaining_label;                // of the old one
+  int part = kPetPart;                        // SessionRow::split_part of the new session, and of the old one
+  int remaining_part = kRestPart;
   // Shows in both rows what they are made of. Called once, under the session's lock.
   std::function<void(SessionRow& remaining, SessionRow& made)> show;
   std::function<bool()> stopping;  // ends the copying with SHUTTING_DOWN
@@ -289,9 +293,15 @@ class Prearchive {
   absl::StatusOr<std::shared_ptr<LiveSession>> Load(absl::string_view id);
   absl::StatusOr<std::shared_ptr<LiveSession>> LoadLocked(absl::string_view id)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  absl::StatusOr<std::shared_ptr<LiveSession>> OpenForKey(const SessionKeyRow& key);
+  // The session that takes the object, made if there is none.
+  absl::StatusOr<std::shared_ptr<LiveSession>> OpenFor(const ArrivingObject& object);
+  // The session of this key that takes objects; null: there is none.
+  absl::StatusOr<std::shared_ptr<LiveSession>> FindForKey(const std::string& key_text)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   std::shared_ptr<LiveSession> Create(const SessionKeyRow& key) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::StatusOr<bool> CountInSession(Arrived& object);
+  // What a split that begins, or that failed, means for late objects.
+  void RouteSplit(Event event, const SessionRow& row, staging::IndexBatch& batch);
   // Enters a durable object into its session: `row` and what is written with it. `recent`: objects that the
   // same batch entered before, by instance (null: none that could be the same instance).
   using RecentObjects = absl::flat_hash_map<std::string, ObjectRow>;
@@ -321,6 +331,7 @@ class Prearchive {
   staging::Index& index_;
   const Clock& clock_;
   std::unique_ptr<EventLog> events_;
+  std::unique_ptr<SplitRoutes> split_routes_;
 
   std::atomic<int64_t> idle_build_us_;  // read under session locks, so not guarded by mutex_
   mutable absl::Mutex mutex_;

@@ -52,11 +52,11 @@ Reception::~Reception() {
 
 absl::StatusOr<std::unique_ptr<Reception>> Prearchive::Begin(ArrivingObject object) {
   while (true) {
-    NX_ASSIGN_OR_RETURN(std::shared_ptr<LiveSession> session, OpenForKey(object.key));
+    NX_ASSIGN_OR_RETURN(std::shared_ptr<LiveSession> session, OpenFor(object));
     absl::MutexLock lock(&session->mutex);
     if (session->gone) continue;
     const std::optional<State> next = Next(session->state(), Event::kObject);
-    if (!next) continue;  // it left reception between the two locks; OpenForKey makes another one
+    if (!next) continue;  // it left reception between the two locks; OpenFor makes another one
     const auto enter = [&](SessionRow& row) {
       row.set_state(static_cast<int>(*next));
       if (*next == State::kBuilding) row.set_dirty(true);
@@ -67,6 +67,7 @@ absl::StatusOr<std::unique_ptr<Reception>> Prearchive::Begin(ArrivingObject obje
       SessionRow row = session->row;
       enter(row);
       row.clear_completion();
+      row.clear_completion_time_us();
       NX_RETURN_IF_ERROR(WriteRow(*session, std::move(row), {}, staging::Durability::kProcessCrash, true));
     } else {
       enter(session->row);  // in place: copying the row costs as much as routing the object
@@ -286,8 +287,13 @@ absl::StatusOr<std::vector<OutcomeRow>> Prearchive::Commit(std::vector<Arrived> 
 // (or none that takes objects), and nothing was written.
 absl::StatusOr<bool> Prearchive::CountInSession(Arrived& object) {
   std::shared_ptr<LiveSession> session;
+  std::string key = keys::OfSession(*object.counted_in);
+  if (const auto half = split_routes_->Follow(key, object.outcome.series_instance_uid(), object.pet_part)) {
+    SessionKeyRow followed = *object.counted_in;
+    followed.set_label(*half);
+    key = keys::OfSession(followed);
+  }
   {
-    const std::string key = keys::OfSession(*object.counted_in);
     absl::MutexLock lock(&mutex_);
     if (const auto it = live_by_key_.find(key); it != live_by_key_.end()) session = it->second.lock();
     if (!session) {
@@ -300,7 +306,7 @@ absl::StatusOr<bool> Prearchive::CountInSession(Arrived& object) {
   }
   absl::MutexLock lock(&session->mutex);
   if (session->gone || !session->persisted || !Next(session->state(), Event::kObject) ||
-      keys::OfSession(session->row.key()) != keys::OfSession(*object.counted_in)) {
+      keys::OfSession(session->row.key()) != key) {
     return false;
   }
   SessionRow row = session->row;

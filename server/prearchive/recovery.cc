@@ -95,6 +95,7 @@ absl::Status Prearchive::RecoverSession(const std::string& id) {
     row.set_id(id);
     row.set_state(static_cast<int>(State::kReceiving));
     *row.mutable_key() = objects.front().session();
+    split_routes_->Mark(row);
     row.set_create_time_us(objects.front().receive_time_us());
     row.set_next_number(1);
     row.set_version(1);

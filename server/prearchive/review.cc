@@ -93,6 +93,8 @@ absl::StatusOr<SessionRow> Prearchive::Update(absl::string_view id, const Sessio
   row.clear_conflicts();
   IndexBatch batch;
   NX_RETURN_IF_ERROR(Rekey(*session, row, batch));
+  if (row.split_part() != 0 && keys::OfSession(row.key()) != keys::OfSession(session->row.key()))
+    split_routes_->Rename(session->row.key(), row, batch);
   if (update.contested != ContestedChoice::kUndecided) {
     NX_RETURN_IF_ERROR(DecideContested(update.contested == ContestedChoice::kLast, row, batch));
   }

@@ -148,12 +148,14 @@ absl::StatusOr<SplitParts> Prearchive::FinishSplit(const SplitRequest& request, 
   row.set_moved_below(row.next_number());
   for (const std::string& series : request.series) row.add_moved_series(series);
   row.set_split_part(request.remaining_part);
+  row.set_split_route(keys::OfSession(session->row.key()));
   other.set_state(static_cast<int>(State::kReady));
   other.set_object_count(work.objects);
   other.set_size_bytes(work.bytes);
   other.set_replaced_count(work.replaced);
   other.set_contested_count(work.contested);
   other.set_split_part(request.part);
+  other.set_split_route(row.split_route());
   other.clear_split_into();
   other.mutable_indexed()->set_segment(work.end.segment);
   other.mutable_indexed()->set_offset(work.end.offset);
@@ -161,6 +163,15 @@ absl::StatusOr<SplitParts> Prearchive::FinishSplit(const SplitRequest& request, 
   request.show(row, other);
 
   work.batch.Delete(Table::kMeta, Tombstone(work.new_id));
+  SplitRouteRow route;
+  const bool pet_goes = request.part == kPetPart;
+  route.set_pet_label(pet_goes ? request.label : request.remaining_label);
+  route.set_rest_label(pet_goes ? request.remaining_label : request.label);
+  for (const std::string& series : pet_goes ? request.series : request.remaining_series)
+    route.add_pet_series(series);
+  for (const std::string& series : pet_goes ? request.remaining_series : request.series)
+    route.add_rest_series(series);
+  split_routes_->Finish(session->row.key(), route, work.batch);
   NX_RETURN_IF_ERROR(Rekey(*session, row, work.batch));
   const std::string other_key = keys::OfSession(other.key());
   NX_ASSIGN_OR_RETURN(const auto taken, index_.Get(Table::kSessionKeys, other_key));
@@ -177,6 +188,17 @@ absl::StatusOr<SplitParts> Prearchive::FinishSplit(const SplitRequest& request, 
   events_->Publish(event);
   NX_RETURN_IF_ERROR(written);
   return SplitParts{session->row, std::move(other)};
+}
+
+// From the moment that a split begins, late objects go to what its halves will be called.
+void Prearchive::RouteSplit(Event event, const SessionRow& row, IndexBatch& batch) {
+  if (event == Event::kSplitFailed) split_routes_->Cancel(row.key(), batch);
+  if (event != Event::kSplit) return;
+  const session::SplitLabels labels = session::SplitPetMrLabel(row.key().label());
+  SplitRouteRow route;
+  route.set_pet_label(labels.pet);
+  route.set_rest_label(labels.mr);
+  split_routes_->Begin(row.key(), route, batch);
 }
 
 }  // namespace narthex::prearchive

@@ -263,6 +263,8 @@ v1::Project ToProto(const metadata::Project& from) {
   project.set_duplicates(static_cast<v1::DuplicatePolicy::Mode>(rules.duplicates));
   project.set_pet_mr(static_cast<v1::PetMr::Mode>(rules.pet_mr));
   project.set_idle_build_seconds(rules.idle_build_seconds);
+  project.set_scan_type_mapping(static_cast<v1::Switch::Mode>(rules.scan_type_mapping));
+  project.set_modality_guard(static_cast<v1::Switch::Mode>(rules.modality_guard));
   SetTime(from.create_time, project.mutable_create_time());
   SetTime(from.update_time, project.mutable_update_time());
   project.set_etag(from.etag);

@@ -43,6 +43,11 @@ void PackResult(const operations::Operation& operation, const ResultSources& sou
       merged.set_replaced_count(static_cast<int32_t>(result.counts.replaced));
       merged.set_kept_count(static_cast<int32_t>(result.counts.kept));
     }
+    for (const archiving::LeftOutScan& left : result.left_out) {
+      v1::LeftOutScan& scan = *message.add_left_out_scans();
+      scan.set_scan(left.scan);
+      scan.set_object_count(static_cast<int32_t>(left.object_count));
+    }
     to.mutable_response()->PackFrom(message);
   } else if (operation.kind == "build") {
     const auto row = sources.prearchive.Get(operation.target);

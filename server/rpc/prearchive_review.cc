@@ -18,6 +18,7 @@
 #include "imaging/dicom/header_facts.h"
 #include "imaging/identify/labels.h"
 #include "server/ingest/difference.h"
+#include "server/ingest/pixel_comparison.h"
 #include "server/rpc/convert.h"
 #include "server/rpc/prearchive_service.h"
 
@@ -87,17 +88,18 @@ std::string FieldsOf(const prearchive::SessionUpdate& update) {
   return absl::StrJoin(fields, " ");
 }
 
-void ComparePixels(const ObjectRow& before, const ObjectRow& after, bool same_syntax,
-                   v1::DiffInstanceResponse& answer) {
-  if (before.bulk_xxh3().empty() || after.bulk_xxh3().empty()) {
-    answer.set_pixels_detail("they came before this was looked at");
-  } else if (before.bulk_xxh3() == after.bulk_xxh3()) {
-    answer.set_pixels(v1::DiffInstanceResponse::SAME);
-  } else if (same_syntax) {
-    answer.set_pixels(v1::DiffInstanceResponse::DIFFERENT);
-  } else {
-    answer.set_pixels_detail("they are encoded in different transfer syntaxes");
+v1::DiffInstanceResponse::Pixels ToProto(ingest::PixelVerdict::Kind kind) {
+  switch (kind) {
+    case ingest::PixelVerdict::Kind::kUnknown:
+      return v1::DiffInstanceResponse::PIXELS_UNSPECIFIED;
+    case ingest::PixelVerdict::Kind::kSame:
+      return v1::DiffInstanceResponse::SAME;
+    case ingest::PixelVerdict::Kind::kDifferent:
+      return v1::DiffInstanceResponse::DIFFERENT;
+    case ingest::PixelVerdict::Kind::kNone:
+      return v1::DiffInstanceResponse::NONE;
   }
+  return v1::DiffInstanceResponse::PIXELS_UNSPECIFIED;
 }
 
 }  // namespace
@@ -212,7 +214,15 @@ grpc::Status PrearchiveServiceImpl::DiffInstance(grpc::ServerContext* context,
           if (change.keyword != "PixelData") *answer.add_changes() = ToProto(std::move(change));
         }
         answer.set_transfer_syntax_differs(syntaxes[syntaxes.size() - 2] != syntaxes.back());
-        ComparePixels(before, after, !answer.transfer_syntax_differs(), answer);
+        NX_ASSIGN_OR_RETURN(const ingest::PixelVerdict pixels,
+                            ingest::ComparePixels(with_.prearchive, row.id(), before, after,
+                                                  [context] { return context->IsCancelled(); }));
+        answer.set_pixels(ToProto(pixels.kind));
+        answer.set_pixels_detail(pixels.why);
+        answer.set_only_transfer_syntax_differs(answer.transfer_syntax_differs() &&
+                                                answer.changes_size() == 0 &&
+                                                (pixels.kind == ingest::PixelVerdict::Kind::kSame ||
+                                                 pixels.kind == ingest::PixelVerdict::Kind::kNone));
         return answer;
       });
 }

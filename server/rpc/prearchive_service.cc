@@ -252,16 +252,41 @@ grpc::Status PrearchiveServiceImpl::GetHeader(grpc::ServerContext* context,
       });
 }
 
+// What a watcher learns of an event; nullopt: nothing.
+std::optional<v1::PrearchiveEvent> PrearchiveServiceImpl::Tell(
+    const prearchive::EventLog::Entry& entry, const auth::Caller& caller,
+    const v1::WatchPrearchiveSessionsRequest& request) const {
+  const auto sees = [&](const std::string& project) {
+    return caller.MaySeePrearchive(project) && (request.project().empty() || project == request.project());
+  };
+  const std::string name = absl::StrCat("prearchiveSessions/", entry.row.session());
+  if (!request.name().empty() && request.name() != name) return std::nullopt;
+  v1::PrearchiveEvent event;
+  event.set_sequence(entry.sequence);
+  if (sees(entry.row.row().key().project())) {
+    *event.mutable_prearchive_session() = Show(entry.row.row(), false);
+    event.set_removed(entry.row.removed());
+    if (!entry.row.archived_as().empty())
+      event.set_session(absl::StrCat("sessions/", entry.row.archived_as()));
+    return event;
+  }
+  if (!entry.row.has_former_project() || !sees(entry.row.former_project())) return std::nullopt;
+  // Where it went, and as what, is not for them.
+  event.mutable_prearchive_session()->set_name(name);
+  event.mutable_prearchive_session()->set_project(entry.row.former_project());
+  event.set_removed(true);
+  event.set_moved(true);
+  return event;
+}
+
 grpc::Status PrearchiveServiceImpl::WatchPrearchiveSessions(grpc::ServerContext* context,
                                                             const v1::WatchPrearchiveSessionsRequest* request,
                                                             grpc::ServerWriter<v1::PrearchiveEvent>* writer) {
   auto caller = with_.gate.Admit(*context);
   if (!caller.ok()) return ToGrpc(caller.status());
-  std::string only;
   if (!request->name().empty()) {
     const auto id = IdOf(request->name(), "prearchiveSessions", "name");
     if (!id.ok()) return ToGrpc(id.status());
-    only = *id;
   }
   if (request->from_sequence() < 0) return ToGrpc(InvalidField("from_sequence", "negative"));
   prearchive::EventLog& events = with_.prearchive.events();
@@ -280,19 +305,8 @@ grpc::Status PrearchiveServiceImpl::WatchPrearchiveSessions(grpc::ServerContext*
     if (!caller.ok()) return ToGrpc(caller.status());
     for (const auto& entry : *entries) {
       next = entry.sequence + 1;
-      const std::string& project = entry.row.row().key().project();
-      if (!caller->MaySeePrearchive(project) ||
-          (!request->project().empty() && project != request->project()) ||
-          (!only.empty() && entry.row.session() != only)) {
-        continue;
-      }
-      v1::PrearchiveEvent event;
-      event.set_sequence(entry.sequence);
-      *event.mutable_prearchive_session() = Show(entry.row.row(), false);
-      event.set_removed(entry.row.removed());
-      if (!entry.row.archived_as().empty())
-        event.set_session(absl::StrCat("sessions/", entry.row.archived_as()));
-      if (!client.Write(event)) return grpc::Status::CANCELLED;
+      const std::optional<v1::PrearchiveEvent> event = Tell(entry, *caller, *request);
+      if (event && !client.Write(*event)) return grpc::Status::CANCELLED;
     }
   }
   return grpc::Status::CANCELLED;

@@ -1,6 +1,11 @@
 // PrearchiveService.
 #pragma once
 
+#include <functional>
+#include <optional>
+#include <string>
+#include <utility>
+
 #include "imaging/dicom/rewriter.h"
 #include "narthex/v1/prearchive_service.grpc.pb.h"
 #include "server/archive/checker.h"
@@ -93,6 +98,9 @@ class PrearchiveServiceImpl final : public v1::PrearchiveService::Service {
   // The header of an object as it is stored.
   absl::StatusOr<dicom::ObjectHeader> ReadHeader(const prearchive::SessionRow& row,
                                                  const prearchive::ObjectRow& object) const;
+  std::optional<v1::PrearchiveEvent> Tell(const prearchive::EventLog::Entry& entry,
+                                          const auth::Caller& caller,
+                                          const v1::WatchPrearchiveSessionsRequest& request) const;
   v1::PrearchiveSession Show(const prearchive::SessionRow& row, bool with_scans) const;
 
   const Dependencies with_;

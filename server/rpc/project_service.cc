@@ -147,6 +147,8 @@ grpc::Status ProjectServiceImpl::UpdateProject(grpc::ServerContext* context,
     auth::ProjectRules rules = auth::RulesOf(project);
     if (request->has_duplicates()) rules.duplicates = request->duplicates();
     if (request->has_pet_mr()) rules.pet_mr = request->pet_mr();
+    if (request->has_scan_type_mapping()) rules.scan_type_mapping = request->scan_type_mapping();
+    if (request->has_modality_guard()) rules.modality_guard = request->modality_guard();
     if (request->has_idle_build_seconds()) {
       if (request->idle_build_seconds() < 0 || request->idle_build_seconds() > limits::kIdleBuildSecondsMax) {
         return InvalidField("idle_build_seconds", "expected 0 to 86400 (seconds)");

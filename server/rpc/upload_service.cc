@@ -260,11 +260,13 @@ absl::StatusOr<v1::CommitUploadResponse> UploadServiceImpl::Commit(const std::st
                                                                    const std::string& request_id) const {
   NX_ASSIGN_OR_RETURN(const auto progress, with_.streams.uploads.Commit(row.id(), expected_count, manifest));
   NX_ASSIGN_OR_RETURN(const auto committed, with_.streams.uploads.Get(row.id()));
+  // The sender's own account of what it sent tells more than that it is done.
+  const char* const completion = expected_count > 0 || !manifest.empty() ? "manifest" : "commit";
   v1::CommitUploadResponse answer;
   *answer.mutable_upload() = ToProto(committed, progress);
   for (const std::string& session : progress.sessions) {
     const std::string id = request_id.empty() ? "" : absl::StrCat(request_id, "/", session);
-    NX_ASSIGN_OR_RETURN(const std::string operation, with_.build(session, user, "commit", id));
+    NX_ASSIGN_OR_RETURN(const std::string operation, with_.build(session, user, completion, id));
     answer.add_build_operations(operation.empty() ? "" : absl::StrCat("operations/", operation));
   }
   return answer;

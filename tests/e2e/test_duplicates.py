@@ -192,6 +192,74 @@ class DuplicatesByDicom(Duplicates, unittest.TestCase):
                                    outcomes[0]["sopInstanceUid"])
         self.assertTrue(diff["transferSyntaxDiffers"])
         self.assertEqual(len({v["transferSyntaxUid"] for v in diff["versions"]}), 5)
+        # JPEG-LS and RLE of one image: the decoder has seen both.
+        self.assertEqual((diff["pixels"], diff.get("changes", [])), ("SAME", []))
+        self.assertTrue(diff["onlyTransferSyntaxDiffers"])
+
+    def encoded(self, name, *command):
+        """A copy of the first image that another program encoded, under the same UIDs."""
+        path = pathlib.Path(self.folder.name) / name
+        subprocess.run([*command, self.mr[0], path], check=True, capture_output=True)
+        return path
+
+    def diff_after(self, project, *files):
+        """What differs between the last two contents of one instance, once all came."""
+        for file in files:
+            outcome = self.send(project, file)[0]
+        return self.server.narthex("prearchive", "diff", self.only(project)["name"], "--instance",
+                                   outcome["sopInstanceUid"])
+
+    def test_diff_decodes_what_was_encoded_without_loss(self):
+        for project, copy in (("JLS", self.encoded("lossless.jls", "dcmcjpls")),
+                              ("RLE", self.encoded("lossless.rle", "dcmcrle")),
+                              ("JPLL", self.encoded("lossless.jpg", "dcmcjpeg"))):
+            with self.subTest(project):
+                diff = self.diff_after(self.project(project, "replace"), self.mr[0], copy)
+                self.assertTrue(diff["transferSyntaxDiffers"])
+                self.assertEqual((diff["pixels"], diff.get("changes", [])), ("SAME", []))
+                self.assertTrue(diff["onlyTransferSyntaxDiffers"])
+
+    def test_diff_tells_a_lossy_copy_from_a_lossless_one(self):
+        lossy = self.encoded("lossy.jls", "dcmcjpls", "+en", "+un")
+        diff = self.diff_after(self.project("NEAR", "replace"), self.mr[0], lossy)
+        self.assertEqual(diff["pixels"], "DIFFERENT")
+        self.assertFalse(diff["onlyTransferSyntaxDiffers"])
+        # One flipped bit, behind two encodings.
+        flipped = pathlib.Path(self.folder.name) / "flipped.rle"
+        subprocess.run(["dcmcrle", self.pixels, flipped], check=True, capture_output=True)
+        diff = self.diff_after(self.project("FLIP", "replace"), self.encoded("again.jls", "dcmcjpls"), flipped)
+        self.assertEqual((diff["pixels"], diff.get("changes", [])), ("DIFFERENT", []))
+
+    def test_diff_of_real_images_of_other_encoders(self):
+        """The compression samples of NEMA's working group 4: the same images, encoded by others."""
+        samples = shared_folder() / "data/dicom-nema-wg04"
+        for name, relation in (("J2KR/CT1_J2KR", "SAME"), ("JLSL/CT1_JLSL", "SAME"), ("RLE/CT1_RLE", "SAME"),
+                               ("JPLL/MR1_JPLL", "SAME"), ("J2KR/US1_J2KR", "SAME"), ("J2KI/CT1_J2KI", "DIFFERENT"),
+                               ("JLSN/MR1_JLSN", "DIFFERENT"), ("JPLY/MR1_JPLY", "DIFFERENT")):
+            with self.subTest(name):
+                folder, _, file = name.partition("/")
+                copy = pathlib.Path(self.folder.name) / file
+                shutil.copyfile(samples / name, copy)
+                original = samples / "REF" / f"{file[:3]}_UNC"
+                uid = subprocess.run(["dcmdump", "+P", "0008,0018", original], check=True, capture_output=True,
+                                     text=True).stdout.split("[")[1].split("]")[0]
+                subprocess.run(["dcmodify", "-nb", "-ie", "-imt", "-m", f"(0008,0018)={uid}", copy], check=True,
+                               capture_output=True)
+                study = subprocess.run(["dcmdump", "+P", "0020,000d", original], check=True, capture_output=True,
+                                       text=True).stdout.split("[")[1].split("]")[0]
+                subprocess.run(["dcmodify", "-nb", "-ie", "-imt", "-m", f"(0020,000d)={study}", copy], check=True,
+                               capture_output=True)
+                project = self.project(f"NEMA_{file}", "replace")
+                self.assertEqual(self.diff_after(project, original, copy)["pixels"], relation)
+
+    def test_diff_says_why_pixels_cannot_be_compared(self):
+        damaged = pathlib.Path(self.folder.name) / "damaged.jls"
+        bytes_ = self.encoded("whole.jls", "dcmcjpls").read_bytes()
+        at = bytes_.index(b"\xff\xd8\xff")
+        damaged.write_bytes(bytes_[:at] + bytes(64) + bytes_[at + 64:])
+        diff = self.diff_after(self.project("DAMAGED", "replace"), self.mr[0], damaged)
+        self.assertNotIn(diff["pixels"], ("SAME", "DIFFERENT"))
+        self.assertEqual(diff["pixelsDetail"], "of the newer one, the compressed pixels are damaged")
 
 
 if __name__ == "__main__":

@@ -194,6 +194,34 @@ class Merge(unittest.TestCase):
         self.assertEqual(answer["sessionType"], "xnat:mrSessionData")
         self.assertEqual(len(self.catalog("GRPC/CROSS", "99", "secondary")[0]), 1)
 
+    def test_the_modality_guard_can_be_switched_off(self):
+        def coming(label):
+            self.archive(self.send("GRPC", self.copy(4, slice(0, 2)), label))
+            ct = self.copy(5, slice(0, 2))
+            make_other(ct, "CT", "1.2.840.10008.5.1.4.1.1.2")
+            return self.send("GRPC", ct, label)
+
+        def found(name):
+            check = self.server.narthex("prearchive", "check", name, code=None)
+            return [conflict["type"] for conflict in check["conflicts"] if conflict["code"] == 19]
+
+        name = coming("UNGUARDED")
+        self.addCleanup(self.server.narthex, "project", "update", "GRPC", "--modality-guard", "site")
+        self.addCleanup(self.server.narthex, "settings", "set", "archive.modality_guard", "")
+        for site, project, type_ in (("", "site", "FAIL"), ("off", "site", "WARN"), ("off", "on", "FAIL"),
+                                     ("", "off", "WARN")):
+            self.server.narthex("settings", "set", "archive.modality_guard", site)
+            answer = self.server.narthex("project", "update", "GRPC", "--modality-guard", project)
+            self.assertEqual(answer["modalityGuard"],
+                             {"site": "MODE_UNSPECIFIED", "on": "ON", "off": "OFF"}[project])
+            self.assertEqual(found(name), [type_])
+
+        answer = self.archive(name, "--conflict", "append")
+
+        self.assertEqual(answer["mergeResult"], counts(added=2))
+        self.assertEqual({scan["modality"] for scan in self.scans("GRPC/UNGUARDED").values()}, {"MR", "CT"})
+        self.assertEqual(answer["fileCount"], 4)
+
     def test_two_archivals_of_one_label_at_once(self):
         names = []
         for part in (slice(0, 2), slice(2, 4), slice(4, 6)):

@@ -1,16 +1,19 @@
 """Review of what came through either door: what people change of a session holds over builds and late objects; checks;
 claims; events."""
 
+import base64
 import json
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 import tempfile
 import threading
 import unittest
 
-from harness import BIN, Server, needs_shared, phantom, shared_folder, sha256
+from harness import BIN, Server, needs_shared, phantom, shared_folder
+from rpc import Rpc
 
 
 def as_user(server, user):
@@ -65,8 +68,12 @@ class Review:
         self.assertTrue(check["archivable"])
         self.assertIn((20, "WARN"), [(c["code"], c["type"]) for c in check["conflicts"]])
 
-        self.server.narthex("prearchive", "archive", name)
+        answer = self.server.narthex("prearchive", "archive", name)
 
+        left_out = [{"scan": scans[1], "objectCount": by_id[scans[1]]["fileCount"]}]
+        self.assertEqual(answer["leftOutScans"], left_out)
+        history = self.server.narthex("session", "history", "A/EDITED")["entries"]
+        self.assertIn(f"left out by review: scan {scans[1]} ({left_out[0]['objectCount']} objects)", str(history))
         archived = {s["id"]: s for s in self.server.narthex("session", "scans", "A/EDITED")["scans"]}
         self.assertEqual(set(archived), set(by_id) - {scans[1]})
         self.assertEqual((archived[scans[0]]["type"], archived[scans[0]]["quality"]), ("LOCALIZER", "questionable"))
@@ -172,6 +179,41 @@ class Review:
         built = self.server.wait_for(lambda: (lambda s: s if s["state"] == "READY" else None)(self.show(name)), "idle")
         self.assertEqual((built["completion"], built["awaitedSignal"]), ("idle", ""))
         self.assertTrue(built["completionTime"])
+        # Building again ends nothing.
+        again = self.server.narthex("prearchive", "build", name)
+        self.assertEqual((again["completion"], again["completionTime"]), ("idle", built["completionTime"]))
+        self.server.kill()
+        self.server.start()
+        self.assertEqual(self.show(name)["completion"], "idle")
+
+    def test_a_commit_that_named_what_was_sent_is_a_manifest(self):
+        self.assertEqual(self.show(self.staged("SIGNAL2", "mr_0004"))["completion"], "manifest")  # with a count
+        rpc = Rpc(self.server.address)
+        self.addCleanup(rpc.close)
+        for label, request, signal in (("SIGNAL3", {}, "commit"), ("SIGNAL4", {"expectedCount": 1}, "manifest"),
+                                       ("SIGNAL5", None, "manifest")):
+            file = next((self.mr / "mr_0005").glob("*.dcm"))
+            answer = self.server.narthex("upload", file, "--project", "A", "--session", label, "--no-commit")
+            outcome = answer["outcomes"][0]
+            name = outcome["prearchiveSession"]
+            self.assertEqual(self.show(name)["completion"], "")
+            if request is None:
+                request = {"manifest": [base64.b64encode(bytes.fromhex(outcome["digest"])).decode()]}
+            upload = answer["upload"]["name"]
+            committed = rpc.call("UploadService.CommitUpload", {"name": upload, **request}, self.server.token)
+            self.assertEqual(committed.reason, "", committed)
+            built = self.server.wait_for(lambda: (lambda s: s if s["state"] == "READY" else None)(self.show(name)),
+                                         "the build")
+            self.assertEqual((built["completion"], built["awaitedSignal"]), (signal, ""))
+            self.assertTrue(built["completionTime"])
+            # What comes later opens reception again.
+            late = next((self.mr / "mr_0006").glob("*.dcm"))
+            self.server.narthex("upload", late, "--project", "A", "--session", label, "--no-commit")
+            receiving = self.show(name)
+            self.assertEqual((receiving["completion"], receiving["awaitedSignal"]), ("", "idle"))
+            self.assertIsNone(receiving.get("completionTime"))
+            self.server.narthex("prearchive", "build", name)
+            self.assertEqual(self.show(name)["completion"], "request")
 
     def test_events_are_replayed_from_a_sequence(self):
         name = self.staged("WATCH1", "mr_0004")
@@ -198,6 +240,146 @@ class Review:
         too_far = watch(10**9)
         self.assertEqual(too_far.wait(timeout=20), 1)
         self.assertIn("EVENTS_UNAVAILABLE", too_far.stdout.read() + too_far.stderr.read())
+
+    def events(self, rpc, token, first, **request):
+        """What a watcher learns from event `first` on, until nothing more comes for a while."""
+        return rpc.call("PrearchiveService.WatchPrearchiveSessions", {"fromSequence": first, **request}, token,
+                        timeout=1.5).reply
+
+    def test_watchers_are_told_that_a_session_left_their_view(self):
+        rpc = Rpc(self.server.address)
+        self.addCleanup(rpc.close)
+        tokens = {}
+        for user, project in (("watcher_a", "A"), ("watcher_b", "B")):
+            self.server.narthex("user", "create", user)
+            self.server.narthex("project", "member", "add", project, user, "collaborator")
+            tokens[user] = self.server.narthex("token", "create", "--user", user)["secret"]
+        name = self.staged("LEAVES", "mr_0004")
+        first = 1
+        before = self.events(rpc, tokens["watcher_a"], first, name=name)
+        self.assertTrue(before)
+        first = int(before[-1]["sequence"]) + 1
+
+        self.server.narthex("prearchive", "update", name, "--project", "B", "--label", "SECRET_LABEL", "--subject",
+                            "SECRET_SUBJECT")
+        moved = self.show(name)
+        self.server.narthex("prearchive", "delete", name)
+
+        gone, = self.events(rpc, tokens["watcher_a"], first, name=name)
+        self.assertTrue(gone["removed"] and gone["moved"])
+        self.assertEqual(gone["prearchiveSession"], {"name": name, "project": "A"})  # and not where it went, as what
+        # Whoever watches one project, too, whatever else they may see.
+        of_a = [e for e in self.events(rpc, self.server.token, first, project="A") if
+                e["prearchiveSession"]["name"] == name]
+        self.assertEqual(of_a, [gone])
+        of_b = self.events(rpc, tokens["watcher_b"], 1, name=name)
+        self.assertEqual([e["prearchiveSession"]["label"] for e in of_b], ["SECRET_LABEL"] * len(of_b))
+        self.assertEqual([e.get("removed", False) for e in of_b][-1:], [True])
+        self.assertNotIn("moved", of_b[-1])
+        self.assertEqual(of_b[0]["sequence"], gone["sequence"])  # the same change, from the other side
+        # Who may see both, and looks at both, sees it go on.
+        both = self.events(rpc, self.server.token, first, name=name)
+        self.assertEqual(both[0]["prearchiveSession"]["project"], "B")
+        self.assertNotIn("removed", both[0])
+        self.assertEqual(moved["project"], "B")
+
+    def test_two_archivals_of_one_label_the_older_goes_on(self):
+        """Code 10: the disk is "full", so that the first one waits in the middle of its work."""
+        older = self.staged("BUSY", "mr_0004")
+        younger = self.staged("BUSY_TOO", "mr_0005")
+        self.server.narthex("prearchive", "update", younger, "--label", "BUSY")
+        self.server.narthex("settings", "set", "limits.free_space_min_bytes", str(1 << 49))
+        self.addCleanup(self.server.narthex, "settings", "set", "limits.free_space_min_bytes", "")
+        first = self.server.narthex("prearchive", "archive", older, "--no-wait")["name"]
+        self.server.wait_for(lambda: self.show(older)["state"] == "ARCHIVING", "the first archival")
+
+        for name in (younger, older):
+            check = self.server.narthex("prearchive", "check", name, code=None)
+            self.assertFalse(check["archivable"])
+            busy = [c for c in check["conflicts"] if c["code"] == 10]
+            self.assertEqual([c["type"] for c in busy], ["CONFLICT"])
+            self.assertIn(f"narthex operation wait {first}", busy[0]["remedy"])
+        refused = self.server.run("prearchive", "archive", younger)
+        self.assertIn("ARCHIVE_CONFLICT", refused.stdout + refused.stderr)
+        self.assertIn(10, {c["code"] for c in self.show(younger)["conflicts"]})
+        second = self.server.narthex("prearchive", "archive", younger, "--conflict", "append", "--no-wait")["name"]
+        self.server.narthex("settings", "set", "limits.free_space_min_bytes", "")
+
+        for operation in (first, second):  # the one files, the other waits for it and merges
+            self.server.narthex("operation", "wait", operation)
+        archived = self.server.narthex("session", "show", "A/BUSY")
+        self.assertEqual(archived["scanCount"], 2)
+        history = str(self.server.narthex("session", "history", "A/BUSY")["entries"])
+        self.assertIn("MERGE", history)
+
+    def test_a_series_filter_holds_at_the_archive_too(self):
+        """Code 22: the filter was set when the objects were here already."""
+        name = self.staged("FILTER22", "mr_0004", "mr_0005")
+        scans = self.show(name)["scans"]
+        unwanted = scans[1]
+        file = pathlib.Path(self.folder.name) / "filter.txt"
+        file.write_text(f"^{re.escape(unwanted['seriesDescription'])}$\n")
+        self.assertNotEqual(scans[0]["seriesDescription"], unwanted["seriesDescription"])
+        self.server.narthex("filter", "set", file, "--project", "A", "--mode", "deny")
+        self.server.narthex("filter", "enable", "--project", "A")
+        self.addCleanup(self.server.narthex, "filter", "disable", "--project", "A")
+
+        check = self.server.narthex("prearchive", "check", name, code=None)
+
+        self.assertFalse(check["archivable"])
+        found, = [c for c in check["conflicts"] if c["code"] == 22]
+        self.assertEqual(found["type"], "FAIL")
+        self.assertIn(f"{unwanted['fileCount']} objects", found["message"])
+        self.assertIn("--exclude", found["remedy"])
+        refused = self.server.run("prearchive", "archive", name)
+        self.assertIn("ARCHIVE_CONFLICT", refused.stdout + refused.stderr)
+        self.assertEqual(self.server.sessions('label = "FILTER22"'), [])
+        # What the remedy says helps.
+        self.server.narthex("prearchive", "update", name, "--scan", unwanted["id"], "--exclude")
+        self.assertTrue(self.server.narthex("prearchive", "check", name)["archivable"])
+        answer = self.server.narthex("prearchive", "archive", name)
+        self.assertEqual([s["scan"] for s in answer["leftOutScans"]], [unwanted["id"]])
+        self.assertEqual([s["id"] for s in self.server.narthex("session", "scans", "A/FILTER22")["scans"]],
+                         [scans[0]["id"]])
+
+    def test_what_a_merge_leaves_out_is_told_too(self):
+        self.server.narthex("prearchive", "archive", self.staged("OUT", "mr_0004"))
+        name = self.staged("OUT", "mr_0005", "mr_0006")
+        scans = self.show(name)["scans"]
+        self.server.narthex("prearchive", "update", name, "--scan", scans[0]["id"], "--exclude")
+
+        answer = self.server.narthex("prearchive", "archive", name, "--conflict", "append")
+
+        self.assertEqual(answer["leftOutScans"],
+                         [{"scan": scans[0]["id"], "objectCount": scans[0]["fileCount"]}])
+        self.assertEqual(answer["mergeResult"]["addedCount"], scans[1]["fileCount"])
+        merged = str(self.server.narthex("session", "history", "A/OUT")["entries"])
+        self.assertIn(f"left out by review: scan {scans[0]['id']} (", merged)
+
+    def test_scan_types_are_remembered_if_the_project_says_so(self):
+        self.server.narthex("project", "create", "TYPES")
+        stage = lambda label: self.show(self.server.narthex(
+            "upload", self.mr / "mr_0004", "--project", "TYPES", "--session", label, "--subject", "S1",
+            "--commit")["outcomes"][0]["prearchiveSession"])
+        first = stage("T1")
+        scan = first["scans"][0]
+        self.server.narthex("prearchive", "update", first["name"], "--scan", scan["id"], "--type", "MPRAGE")
+        self.server.narthex("prearchive", "archive", first["name"])
+        types = {}
+        for label, site, project in (("T2", "true", "site"), ("T3", "true", "off"), ("T4", "false", "off"),
+                                     ("T5", "false", "site"), ("T6", "false", "on")):
+            self.server.narthex("settings", "set", "scans.use_type_mapping", site)
+            shown = self.server.narthex("project", "update", "TYPES", "--scan-type-mapping", project)
+            self.assertEqual(shown["scanTypeMapping"],
+                             {"on": "ON", "off": "OFF", "site": "MODE_UNSPECIFIED"}[project])
+            session = stage(label)
+            self.server.narthex("prearchive", "archive", session["name"])
+            archived, = self.server.narthex("session", "scans", f"TYPES/{label}")["scans"]
+            self.assertEqual(archived["type"], session["scans"][0]["type"])
+            types[label] = archived["type"]
+        self.server.narthex("settings", "set", "scans.use_type_mapping", "")
+        plain = scan["type"]
+        self.assertEqual(types, {"T2": "MPRAGE", "T3": plain, "T4": plain, "T5": plain, "T6": "MPRAGE"})
 
     def test_two_senders_of_one_study_with_a_build_and_an_archive_in_between(self):
         """Whatever races, every object has one outcome and every sender's object is in the archive or waits."""

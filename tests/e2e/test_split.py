@@ -117,6 +117,79 @@ class Split(unittest.TestCase):
         again = self.server.run("prearchive", "split", next(iter(parts.values()))["name"])
         self.assertIn("NOTHING_TO_SPLIT", again.stdout + again.stderr)
 
+    def late(self, name):
+        """More of each series, and of a PET series that had not come before."""
+        folder = pathlib.Path(tempfile.mkdtemp(dir=self.late_folder()))
+        data = shared_folder() / "data"
+        pet = sorted((data / "dicom-petct-ge-discovery-tcia/pt_ac").glob("*"))
+        mr = sorted((data / "dicom-mr-ge-mr750/mr_0004").glob("*.dcm"))
+        mrac = sorted((data / "dicom-mr-ge-mr750/mr_0005").glob("*.dcm"))
+        at = {"first": 6, "second": 8, "third": 10}[name]
+        self.adopt(pet[at:at + 2], folder / "pet")
+        self.adopt(mr[at:at + 2], folder / "mr")
+        self.adopt(mrac[at:at + 2], folder / "mrac", "-m", "(0008,103E)=MRAC GRE")
+        self.adopt(pet[at + 10:at + 11], folder / "newpet", "-m", f"(0020,000E)={STUDY}.{at}")
+        return folder
+
+    def late_folder(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        return folder.name
+
+    def labels(self, project):
+        return sorted(s["label"] for s in self.server.prearchive("--project", project))
+
+    def counts(self, project):
+        return {s["label"]: s["objectCount"] for s in self.server.prearchive("--project", project)}
+
+    def test_late_objects_go_to_their_half(self):
+        self.project("LATE", "separate")
+        self.upload("LATE")
+        self.server.wait_for(lambda: self.counts("LATE") == {"S_PET": 10, "S_MR": 5}, "the split")
+        names = {s["label"]: s["name"] for s in self.server.prearchive("--project", "LATE")}
+        first, second, third = self.late("first"), self.late("second"), self.late("third")
+        send = lambda folder: self.server.narthex("upload", folder, "--project", "LATE", "--session", "S_PETMR")
+
+        send(first)
+
+        self.assertEqual(self.counts("LATE"), {"S_PET": 15, "S_MR": 7})
+        self.assertEqual({s["label"]: s["name"] for s in self.server.prearchive("--project", "LATE")}, names)
+        # What people call a half holds for what is late, and over a restart.
+        self.server.narthex("prearchive", "update", names["S_PET"], "--label", "BRAIN_PET")
+        self.server.kill()
+        self.server.start()
+        # Through the other door, under the label that was split.
+        self.server.narthex("settings", "set", "routing.project_rules", "(0010,0020):(PM1.*) t:.+ r:LATE")
+        self.addCleanup(self.server.narthex, "settings", "set", "routing.project_rules", "")
+        self.server.narthex("settings", "set", "routing.session_rules", "(0010,0020):(PM1.*) t:.+ r:S_PETMR")
+        self.addCleanup(self.server.narthex, "settings", "set", "routing.session_rules", "")
+        for folder, syntax in (("mr", "-xe"), ("mrac", "-xe"), ("pet", "-xt"), ("newpet", "-xt")):
+            self.server.storescu(syntax, "--to", "+sd", "+r", second / folder)
+        self.assertEqual(self.counts("LATE"), {"BRAIN_PET": 20, "S_MR": 9})
+        # Archived halves are merged with what is late, by the project's policy.
+        for session in self.server.prearchive("--project", "LATE"):
+            self.server.narthex("prearchive", "build", session["name"])
+            self.server.narthex("prearchive", "archive", session["name"])
+        self.server.stop()
+        self.server.start()
+        self.server.narthex("project", "update", "LATE", "--auto-archive", "auto")
+        send(third)
+        self.server.wait_for(lambda: not self.server.prearchive("--project", "LATE"), "the merges")
+        archived = {s["label"]: (s["sessionType"], s["fileCount"]) for s in self.server.sessions('project = "LATE"')}
+        self.assertEqual(archived, {"BRAIN_PET": ("xnat:petSessionData", 25), "S_MR": ("xnat:mrSessionData", 11)})
+
+    def test_a_study_whose_halves_were_deleted_is_as_new(self):
+        self.project("ANEW", "separate")
+        self.upload("ANEW")
+        self.server.wait_for(lambda: self.labels("ANEW") == ["S_MR", "S_PET"], "the split")
+        for session in self.server.prearchive("--project", "ANEW"):
+            self.server.narthex("prearchive", "delete", session["name"])
+        self.server.narthex("project", "update", "ANEW", "--pet-mr", "petmr")
+
+        self.upload("ANEW")
+
+        self.assertEqual(self.counts("ANEW"), {"S_PETMR": 15})
+
 
 if __name__ == "__main__":
     unittest.main()
