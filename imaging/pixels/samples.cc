@@ -91,7 +91,7 @@ class SampleHasher {
     const size_t flip = geometry_.swapped_words ? 1 : 0;
     for (size_t i = 0; i < bytes.size(); ++i) {
       const auto byte = static_cast<uint8_t>(bytes[i ^ flip]);
-      for (int bit = 0; bit < 8; ++bit) AddSample(byte >> bit & 1);
+      for (int bit = 0; bit < 8; ++bit) AddSample(static_cast<uint64_t>(byte >> bit & 1));
     }
   }
 

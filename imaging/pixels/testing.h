@@ -63,7 +63,9 @@ inline std::string ObjectAround(const Picture& picture, const std::string& pixel
   set(tags::kBitsStored, std::to_string(picture.stored));
   set(Tag(0x00280102), std::to_string(picture.stored - 1));
   set(tags::kPixelRepresentation, picture.is_signed ? "1" : "0");
-  return std::string(128, '\0') + "DICM" + meta->Write() + data->Write() + pixel_element + behind;
+  std::string object(128, '\0');
+  object += "DICM";  // not with +, of which GCC 12 warns wrongly once it is inlined
+  return object + meta->Write() + data->Write() + pixel_element + behind;
 }
 
 // The same with uncompressed pixels.

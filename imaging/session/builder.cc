@@ -178,6 +178,7 @@ const SessionType& SessionBuilder::Rep::LeadType() const {
       if (lead == nullptr || type->rank < lead->rank) lead = type.get();
     }
   }
+  if (options.pet_half && lead != nullptr && lead->name == "mr") lead = types.FindSessionType("pet");
   return lead != nullptr ? *lead : *types.FindSessionType("other");
 }
 

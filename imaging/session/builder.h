@@ -38,6 +38,8 @@ absl::StatusOr<PetMr> ParsePetMr(absl::string_view name);  // any case; INVALID_
 
 struct BuildOptions {
   PetMr pet_mr = PetMr::kPetMr;
+  // The PET half of a split: a PET session even if all that came of it is MR for attenuation correction.
+  bool pet_half = false;
   // XNAT's scan type mapping: what people called such scans before in this project. Asked with
   // ScanTypeKey(description), the modality and the number of frames. May be empty.
   std::function<std::optional<std::string>(absl::string_view key, absl::string_view modality, int64_t frames)>

@@ -305,6 +305,10 @@ TEST(SessionBuilderTest, HandlesPetMrBySetting) {
   EXPECT_FALSE(both.scans[2].pet_part);
   EXPECT_EQ(Build(objects, {.pet_mr = PetMr::kPet}).xsi_type, "xnat:petSessionData");
   EXPECT_EQ(Build(objects, {.pet_mr = PetMr::kSeparate}).xsi_type, "xnat:petmrSessionData");
+  EXPECT_EQ(Build({objects[1]}, {.pet_mr = PetMr::kPet}).xsi_type, "xnat:mrSessionData");
+  const SessionModel half = Build({objects[1]}, {.pet_mr = PetMr::kPet, .pet_half = true});
+  EXPECT_EQ(half.xsi_type, "xnat:petSessionData");
+  EXPECT_EQ(half.modality, "MR");
 
   EXPECT_EQ(SplitPetMrLabel("S1_PETMR1").pet, "S1_PET1");
   EXPECT_EQ(SplitPetMrLabel("S1_petmr1").mr, "S1_MR1");

@@ -96,6 +96,7 @@ absl::StatusOr<BuiltSession> BuildPart(Prearchive& prearchive, const session::Ty
   if (scan_type) options.scan_type = std::move(scan_type);
   // The PET part of a split has MR scans for attenuation correction and is a PET session all the same.
   if (row.split_part() != 0) options.pet_mr = session::PetMr::kPet;
+  options.pet_half = row.split_part() == kPetPart;
   const bool may_exclude = std::any_of(row.edits().scans().begin(), row.edits().scans().end(),
                                        [](const auto& edit) { return edit.second.excluded(); });
   std::vector<dicom::HeaderFacts> kept_facts;
@@ -199,6 +200,7 @@ absl::StatusOr<SplitParts> SplitPetMr(Prearchive& prearchive, const session::Typ
   part.set_split_part(request.part);
   const auto moves = [&](const ObjectRow& object) { return request.moves(object.series_instance_uid()); };
   NX_ASSIGN_OR_RETURN(const BuiltSession pet, BuildPart(prearchive, types, part, moves));
+  part.set_split_part(request.remaining_part);
   NX_ASSIGN_OR_RETURN(
       const BuiltSession rest,
       BuildPart(prearchive, types, part, [&](const ObjectRow& object) { return !moves(object); }));

@@ -43,6 +43,10 @@ class SplitRoutesTest : public PrearchiveTest {
   }
 
   void Archive(const std::string& id) {
+    if (prearchive_->Get(id)->state() == static_cast<int>(State::kReceiving)) {
+      EXPECT_TRUE(prearchive_->Apply(id, Event::kBuild).ok());
+      EXPECT_TRUE(prearchive_->FinishBuild(id, [](SessionRow&) {}).ok());
+    }
     EXPECT_TRUE(prearchive_->Apply(id, Event::kArchive).ok());
     EXPECT_TRUE(prearchive_->Remove(id, "X_E00001").ok());
   }

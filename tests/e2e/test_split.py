@@ -124,7 +124,7 @@ class Split(unittest.TestCase):
         pet = sorted((data / "dicom-petct-ge-discovery-tcia/pt_ac").glob("*"))
         mr = sorted((data / "dicom-mr-ge-mr750/mr_0004").glob("*.dcm"))
         mrac = sorted((data / "dicom-mr-ge-mr750/mr_0005").glob("*.dcm"))
-        at = {"first": 6, "second": 8, "third": 10}[name]
+        at = {"first": 6, "second": 8, "third": 10, "fourth": 12}[name]
         self.adopt(pet[at:at + 2], folder / "pet")
         self.adopt(mr[at:at + 2], folder / "mr")
         self.adopt(mrac[at:at + 2], folder / "mrac", "-m", "(0008,103E)=MRAC GRE")
@@ -175,8 +175,14 @@ class Split(unittest.TestCase):
         self.server.narthex("project", "update", "LATE", "--auto-archive", "auto")
         send(third)
         self.server.wait_for(lambda: not self.server.prearchive("--project", "LATE"), "the merges")
-        archived = {s["label"]: (s["sessionType"], s["fileCount"]) for s in self.server.sessions('project = "LATE"')}
-        self.assertEqual(archived, {"BRAIN_PET": ("xnat:petSessionData", 25), "S_MR": ("xnat:mrSessionData", 11)})
+        archived = lambda: {s["label"]: (s["sessionType"], s["fileCount"])
+                            for s in self.server.sessions('project = "LATE"')}
+        self.assertEqual(archived(), {"BRAIN_PET": ("xnat:petSessionData", 25), "S_MR": ("xnat:mrSessionData", 11)})
+        # MR for attenuation correction alone belongs to the PET all the same.
+        fourth = self.late("fourth")
+        send(fourth / "mrac")
+        self.server.wait_for(lambda: not self.server.prearchive("--project", "LATE"), "the merge")
+        self.assertEqual(archived(), {"BRAIN_PET": ("xnat:petSessionData", 27), "S_MR": ("xnat:mrSessionData", 11)})
 
     def test_a_study_whose_halves_were_deleted_is_as_new(self):
         self.project("ANEW", "separate")
