@@ -44,12 +44,15 @@ void DicomDoor::MakeServices(Parts parts) {
         return policy_.SetFilter(filter.project(), rpc::ModeOf(filter),
                                  filter.enabled() ? filter.text() : "");
       }});
-  const auto archived = [this](const std::vector<std::string>& uids)
+  const auto archived = [this](const std::vector<std::string>& uids,
+                               const std::vector<std::string>& identities)
       -> absl::StatusOr<std::vector<ingest::Commitments::ArchivedInstance>> {
     const metadata::SystemScope scope;  // only whether they are there is told
-    NX_ASSIGN_OR_RETURN(const auto found, database_.session_reader().FindInstances(uids));
+    NX_ASSIGN_OR_RETURN(const auto found, database_.session_reader().FindInstances(uids, identities));
     std::vector<ingest::Commitments::ArchivedInstance> instances;
-    for (const auto& instance : found) instances.push_back({instance.instance_uid, instance.sop_class_uid});
+    for (const auto& instance : found) {
+      instances.push_back({instance.instance_uid, instance.sop_class_uid, instance.received_identity});
+    }
     return instances;
   };
   commitments_ = std::make_unique<ingest::Commitments>(ingest::Commitments::Dependencies{

@@ -279,8 +279,11 @@ class Checker::Run {
   }
 
   absl::Status CompareFiles(const metadata::Session& existing) {
-    absl::flat_hash_set<absl::string_view> mine;
-    for (const prearchive::BuiltObject& object : built_.objects) mine.insert(object.sop_instance_uid);
+    absl::flat_hash_set<absl::string_view> mine, identities;
+    for (const prearchive::BuiltObject& object : built_.objects) {
+      mine.insert(object.sop_instance_uid);
+      if (!object.received_identity.empty()) identities.insert(object.received_identity);
+    }
     metadata::SessionReader::FileQuery query;
     query.page.size = kFilesPage;
     size_t matching = 0;
@@ -288,7 +291,8 @@ class Checker::Run {
       NX_ASSIGN_OR_RETURN(const auto list,
                           with_.database.session_reader().ListFiles(existing.accession_id, query));
       for (const metadata::File& file : list.files) {
-        if (!file.instance_uid.empty() && mine.contains(file.instance_uid)) ++matching;
+        if (file.instance_uid.empty()) continue;
+        if (mine.contains(file.instance_uid) || identities.contains(file.received_identity)) ++matching;
       }
       query.page.token = list.next_page_token;
     } while (!query.page.token.empty());

@@ -73,6 +73,7 @@ metadata::File ToRow(const FiledObject& filed, const std::string& scan_id,
   file.xxh3_received = filed.object->received_xxh3;
   file.xxh3_stored = written.xxh3;
   file.format = "DICOM";
+  file.received_identity = filed.object->received_identity;
   return file;
 }
 

@@ -61,9 +61,13 @@ MergePlan PlanMerge(const ArchivedSession& there, const prearchive::BuiltSession
   plan.scan_ids = PlaceScans(there, incoming.model);
   std::map<std::string, int64_t> left;  // files of each archived scan
   absl::flat_hash_map<std::string, std::vector<const metadata::File*>> by_instance;
+  // A script need not give the same UID twice (newUID[]): what the sender called it tells its twin then.
+  absl::flat_hash_map<std::string, std::string> by_identity;
   for (const metadata::File& file : there.files) {
     ++left[file.scan_id];
-    if (!file.instance_uid.empty()) by_instance[file.instance_uid].push_back(&file);
+    if (file.instance_uid.empty()) continue;
+    by_instance[file.instance_uid].push_back(&file);
+    if (!file.received_identity.empty()) by_identity.emplace(file.received_identity, file.instance_uid);
   }
   absl::flat_hash_set<std::string> archived_scans;
   for (const metadata::Scan& scan : there.scans) archived_scans.insert(scan.id);
@@ -71,7 +75,9 @@ MergePlan PlanMerge(const ArchivedSession& there, const prearchive::BuiltSession
   for (size_t scan = 0; scan < incoming.model.scans.size(); ++scan) {
     for (const session::ScanObject& in_scan : incoming.model.scans[scan].objects) {
       const prearchive::BuiltObject& object = incoming.objects[in_scan.index];
-      const auto known = by_instance.find(object.sop_instance_uid);
+      auto known = by_instance.find(object.sop_instance_uid);
+      const auto twin = by_identity.find(object.received_identity);
+      if (known == by_instance.end() && twin != by_identity.end()) known = by_instance.find(twin->second);
       if (known != by_instance.end() && (!overwrite || IsSame(*known->second.front(), object))) {
         ++plan.counts.kept;
         continue;

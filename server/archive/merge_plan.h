@@ -43,9 +43,10 @@ struct MergePlan {
 };
 
 // A scan that has the same series UID takes in the objects of its series, whatever its number is; any other
-// gets an id that is free (XNAT: `4` is taken, so `4-MR1`). An object whose SOP Instance UID the archive has
-// is left out, or (overwrite) takes the place of what is there, in the scan of its series; the very bytes
-// that are there already are left out in both cases. `plan.superseded` points into `there`.
+// gets an id that is free (XNAT: `4` is taken, so `4-MR1`). An object whose SOP Instance UID, as it is filed
+// or as it was sent, the archive has is left out, or (overwrite) takes the place of what is there, in the
+// scan of its series; the very bytes that are there already are left out in both cases. `plan.superseded`
+// points into `there`.
 MergePlan PlanMerge(const ArchivedSession& there, const prearchive::BuiltSession& incoming, bool overwrite);
 
 }  // namespace narthex::archiving

@@ -52,6 +52,7 @@ absl::StatusOr<std::unique_ptr<ProjectScript>> ProjectScript::Open(const deident
                                                                    const prearchive::SessionRow& row) {
   auto script = absl::WrapUnique(new ProjectScript(prearchive, types, row));
   if (plans == nullptr) return script;
+  script->plans_ = plans;
   const auto site = plans->Site();
   if (site.ok() && *site != nullptr) script->leftovers_mode_ = (*site)->leftovers;
   if (row.key().project().empty()) return script;
@@ -65,8 +66,14 @@ absl::StatusOr<std::unique_ptr<ProjectScript>> ProjectScript::Open(const deident
 }
 
 absl::StatusOr<prearchive::BuiltSession> ProjectScript::BuildModel(session::BuildOptions options) {
-  return prearchive::BuildModel(prearchive_, types_, session_, std::move(options),
-                                [this](const ObjectRow& object) { return FactsOf(object); });
+  NX_ASSIGN_OR_RETURN(auto built,
+                      prearchive::BuildModel(prearchive_, types_, session_, std::move(options),
+                                             [this](const ObjectRow& object) { return FactsOf(object); }));
+  for (prearchive::BuiltObject& object : built.objects) {
+    if (object.received_identity.empty() && object.sop_instance_uid != object.staged_sop_instance_uid)
+      object.received_identity = plans_->Fingerprint(object.staged_sop_instance_uid);
+  }
+  return built;
 }
 
 void ProjectScript::AddLeftover(const std::string& path, const std::string& keyword,

@@ -69,7 +69,8 @@ class ProjectScript {
   const std::string session_;
   const bool accepted_;
   const anonymize::Variables variables_;
-  std::shared_ptr<const deidentify::Plan> plan_;  // may be null
+  const deidentify::PlanSource* plans_ = nullptr;  // null only if nothing changes a UID here
+  std::shared_ptr<const deidentify::Plan> plan_;   // may be null
   deidentify::Leftovers leftovers_mode_ = deidentify::Leftovers::kOff;
   std::optional<dicom::AttributeSet> attributes_;
   std::shared_ptr<staging::SessionLog> log_;

@@ -87,15 +87,22 @@ absl::Status Commitments::CheckStaged(CommitmentRow& row, std::vector<std::strin
 }
 
 absl::Status Commitments::CheckArchived(CommitmentRow& row) const {
-  std::vector<std::string> uids;
+  std::vector<std::string> uids, identities;
+  absl::flat_hash_map<std::string, std::string> uid_of;  // by identity
   for (const CommittedInstanceRow& instance : row.instances()) {
-    if (instance.failure_reason() != 0) uids.push_back(instance.sop_instance_uid());
+    if (instance.failure_reason() == 0) continue;
+    uids.push_back(instance.sop_instance_uid());
+    if (!with_.fingerprint) continue;
+    identities.push_back(with_.fingerprint(instance.sop_instance_uid()));
+    uid_of.emplace(identities.back(), instance.sop_instance_uid());
   }
   if (uids.empty()) return absl::OkStatus();
-  NX_ASSIGN_OR_RETURN(const auto archived, with_.archived(uids));
+  NX_ASSIGN_OR_RETURN(const auto archived, with_.archived(uids, identities));
   absl::flat_hash_map<absl::string_view, absl::string_view> classes;
   for (const ArchivedInstance& instance : archived) {
     classes[instance.sop_instance_uid] = instance.sop_class_uid;
+    const auto sent_as = uid_of.find(instance.received_identity);
+    if (sent_as != uid_of.end()) classes[sent_as->second] = instance.sop_class_uid;
   }
   for (CommittedInstanceRow& instance : *row.mutable_instances()) {
     const auto found = classes.find(instance.sop_instance_uid());

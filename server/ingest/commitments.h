@@ -31,15 +31,18 @@ class Commitments {
 
   struct ArchivedInstance {
     std::string sop_instance_uid, sop_class_uid;
+    std::string received_identity;  // what stands for the UID that a script replaced; "" if none did
   };
   struct Dependencies {
     prearchive::Prearchive& prearchive;
     staging::Index& index;
     const Clock& clock;
-    // Which of these instances the archive holds, in sessions that are not deleted.
-    std::function<absl::StatusOr<std::vector<ArchivedInstance>>(const std::vector<std::string>& uids)>
+    // Which of these instances the archive holds, in sessions that are not deleted; by UID, or by what stands
+    // for the UID that a script replaced.
+    std::function<absl::StatusOr<std::vector<ArchivedInstance>>(const std::vector<std::string>& uids,
+                                                                const std::vector<std::string>& identities)>
         archived;
-    // What stands for a UID that the site's script replaces; may be empty.
+    // What stands for a UID that a script replaces; may be empty.
     std::function<std::string(absl::string_view uid)> fingerprint;
   };
   explicit Commitments(Dependencies dependencies) : with_(std::move(dependencies)) {}

@@ -14,17 +14,19 @@ class CommitmentsTest : public IngestTest {
   void Reopen() {
     commitments_ = std::make_unique<Commitments>(Commitments::Dependencies{
         *prearchive_, index_, clock_,
-        [this](const std::vector<std::string>& uids)
+        [this](const std::vector<std::string>& uids, const std::vector<std::string>& identities)
             -> absl::StatusOr<std::vector<Commitments::ArchivedInstance>> {
           std::vector<Commitments::ArchivedInstance> found;
+          const auto among = [](const std::vector<std::string>& texts, const std::string& text) {
+            return std::find(texts.begin(), texts.end(), text) != texts.end();
+          };
           for (const auto& instance : archived_) {
-            if (std::find(uids.begin(), uids.end(), instance.sop_instance_uid) != uids.end()) {
+            if (among(uids, instance.sop_instance_uid) || among(identities, instance.received_identity))
               found.push_back(instance);
-            }
           }
           return found;
         },
-        nullptr});
+        [](absl::string_view uid) { return absl::StrCat("stands for ", uid); }});
   }
 
   static CommitmentRow Ask(const std::vector<std::pair<std::string, std::string>>& class_and_instance) {
@@ -45,6 +47,17 @@ class CommitmentsTest : public IngestTest {
 };
 
 constexpr char kMr[] = "1.2.840.10008.5.1.4.1.1.4";
+
+TEST_F(CommitmentsTest, CommitsToArchivedObjectsByTheUidThatTheirSenderUsed) {
+  archived_ = {{"2.25.1", kMr, "stands for 1.9"}};
+
+  const auto answer = commitments_->Request(Ask({{kMr, "1.9"}, {kMr, "2.25.1"}, {kMr, "1.10"}}));
+
+  ASSERT_TRUE(answer.ok()) << answer.status();
+  EXPECT_EQ(answer->row.instances(0).failure_reason(), 0);
+  EXPECT_EQ(answer->row.instances(1).failure_reason(), 0);
+  EXPECT_EQ(answer->row.instances(2).failure_reason(), Commitments::kNoSuchInstance);
+}
 
 TEST_F(CommitmentsTest, CommitsToWhatIsStagedOrArchivedAndToNothingElse) {
   const phantom::Study study = Study();

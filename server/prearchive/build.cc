@@ -106,6 +106,8 @@ absl::StatusOr<BuiltSession> BuildPart(Prearchive& prearchive, const session::Ty
     NX_ASSIGN_OR_RETURN(dicom::HeaderFacts facts, dicom::HeaderFacts::Decode(object_row.facts()));
     BuiltObject object;
     object.staged_series_uid = std::string(facts.series_instance_uid());
+    object.staged_sop_instance_uid = std::string(facts.sop_instance_uid());
+    object.received_identity = object_row.instance_identity();
     if (filed) {
       NX_ASSIGN_OR_RETURN(std::optional<dicom::HeaderFacts> changed, filed(object_row));
       if (!changed) return absl::OkStatus();

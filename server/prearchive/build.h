@@ -21,6 +21,9 @@ namespace narthex::prearchive {
 // An object as archiving needs it.
 struct BuiltObject {
   std::string staged_series_uid;  // which edits of scans go by
+  // What stands for the SOP Instance UID that the sender used, if a script replaced it (16 bytes; "" else).
+  std::string received_identity;
+  std::string staged_sop_instance_uid;
   uint64_t number = 0;
   std::string sop_instance_uid;
   std::string sop_class_uid;

@@ -156,14 +156,20 @@ class PostgresSessionReader : public SessionReader {
   }
 
   absl::StatusOr<std::vector<Instance>> FindInstances(
-      const std::vector<std::string>& instance_uids) override {
+      const std::vector<std::string>& instance_uids,
+      const std::vector<std::string>& received_identities) override {
     Statement select(
-        "SELECT DISTINCT f.instance_uid, f.sop_class_uid FROM files f JOIN sessions s USING (project_id, "
-        "session_id) WHERE f.instance_uid = ANY($1::text[]) AND f.instance_uid <> '' AND s.status <> "
-        "'DELETED'");
-    NX_ASSIGN_OR_RETURN(Rows rows, pool_.Read(select.TextArray(instance_uids)));
+        "SELECT f.instance_uid, f.sop_class_uid, f.received_identity FROM files f JOIN sessions s USING "
+        "(project_id, session_id) WHERE f.instance_uid = ANY($1::text[]) AND f.instance_uid <> '' AND "
+        "s.status "
+        "<> 'DELETED' UNION SELECT f.instance_uid, f.sop_class_uid, f.received_identity FROM files f JOIN "
+        "sessions s USING (project_id, session_id) WHERE f.received_identity = ANY($2::bytea[]) AND "
+        "f.received_identity <> '' AND s.status <> 'DELETED'");
+    const std::vector<absl::string_view> identities(received_identities.begin(), received_identities.end());
+    NX_ASSIGN_OR_RETURN(Rows rows, pool_.Read(select.TextArray(instance_uids).BytesArray(identities)));
     std::vector<Instance> found;
-    for (int i = 0; i < rows.size(); ++i) found.push_back({rows.Text(i, 0), rows.Text(i, 1)});
+    for (int i = 0; i < rows.size(); ++i)
+      found.push_back({rows.Text(i, 0), rows.Text(i, 1), rows.Bytes(i, 2)});
     return found;
   }
 

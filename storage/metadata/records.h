@@ -156,6 +156,9 @@ struct File {
   std::string xxh3_received;  // 16 raw bytes: of what the sender sent; "" if unknown
   std::string xxh3_stored;    // 16 raw bytes: of what is in the archive; "" if unknown
   std::string format;         // DICOM, ...
+  // What stands for the SOP Instance UID that the sender used, if a script replaced it (16 raw bytes; ""
+  // else).
+  std::string received_identity;
 };
 
 // A session that is to become visible, with all that belongs to it.
@@ -240,19 +243,24 @@ struct SessionUpdate {
   std::optional<std::string> folder;   // where the files are now
   std::optional<std::string> session_date;
   std::optional<std::map<std::string, std::string>> fields;
-  std::optional<Phi<std::string>> document;
-  std::string etag;                    // "" for whatever it is
-  std::optional<std::string> project;  // moves it there, with all that belongs to it
+  std::optional<Phi<std::string>> document;  // the whole new session XML
+  std::string etag;                          // "" for whatever it is
+  std::optional<std::string> project;        // moves it there, with all that belongs to it
   std::optional<std::string> note;
   std::vector<Scan> scans;                     // existing ones with their new column values
   std::vector<Resource> resources;             // new ones, and existing ones with their new column values
   std::vector<ResourceKey> removed_resources;  // whose files are among removed_files, all
   std::vector<File> files;                     // new ones
   std::vector<RemovedFile> removed_files;      // path and stored_path; taken out before `files` go in
-  std::optional<Share> share;                  // with another project
-  std::optional<std::string> unshare;          // with this one no more
-  bool recount = false;                        // counts the files anew, also if none is added or taken out
-  std::string action = "UPDATE";               // of the history entry
+  std::vector<std::string> superseded_paths;   // files that go for good, before `files` go in
+  // The files say something else now: the columns that come from headers (study_instance_uid, modality,
+  // session_type, session_date, session_time, scanner..., acquisition_site, description). Former versions of
+  // the document, which say what the files said, go for good.
+  std::optional<Session> described;
+  std::optional<Share> share;          // with another project
+  std::optional<std::string> unshare;  // with this one no more
+  bool recount = false;                // counts the files anew, also if none is added or taken out
+  std::string action = "UPDATE";       // of the history entry
   // What the entry says beside the columns of the session's row, by name.
   std::map<std::string, std::string> before, after;
 };

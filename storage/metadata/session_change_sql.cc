@@ -39,12 +39,17 @@ Statement SetColumns(const SessionChange& session) {
   const Session& now = session.now;
   Statement set(
       "UPDATE sessions s SET project_id = $3, label = $4, subject_id = u.subject_id, folder = $6, "
-      "session_date "
-      "= $7, fields = $8, note = $9, version = version + 1, update_time = now() FROM subjects u WHERE "
+      "session_date = $7, fields = $8, note = $9, study_instance_uid = $10, modality = $11, session_type = "
+      "$12, "
+      "session_time = $13, scanner = $14, scanner_manufacturer = $15, scanner_model = $16, acquisition_site "
+      "= "
+      "$17, description = $18, version = version + 1, update_time = now() FROM subjects u WHERE "
       "s.project_id = $1 AND s.session_id = $2 AND u.project_id = $3 AND lower(u.label) = lower($5)");
   set.Text(session.old.project).Text(now.accession_id).Text(now.project).Text(now.label).Text(now.subject);
   set.Text(now.folder).TextOrNull(now.session_date).Text(JsonObject(now.fields)).Text(now.note);
-  return set;
+  set.Text(now.study_instance_uid).Text(now.modality).Text(now.session_type).TextOrNull(now.session_time);
+  set.Text(now.scanner).Text(now.scanner_manufacturer).Text(now.scanner_model).Text(now.acquisition_site);
+  return std::move(set.Text(now.description));
 }
 
 // Files have no foreign key that would take them along.
@@ -74,6 +79,10 @@ void TakeOut(const SessionChange& session, const SessionUpdate& update, const Ch
     Statement remove("DELETE FROM files WHERE project_id = $1 AND session_id = $2 AND path = ANY($3)");
     all.push_back(std::move(remove.Text(project).Text(id).TextArray(paths)));
   }
+  if (!update.superseded_paths.empty()) {
+    Statement remove("DELETE FROM files WHERE project_id = $1 AND session_id = $2 AND path = ANY($3)");
+    all.push_back(std::move(remove.Text(project).Text(id).TextArray(update.superseded_paths)));
+  }
   for (const ResourceKey& key : update.removed_resources) {
     Statement remove(
         "DELETE FROM resources WHERE project_id = $1 AND session_id = $2 AND scan_id = $3 AND label = $4");
@@ -98,8 +107,18 @@ void ChangeShares(const SessionChange& session, const SessionUpdate& update, con
 
 }  // namespace
 
+void Describe(const Session& described, Session& session) {
+  for (auto field :
+       {&Session::study_instance_uid, &Session::modality, &Session::session_type, &Session::session_date,
+        &Session::session_time, &Session::scanner, &Session::scanner_manufacturer, &Session::scanner_model,
+        &Session::acquisition_site, &Session::description}) {
+    session.*field = described.*field;
+  }
+}
+
 absl::StatusOr<Session> Changed(const Session& old, const SessionUpdate& update) {
   Session now = old;
+  if (update.described) Describe(*update.described, now);
   if (update.project) now.project = *update.project;
   if (update.label) now.label = *update.label;
   if (update.subject) now.subject = *update.subject;
@@ -132,10 +151,14 @@ std::vector<Statement> UpdateStatements(const SessionChange& session, const Sess
   if (!update.resources.empty()) all.push_back(UpsertResources(now.project, id, update.resources));
   Append(all, InsertFiles(now.project, id, session.first_file_number, update.files));
   if (update.recount || !update.files.empty() || !update.removed_files.empty() ||
-      !update.removed_resources.empty()) {
+      !update.superseded_paths.empty() || !update.removed_resources.empty()) {
     Append(all, CountFiles(now.project, id));
   }
   ChangeShares(session, update, change, all);
+  if (update.described) {
+    Statement forget("DELETE FROM session_documents WHERE project_id = $1 AND session_id = $2");
+    all.push_back(std::move(forget.Text(now.project).Text(id)));
+  }
   if (update.document) all.push_back(InsertDocument(now.project, id, NextVersion(old), *update.document));
   HistoryDetails details{update.before, update.after};
   if (now.subject != old.subject) {

@@ -155,7 +155,7 @@ Resource ToResource(const Rows& rows, int row) {
 const char kFileColumns[] =
     "path, scan_id, resource, instance_uid, sop_class_uid, instance_number, size_bytes, md5, sha256, "
     "xxh3_received, xxh3_stored, "
-    "format, file_no";
+    "format, received_identity, file_no";
 
 File ToFile(const Rows& rows, int row) {
   File file;
@@ -171,6 +171,7 @@ File ToFile(const Rows& rows, int row) {
   file.xxh3_received = rows.Bytes(row, 9);
   file.xxh3_stored = rows.Bytes(row, 10);
   file.format = rows.Text(row, 11);
+  file.received_identity = rows.Bytes(row, 12);
   return file;
 }
 
@@ -270,12 +271,14 @@ std::vector<Statement> InsertFiles(absl::string_view project, absl::string_view 
     Statement insert(
         "INSERT INTO files (project_id, session_id, file_no, path, scan_id, resource, instance_uid, "
         "sop_class_uid, instance_number, "
-        "size_bytes, md5, sha256, xxh3_received, xxh3_stored, format) SELECT $1, $2, $3 + n - 1, a, b, c, d, "
-        "e, f, g, h, i, j, k, l "
+        "size_bytes, md5, sha256, xxh3_received, xxh3_stored, format, received_identity) SELECT $1, $2, $3 + "
+        "n - "
+        "1, a, b, c, d, e, f, g, h, i, j, k, l, m "
         "FROM unnest($4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::bigint[], "
         "$10::bigint[], $11::bytea[], "
-        "$12::bytea[], $13::bytea[], $14::bytea[], $15::text[]) WITH ORDINALITY AS t(a, b, c, d, e, f, g, h, "
-        "i, j, k, l, n)");
+        "$12::bytea[], $13::bytea[], $14::bytea[], $15::text[], $16::bytea[]) WITH ORDINALITY AS t(a, b, c, "
+        "d, "
+        "e, f, g, h, i, j, k, l, m, n)");
     insert.Text(project).Text(session_id).Int(first_number + static_cast<int64_t>(begin));
     for (auto member :
          {&File::path, &File::scan_id, &File::resource, &File::instance_uid, &File::sop_class_uid}) {
@@ -286,6 +289,7 @@ std::vector<Statement> InsertFiles(absl::string_view project, absl::string_view 
     for (auto member : {&File::md5, &File::sha256, &File::xxh3_received, &File::xxh3_stored})
       BindBytes(insert, rows, member);
     BindTexts(insert, rows, &File::format);
+    BindBytes(insert, rows, &File::received_identity);
     statements.push_back(std::move(insert));
   }
   return statements;

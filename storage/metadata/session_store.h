@@ -130,11 +130,12 @@ class SessionReader {
 
   struct Instance {
     std::string instance_uid, sop_class_uid;
+    std::string received_identity;  // as File's
   };
-  // Which of these SOP instances files of sessions of any project are that are not deleted; in no order. One
-  // round trip.
+  // Which of these SOP instances files of sessions of any project are that are not deleted, by UID or by what
+  // stands for the UID that a script replaced (`received_identities`); in no order. One round trip.
   virtual absl::StatusOr<std::vector<Instance>> FindInstances(
-      const std::vector<std::string>& instance_uids) = 0;
+      const std::vector<std::string>& instance_uids, const std::vector<std::string>& received_identities) = 0;
 
   // By number, then text. Call Get first: these take ids that the caller may see.
   virtual absl::StatusOr<std::vector<Scan>> ListScans(absl::string_view accession_id) = 0;
