@@ -16,6 +16,7 @@
 #include "imaging/anonymize/function_bodies.h"
 #include "imaging/anonymize/functions.h"
 #include "imaging/anonymize/regex.h"
+#include "imaging/anonymize/url_hosts.h"
 #include "imaging/dicom/dictionary.h"
 
 namespace narthex::anonymize {
@@ -249,7 +250,7 @@ void Checker::CheckLiterals(const Expression& call) {
     if (literal(3) && !ParseParameters(call.arguments[3].text, "v", numbers))
       Error(call.arguments[3].position, "ALTER_PIXELS", "\"v=\" with a whole number is wanted");
   } else if (call.text == "getURL") {
-    const bool known = !literal(0) || options_.url_hosts.count(HostOf(call.arguments[0].text)) != 0;
+    const bool known = !literal(0) || IsAllowedUrl(call.arguments[0].text, options_.url_hosts);
     if (options_.url_hosts.empty() || !known) {
       Error(call.position, "URL_NOT_ALLOWED",
             "getURL is off here: the administrator has to allow the host first");

@@ -64,7 +64,4 @@ namespace narthex::anonymize {
 // no number.
 bool ParseParameters(absl::string_view text, absl::string_view keys, int64_t* values);
 
-// The host of an http or https URL, in lower case; "" if it is none.
-std::string HostOf(absl::string_view url);
-
 }  // namespace narthex::anonymize

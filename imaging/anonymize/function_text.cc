@@ -12,20 +12,9 @@
 #include "imaging/anonymize/function_bodies.h"
 #include "imaging/anonymize/regex.h"
 #include "imaging/anonymize/text_fold.h"
+#include "imaging/anonymize/url_hosts.h"
 
 namespace narthex::anonymize {
-
-std::string HostOf(absl::string_view url) {
-  const size_t scheme_end = url.find("://");
-  if (scheme_end == absl::string_view::npos) return "";
-  const std::string scheme = absl::AsciiStrToLower(url.substr(0, scheme_end));
-  if (scheme != "http" && scheme != "https") return "";
-  absl::string_view host = url.substr(scheme_end + 3);
-  host = host.substr(0, host.find_first_of("/?#\\"));
-  // "allowed@other" is the host "other"; no script needs it, so it is refused altogether.
-  if (host.find('@') != absl::string_view::npos) return "";
-  return absl::AsciiStrToLower(host.substr(0, host.find(':')));
-}
 
 namespace functions {
 namespace {
@@ -244,12 +233,11 @@ Return Lookup(Evaluator& evaluator, const Expression& call) {
 
 Return GetUrl(Evaluator& evaluator, const Expression& call) {
   NX_ASSIGN_OR_RETURN(const std::string url, evaluator.RequiredText(call, 0));
-  const std::string host = HostOf(url);
-  if (host.empty() || evaluator.url_hosts().count(host) == 0 || evaluator.context().fetch_url == nullptr) {
+  if (!IsAllowedUrl(url, evaluator.url_hosts()) || evaluator.context().fetch_url == nullptr) {
     return evaluator.Fail(call.position, "getURL: the administrator has not allowed this host");
   }
   absl::StatusOr<std::string> body = evaluator.context().fetch_url(url);
-  if (!body.ok()) return evaluator.Fail(call.position, "getURL: the host did not answer as it should");
+  if (!body.ok()) return evaluator.Fail(call.position, absl::StrCat("getURL: ", body.status().message()));
   return Value(std::string(absl::StripAsciiWhitespace(*body)));
 }
 

@@ -3,7 +3,12 @@
 #include <set>
 #include <string>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/str_split.h"
+
+#include "imaging/anonymize/url_hosts.h"
+#include "server/deidentify/web_fetcher.h"
+#include "server/rpc/convert.h"
 
 namespace narthex::app {
 namespace {
@@ -17,6 +22,10 @@ std::set<std::string> Words(const std::string& text) {
 
 }  // namespace
 
+absl::StatusOr<std::unique_ptr<deidentify::Plans>> OpenPlans(metadata::ScriptStore& store) {
+  return deidentify::Plans::Open(store, {deidentify::WebFetcher()});
+}
+
 void AddAnonymizationSettings(deidentify::Plans& plans, std::vector<rpc::SettingSpec>& settings) {
   settings.push_back({"anonymize.trusted_uploaders",
                       "users who may send objects that they de-identified themselves, separated by commas; "
@@ -25,10 +34,18 @@ void AddAnonymizationSettings(deidentify::Plans& plans, std::vector<rpc::Setting
                         plans.SetTrustedUploaders(Words(value));
                         return absl::OkStatus();
                       }});
-  settings.push_back(
-      {"anonymize.url_hosts",
-       "hosts that getURL in anonymization scripts may ask, separated by commas; none: it is off", "",
-       [&plans](const std::string& value) { return plans.SetUrlHosts(Words(value)); }});
+  settings.push_back({"anonymize.url_hosts",
+                      "hosts that getURL in anonymization scripts may ask, as HOST or HOST:PORT, separated "
+                      "by commas; none: it "
+                      "is off",
+                      "", [&plans](const std::string& value) {
+                        const std::set<std::string> hosts = Words(absl::AsciiStrToLower(value));
+                        for (const std::string& host : hosts) {
+                          if (!anonymize::IsUrlHost(host))
+                            return rpc::InvalidField("value", "expected HOST or HOST:PORT, ...");
+                        }
+                        return plans.SetUrlHosts(hosts);
+                      }});
 }
 
 }  // namespace narthex::app

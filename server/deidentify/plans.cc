@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 
 #include "base/error.h"
+#include "base/limits_url.h"
 #include "base/log.h"
 #include "base/status.h"
 #include "imaging/anonymize/record.h"
@@ -54,7 +55,17 @@ anonymize::ApplyContext Plan::NewContext(std::string seed) const {
   context.key = steps.secret;
   context.lookup = lookup;
   context.seed = std::move(seed);
-  context.fetch_url = fetch_url;
+  if (fetch_url != nullptr) {
+    context.fetch_url = [fetch = fetch_url, hosts = url_hosts,
+                         asked = 0](absl::string_view url) mutable -> absl::StatusOr<std::string> {
+      if (++asked > limits::kUrlFetchesPerObjectMax) {
+        return ResourceExhausted("ANONYMIZATION_FAILED",
+                                 absl::StrCat("the script asks more than ", limits::kUrlFetchesPerObjectMax,
+                                              " times for one object"));
+      }
+      return fetch(url, hosts);
+    };
+  }
   return context;
 }
 
@@ -175,6 +186,7 @@ absl::StatusOr<std::shared_ptr<const Plan>> Plans::Make(const metadata::Script& 
   auto plan = std::make_shared<Plan>();
   plan->version = script.version;
   plan->fetch_url = options_.fetch_url;
+  plan->url_hosts = UrlHosts();
   plan->steps.secret = std::move(secret);
   plan->steps.dates_by_subject = !script.project.empty();
   NX_ASSIGN_OR_RETURN(plan->leftovers, ParseLeftovers(script.leftovers));

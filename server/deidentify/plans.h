@@ -37,7 +37,10 @@ enum class Leftovers { kOff, kReport, kHold };
 // INVALID_ARGUMENT (INVALID_FIELD): neither "off" (or ""), "report" nor "hold".
 absl::StatusOr<Leftovers> ParseLeftovers(absl::string_view text);
 
-using UrlFetcher = std::function<absl::StatusOr<std::string>(absl::string_view url)>;
+// What getURL gives. Called for URLs of `hosts` (anonymize/url_hosts.h) only, and must ask no others; its
+// errors tell nothing of the URL or the answer. Thread-safe; blocks for a bounded time.
+using UrlFetcher =
+    std::function<absl::StatusOr<std::string>(absl::string_view url, const std::set<std::string>& hosts)>;
 
 // Immutable, and shared by threads.
 struct Plan {
@@ -45,7 +48,8 @@ struct Plan {
   std::shared_ptr<const anonymize::LookupTable> lookup;
   Leftovers leftovers = Leftovers::kOff;
   int64_t version = 0;
-  UrlFetcher fetch_url;
+  UrlFetcher fetch_url;              // may be null
+  std::set<std::string> url_hosts;   // that it may ask
   std::vector<std::string> summary;  // "site script 0123456789abcdef version 3", "site profile basic"
 
   // For one thread, and with a `seed` for one object (see ApplyContext::seed).

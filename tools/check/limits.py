@@ -1,4 +1,4 @@
-"""The limits (base/limits.h): checks that docs/operations.md has the table of them and that those marked "(set KEY)" are the
+"""The limits (base/limits.h, and base/limits_*.h for what few sources need): checks that docs/operations.md has the table of them and that those marked "(set KEY)" are the
 settings that the server has, and writes the table.
 
   tools/check/limits.py [ROOT]            the check
@@ -12,6 +12,7 @@ from pathlib import Path
 import tree
 
 HEADER = Path("base/limits.h")
+BEGIN_BODY = "namespace narthex::limits {"
 PAGE = Path("docs/operations.md")
 BEGIN, END = "<!-- limits: made from base/limits.h by ./dev fix -->", "<!-- limits: end -->"
 LIMIT = re.compile(r"^inline constexpr \w+ (k\w+)\s*=\s*([^;]+);[ \t]*(//[^\n]*(?:\n[ \t]+//[^\n]*)*)?", re.MULTILINE)
@@ -31,12 +32,17 @@ def value(text: str) -> str:
     return f"{int(text):,}" if text.isdigit() else text
 
 
+def headers(root: Path) -> str:
+    """The declarations of all of them."""
+    more = sorted(path.relative_to(root) for path in (root / HEADER.parent).glob("limits_*.h"))
+    texts = (tree.text(root, header) for header in [HEADER, *more])
+    return "\n\n".join(text[text.index(BEGIN_BODY):] for text in texts)
+
+
 def limits(root: Path) -> list[tuple[str, list[tuple[str, str, str, str]]]]:
     """Sections, each with (name, value, key or "", comment)."""
     sections: list[tuple[str, list[tuple[str, str, str, str]]]] = [("", [])]
-    source = tree.text(root, HEADER)
-    body = source[source.index("namespace narthex::limits {"):]
-    for block in re.split(r"\n\s*\n", body):
+    for block in re.split(r"\n\s*\n", headers(root)):
         heading = re.match(r"((?://[^\n]*\n)+)", block)
         if heading:
             sections.append((" ".join(line[2:].strip() for line in heading[1].splitlines()).rstrip("."), []))
@@ -57,7 +63,7 @@ def table(root: Path) -> str:
 
 
 def declared(root: Path) -> int:
-    return len(re.findall(r"^inline constexpr", tree.text(root, HEADER), re.MULTILINE))
+    return len(re.findall(r"^inline constexpr", headers(root), re.MULTILINE))
 
 
 def problems(root: Path) -> list[str]:
