@@ -302,6 +302,15 @@ std::string Walk::Follow(const Chain& chain, Decision& by) {
   return {};
 }
 
+}  // namespace
+
+std::string LabelFromAttribute(const dicom::HeaderFacts& facts, dicom::Tag tag) {
+  std::string scratch;
+  return CleanLabel(SourceOf(tag).Value(facts, {}, scratch));
+}
+
+namespace {
+
 absl::Status CheckExplicitLabel(absl::string_view label, absl::string_view what) {
   if (label.empty() || IsLabel(label)) return absl::OkStatus();
   return InvalidArgument("INVALID_FIELD",

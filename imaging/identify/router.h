@@ -107,6 +107,10 @@ class StudyRoutingTable {
   virtual std::optional<StudyRoute> Find(absl::string_view study_instance_uid) const = 0;
 };
 
+// What the last link of the chains makes of PatientName (a subject) or PatientID (a session label): "" if
+// there is none. `facts` may be those after anonymization.
+std::string LabelFromAttribute(const dicom::HeaderFacts& facts, dicom::Tag tag);
+
 enum class Trace { kNone, kWithoutValues, kWithValues };
 
 // What is known about an arrival besides its header. Views must live until Route returns.

@@ -103,9 +103,13 @@ class ObjectStream {
   absl::StatusOr<prearchive::ArrivingObject> Receive(const dicom::HeaderFacts& facts, int64_t sequence,
                                                      prearchive::OutcomeRow& outcome);
   bool Anonymizes() const;
+  bool Profiles() const;
+  std::string Pseudonym(absl::string_view what, const prearchive::ArrivingObject& object,
+                        const std::string& original) const;
+  void Rename(const dicom::HeaderFacts* stored, prearchive::ArrivingObject& object) const;
   absl::Status Route(const dicom::HeaderFacts& facts, prearchive::ArrivingObject& object);
-  absl::StatusOr<std::unique_ptr<SiteStage>> NewStage(const prearchive::ArrivingObject& object,
-                                                      absl::string_view transfer_syntax_uid) const;
+  absl::StatusOr<std::unique_ptr<SiteStage>> NewStage(prearchive::ArrivingObject& object,
+                                                      absl::string_view transfer_syntax_uid);
   absl::StatusOr<std::unique_ptr<prearchive::Reception>> Join(prearchive::ArrivingObject object,
                                                               const dicom::HeaderFacts& stored,
                                                               prearchive::OutcomeRow& outcome);
@@ -131,6 +135,14 @@ class ObjectStream {
   const OutcomeSink sink_;
   std::shared_ptr<const Policy> policy_;
   std::shared_ptr<const identify::Router> router_;  // the receiver's, as long as it can be had
+  // Whence the object that was routed last, and joins its session next, has labels that must be made anew of
+  // what the site's script leaves.
+  struct Named {
+    bool label_by_patient = false;    // PatientID, because nothing else gave one
+    bool subject_by_patient = false;  // PatientName, likewise
+    bool subject_is_label = false;
+  };
+  Named named_;
   // What a filter refused last, until Reject tells of it.
   std::optional<prearchive::Arrived> filtered_;
   std::unique_ptr<Current> current_;
