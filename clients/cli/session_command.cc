@@ -219,6 +219,9 @@ absl::StatusOr<ExitCode> Delete(Program& program, const SessionFlags& flags) {
   });
 }
 
+// A project's script may have to go through all files.
+constexpr absl::Duration kRenameMax = absl::Hours(1);
+
 absl::StatusOr<ExitCode> Update(Program& program, const SessionFlags& flags) {
   NX_ASSIGN_OR_RETURN(auto connection, program.Connect());
   v1::UpdateSessionRequest request;
@@ -231,7 +234,7 @@ absl::StatusOr<ExitCode> Update(Program& program, const SessionFlags& flags) {
   request.set_comment(flags.comment);
   request.set_request_id(NewUuid());
   NX_ASSIGN_OR_RETURN(v1::Session session,
-                      connection->Call(connection->archive(), &Stub::UpdateSession, request));
+                      connection->Call(connection->archive(), &Stub::UpdateSession, request, kRenameMax));
   return program.Print(session, [&](std::ostream& out) { PrintSession(out, session); });
 }
 

@@ -1,5 +1,6 @@
 // narthex upload, narthex import and narthex inbox import
 #include <algorithm>
+#include <cstdio>
 #include <utility>
 
 #include "absl/container/flat_hash_set.h"
@@ -55,6 +56,28 @@ v1::Destination DestinationOf(const UploadFlags& flags) {
   return destination;
 }
 
+// What went through the scripts on this machine.
+struct Copies {
+  std::vector<client::LocalFile> files;
+  std::vector<std::string> originals;
+
+  // `copy` of the file that people know as `path`; what was refused goes into the report.
+  void Add(const std::string& path, int64_t size_bytes, absl::StatusOr<client::LocalFile> copy,
+           TransferReport& report) {
+    if (copy.ok()) {
+      files.push_back(*std::move(copy));
+      originals.push_back(path);
+      return;
+    }
+    client::FileOutcome refused{path, {}};
+    refused.outcome.set_outcome(v1::ObjectOutcome::REJECTED);
+    refused.outcome.set_reason(ErrorReason(copy.status()));
+    refused.outcome.set_detail(std::string(copy.status().message()));
+    refused.outcome.set_size_bytes(size_bytes);
+    report.outcomes.push_back(std::move(refused));
+  }
+};
+
 // One run of upload or import.
 class Transfer {
  public:
@@ -62,14 +85,15 @@ class Transfer {
       : program_(program), flags_(flags), connection_(std::move(connection)) {}
 
   absl::Status SendFiles(const std::vector<client::LocalFile>& files);
-  // Copies of them that went through the scripts of site and project. What they refuse is not sent.
-  absl::Status SendAnonymized(const std::vector<client::LocalFile>& files);
+  // Copies that went through the scripts of site and project. What they refuse is not sent.
+  absl::Status SendAnonymized(const client::FileSet& found);
   absl::Status SendArchives(const std::vector<client::LocalFile>& archives);
   // Waits for builds and archives, as the flags say.
   absl::Status Settle();
   const TransferReport& report() const { return report_; }
 
  private:
+  absl::Status CopyArchive(LocalAnonymizer& local, const client::LocalFile& archive, Copies& copies);
   absl::Status SendArchive(const client::LocalFile& archive);
   absl::Status CommitArchive(const v1::Upload& upload);
   void Touch(const v1::Upload& upload, const std::vector<std::string>& builds);
@@ -114,46 +138,56 @@ absl::Status Transfer::SendFiles(const std::vector<client::LocalFile>& files) {
   return absl::OkStatus();
 }
 
-absl::Status Transfer::SendAnonymized(const std::vector<client::LocalFile>& files) {
-  NX_ASSIGN_OR_RETURN(const auto local,
-                      LocalAnonymizer::Open(*connection_, {flags_.project, flags_.subject, flags_.session}));
-  if (local->steps().empty()) {
+// The objects of an archive, as those of a folder. One that cannot be read does not stop the others.
+absl::Status Transfer::CopyArchive(LocalAnonymizer& local, const client::LocalFile& archive, Copies& copies) {
+  const absl::Status walked =
+      client::ForEachEntry(archive.path, [&](const std::string& name, const client::ByteSource& bytes) {
+        const std::string path = absl::StrCat(archive.path, "/", name);
+        copies.Add(path, archive.size_bytes,
+                   local.Copy({path, archive.size_bytes, archive.modified_ns, bytes}), report_);
+        return absl::OkStatus();
+      });
+  if (ErrorReason(walked) != "ARCHIVE_UNREADABLE") return walked;
+  program_.err() << "narthex: " << Printable(walked.message()) << " (ARCHIVE_UNREADABLE)" << std::endl;
+  report_.failures.emplace_back(archive.path, walked);
+  return absl::OkStatus();
+}
+
+absl::Status Transfer::SendAnonymized(const client::FileSet& found) {
+  LocalAnonymizer::Options options{flags_.project, flags_.subject, flags_.session, ""};
+  if (!flags_.resume.empty()) options.keep_folder = absl::StrCat(flags_.resume, ".copies");
+  NX_ASSIGN_OR_RETURN(const auto local, LocalAnonymizer::Open(*connection_, options));
+  if (local->summary().steps.empty()) {
+    local->Remove();
     return FailedPrecondition(
         "INVALID_SCRIPT",
-        "neither the site nor the project has a script or profile in force; nothing was sent");
+        absl::StrCat("the site has no script or profile in force",
+                     flags_.project.empty() ? "" : ", and the project neither", "; nothing was sent"));
   }
-  std::vector<client::LocalFile> copies;
-  std::vector<std::string> originals;
-  for (const client::LocalFile& file : files) {
-    auto copy = local->Copy(file);
-    if (copy.ok()) {
-      copies.push_back(*std::move(copy));
-      originals.push_back(file.path);
-      continue;
-    }
-    client::FileOutcome refused{file.path, {}};
-    refused.outcome.set_outcome(v1::ObjectOutcome::REJECTED);
-    refused.outcome.set_reason(ErrorReason(copy.status()));
-    refused.outcome.set_detail(std::string(copy.status().message()));
-    refused.outcome.set_size_bytes(file.size_bytes);
-    report_.outcomes.push_back(std::move(refused));
+  if (local->restarted()) {
+    program_.Note("the scripts are others than in the interrupted run: all files go through them again");
+    std::remove(flags_.resume.c_str());
   }
-  for (const std::string& step : local->steps())
-    program_.Note(absl::StrCat("applied on this machine: ", step));
-  for (const auto& [keyword, count] : local->changed())
-    program_.Note(absl::StrCat("  ", keyword, " changed in ", count, " of ", copies.size(), " files"));
-  if (!local->trusted())
-    program_.Note("you are no trusted uploader of this server: it applies its scripts again");
-  locally_anonymized_ = local->trusted();
-  if (copies.empty()) return absl::OkStatus();
+  Copies copies;
+  for (const client::LocalFile& file : found.files)
+    copies.Add(file.path, file.size_bytes, local->Copy(file), report_);
+  for (const client::LocalFile& archive : found.archives)
+    NX_RETURN_IF_ERROR(CopyArchive(*local, archive, copies));
+  report_.local = local->summary();
+  locally_anonymized_ = local->summary().trusted;
+  if (copies.files.empty()) {
+    local->Remove();
+    return absl::OkStatus();
+  }
   const size_t before = report_.outcomes.size();
-  NX_RETURN_IF_ERROR(SendFiles(copies));
+  NX_RETURN_IF_ERROR(SendFiles(copies.files));
   // People know the originals.
   for (size_t i = before; i < report_.outcomes.size(); ++i) {
     const int64_t sequence = report_.outcomes[i].outcome.sequence();
-    if (sequence >= 0 && static_cast<size_t>(sequence) < originals.size())
-      report_.outcomes[i].path = originals[static_cast<size_t>(sequence)];
+    if (sequence >= 0 && static_cast<size_t>(sequence) < copies.originals.size())
+      report_.outcomes[i].path = copies.originals[static_cast<size_t>(sequence)];
   }
+  local->Remove();
   return absl::OkStatus();
 }
 
@@ -313,14 +347,6 @@ bool Contradicts(const UploadFlags& flags) { return flags.no_commit && (flags.co
 
 absl::StatusOr<ExitCode> Upload(Program& program, const UploadFlags& flags) {
   if (Contradicts(flags)) return Usage(program, kCommitOrNot);
-  if (flags.local_anonymize && (flags.project.empty() || flags.subject.empty() || flags.session.empty())) {
-    return Usage(
-        program,
-        "--local-anonymize needs --project, --subject and --session: scripts put them into the files");
-  }
-  if (flags.local_anonymize && !flags.resume.empty())
-    return Usage(program,
-                 "--local-anonymize does not go with --resume: the copies that are sent are made anew");
   auto found = client::CollectFiles(flags.paths);
   if (!found.ok()) return Usage(program, found.status().message());
   NoteLeftOut(program, *found);
@@ -328,9 +354,7 @@ absl::StatusOr<ExitCode> Upload(Program& program, const UploadFlags& flags) {
   NX_ASSIGN_OR_RETURN(auto connection, program.Connect());
   Transfer transfer(program, flags, connection);
   if (flags.local_anonymize) {
-    if (!found->archives.empty())
-      return Usage(program, "--local-anonymize does not look into compressed files; unpack them first");
-    NX_RETURN_IF_ERROR(transfer.SendAnonymized(found->files));
+    NX_RETURN_IF_ERROR(transfer.SendAnonymized(*found));
     return Finish(program, transfer);
   }
   if (!found->files.empty()) NX_RETURN_IF_ERROR(transfer.SendFiles(found->files));

@@ -62,6 +62,36 @@ std::string FailuresJson(const TransferReport& report) {
                       "]");
 }
 
+std::string LocalJson(const LocalSummary& local) {
+  const auto names = [](std::string* out, const std::string& step) {
+    absl::StrAppend(out, JsonString(step));
+  };
+  const auto counts = [](std::string* out, const auto& count) {
+    absl::StrAppend(out, JsonString(count.first), ": ", count.second);
+  };
+  return absl::StrCat(",\n \"localAnonymization\": {\"steps\": [", absl::StrJoin(local.steps, ", ", names),
+                      "], \"fileCount\": ", local.files, ", \"reusedCount\": ", local.reused,
+                      ", \"refusedCount\": ", local.refused,
+                      ", \"trusted\": ", local.trusted ? "true" : "false", ", \"changedFiles\": {",
+                      absl::StrJoin(local.changed, ", ", counts), "}}");
+}
+
+void PrintLocal(std::ostream& out, const LocalSummary& local) {
+  out << "anonymized on this machine: " << local.files << " files";
+  if (local.reused > 0) out << ", " << local.reused << " of them in a former run";
+  if (local.refused > 0) out << "; " << local.refused << " were refused and not sent";
+  out << "\n";
+  for (const std::string& step : local.steps) out << "  " << Printable(step) << "\n";
+  out << (local.trusted ? "the server looks whether these are recorded in each object\n"
+                        : "you are no trusted uploader of this server: it applies its scripts again\n");
+  if (!local.changed.empty()) out << "\n";
+  Table table({"ATTRIBUTE CHANGED", ">FILES"});
+  for (const auto& [keyword, count] : local.changed)
+    table.Add({keyword == "private" ? "private attributes" : keyword, absl::StrCat(count)});
+  if (!local.changed.empty()) table.Print(out);
+  out << "\n";
+}
+
 void PrintReportJson(Program& program, const TransferReport& report) {
   const std::string counts = absl::StrJoin(Counts(report), ", ", [](std::string* out, const auto& count) {
     absl::StrAppend(out, JsonString(count.first), ": ", count.second);
@@ -69,9 +99,9 @@ void PrintReportJson(Program& program, const TransferReport& report) {
   program.PrintJson(absl::StrCat(
       "{\"upload\": ", report.uploads.empty() ? "null" : ToJson(report.uploads.front(), true),
       ",\n \"uploads\": ", JsonList(report.uploads), ",\n \"outcomeCounts\": {", counts,
-      "},\n \"outcomes\": ", OutcomesJson(report.outcomes),
-      ",\n \"prearchiveSessions\": ", JsonList(report.prearchive_sessions),
-      ",\n \"sessions\": ", JsonList(report.sessions), ",\n \"failures\": ", FailuresJson(report), "}"));
+      "},\n \"outcomes\": ", OutcomesJson(report.outcomes), ",\n \"prearchiveSessions\": ",
+      JsonList(report.prearchive_sessions), ",\n \"sessions\": ", JsonList(report.sessions),
+      ",\n \"failures\": ", FailuresJson(report), report.local ? LocalJson(*report.local) : "", "}"));
 }
 
 void PrintProblems(std::ostream& out, const TransferReport& report) {
@@ -90,6 +120,7 @@ void PrintProblems(std::ostream& out, const TransferReport& report) {
 
 void PrintReportTable(Program& program, const TransferReport& report) {
   std::ostream& out = program.out();
+  if (report.local) PrintLocal(out, *report.local);
   Table counts({"OUTCOME", ">OBJECTS", ">SIZE"});
   std::map<std::string, int64_t> sizes;
   for (const auto& file : report.outcomes) {

@@ -1,9 +1,11 @@
 // What upload and import did, as JSON and as a table.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "clients/cli/local_anonymize.h"
 #include "clients/cli/program.h"
 #include "clients/cpp/uploader.h"
 
@@ -18,6 +20,7 @@ struct TransferReport {
   // Builds and archivings that failed, with the session's name.
   std::vector<std::pair<std::string, absl::Status>> failures;
   int64_t resumed_count = 0;
+  std::optional<LocalSummary> local;  // of --local-anonymize
 };
 
 // Prints it. kRefused: an object is REJECTED or in CONFLICT, or a session could not be built or archived.
