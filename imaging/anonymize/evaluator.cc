@@ -51,8 +51,39 @@ absl::Status Evaluator::Run(const Block& block) {
   return absl::OkStatus();
 }
 
+bool Evaluator::IsMadeOfVariables(const Expression& expression) const {
+  using Kind = Expression::Kind;
+  if (expression.kind == Kind::kPath || expression.kind == Kind::kNewUid) return false;
+  if (expression.kind == Kind::kVariable) return from_object_.count(expression.text) == 0;
+  if (expression.kind == Kind::kCall) {
+    const FunctionSpec& function = *expression.function;
+    if (function.name == "newUID") return false;
+    for (const ArgumentKind kind : function.kinds) {
+      if (kind != ArgumentKind::kValue && kind != ArgumentKind::kRegex) return false;
+    }
+  }
+  return std::all_of(expression.arguments.begin(), expression.arguments.end(),
+                     [this](const Expression& argument) { return IsMadeOfVariables(argument); });
+}
+
+bool Evaluator::IsLeftOut(const Statement& statement) const {
+  using Kind = Statement::Kind;
+  switch (statement.kind) {
+    case Kind::kAssign:
+    case Kind::kAssignIfPresent:
+      return !IsMadeOfVariables(statement.value);
+    case Kind::kDelete:
+    case Kind::kCall:
+    case Kind::kRemoveAllPrivate:
+      return true;
+    default:
+      return false;
+  }
+}
+
 absl::Status Evaluator::RunStatement(const Statement& statement) {
   using Kind = Statement::Kind;
+  if (context_.repeats && IsLeftOut(statement)) return absl::OkStatus();
   switch (statement.kind) {
     case Kind::kAssign:
     case Kind::kAssignIfPresent: {
@@ -105,6 +136,11 @@ absl::Status Evaluator::RunStatement(const Statement& statement) {
 }
 
 absl::Status Evaluator::RunSetVariable(const Statement& statement) {
+  if (context_.repeats && !IsMadeOfVariables(statement.value)) {
+    from_object_.insert(statement.name);
+    values_[statement.name] = Value();
+    return absl::OkStatus();
+  }
   NX_ASSIGN_OR_RETURN(Value value, Evaluate(statement.value));
   output_bytes_ += value.text.has_value() ? value.text->size() : 0;
   for (const std::string& item : value.list) output_bytes_ += item.size();

@@ -69,6 +69,9 @@ class Evaluator {
 
  private:
   absl::Status RunStatement(const Statement& statement);
+  // With ApplyContext::repeats.
+  bool IsMadeOfVariables(const Expression& expression) const;
+  bool IsLeftOut(const Statement& statement) const;
   absl::Status RunBranches(const Statement& statement);
   absl::Status RunSetVariable(const Statement& statement);
   absl::StatusOr<bool> Holds(const Condition& condition);
@@ -80,6 +83,7 @@ class Evaluator {
   dicom::DataSet& data_;
   const dicom::DataSet* header_;
   std::map<std::string, Value> values_;
+  std::set<std::string> from_object_;  // with ApplyContext::repeats: variables that would hold its values
   std::map<std::string, std::string> variables_;
   ApplyContext& context_;
   const std::set<std::string>& url_hosts_;

@@ -47,8 +47,8 @@ struct CompileOptions {
   // Variables that will be given to Apply; the checker calls others unset. Scripts may set more by
   // themselves.
   std::set<std::string> known_variables = {"project", "subject", "session"};
-  // The administrator allows getURL for these hosts, such as "pseudonyms.example.org"; empty: getURL is an
-  // error.
+  // The administrator allows getURL for these hosts, as url_hosts.h has them, such as
+  // "pseudonyms.example.org"; empty: getURL is an error.
   std::set<std::string> url_hosts;
   // Unset variables are warnings only: they may still be given to Apply.
   bool lenient_variables = false;
@@ -89,8 +89,13 @@ struct ApplyContext {
   // this text. "": random ones.
   std::string seed;
   uint64_t new_uid_count = 0;  // how many newUID[] gave
-  // Fetches what getURL asks for; only called for hosts of CompileOptions::url_hosts.
+  // Fetches what getURL asks for; only called for hosts of CompileOptions::url_hosts. Its errors must not
+  // tell anything of the URL or the answer: they become part of the script's.
   std::function<absl::StatusOr<std::string>(absl::string_view url)> fetch_url;
+  // The same script was applied to the object before, and must not be a second time: only attributes that it
+  // sets from variables and constants alone, such as `(0010,0010) := subject`, are set anew. Deletions,
+  // other functions and values that come from the object are left out.
+  bool repeats = false;
   // Bounds of one Apply. Beyond them: RESOURCE_EXHAUSTED (ANONYMIZATION_FAILED).
   int64_t max_steps = 20'000'000;
   size_t max_output_bytes = 8 << 20;  // values written

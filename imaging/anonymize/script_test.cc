@@ -158,6 +158,24 @@ TEST(ScriptTest, LooksUpAndFetchesOnlyWhatIsAllowed) {
               testing::HasSubstr("not allowed"));
 }
 
+TEST(ScriptTest, ARepetitionSetsOnlyWhatVariablesGive) {
+  ApplyContext context;
+  context.repeats = true;
+  const Variables variables{{"subject", "S2"}, {"project", "P"}};
+  const std::string v = "version \"6.6\"\n";
+  EXPECT_EQ(NameAfter(v + "(0010,0010) := subject", context, variables), "S2");
+  EXPECT_EQ(NameAfter(v + "n := concatenate[project, \"-\", subject]\n(0010,0010) := n", context, variables),
+            "P-S2");
+  EXPECT_EQ(NameAfter(v + "project = \"P\" ? (0010,0010) := subject", context, variables), "S2");
+  // These map, append or take away: the object has their result.
+  for (const char* line :
+       {"(0010,0010) := concatenate[(0010,0010), subject]", "(0010,0010) := hashUID[(0020,000D)]",
+        "(0010,0010) := newUID[]", "-(0010,0010)", "delete[\"(0010,0010)\"]", "reject[]",
+        "(0010,0010) := lookup[\"none\", (0010,0020)]", "n := (0010,0020)\n(0010,0010) := n"}) {
+    EXPECT_EQ(NameAfter(v + line, context, variables), "Doe^John") << line;
+  }
+}
+
 TEST(ScriptTest, ErrorsNameTheLineAndNoPatientValue) {
   const std::string message = NameAfter("version \"6.6\"\n\n(0010,0010) := substring[(0010,0010), 0, 99]");
   EXPECT_THAT(message, testing::HasSubstr("line 3"));

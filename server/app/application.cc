@@ -1,13 +1,8 @@
 #include "server/app/application.h"
 
-#include <fcntl.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <atomic>
-#include <cerrno>
 #include <cstdio>
-#include <cstring>
 #include <functional>
 #include <utility>
 
@@ -16,7 +11,6 @@
 #include <grpcpp/ext/proto_server_reflection_plugin.h>
 #include <grpcpp/grpcpp.h>
 #include <grpcpp/health_check_service_interface.h>
-#include <sys/file.h>
 
 #include "base/error.h"
 #include "base/limits.h"
@@ -189,7 +183,7 @@ absl::Status Application::Parts::OpenStorage() {
 absl::Status Application::Parts::OpenRules() {
   NX_ASSIGN_OR_RETURN(types, session::TypeRegistry::LoadDirectory(config.types_dir));
   door = std::make_unique<DicomDoor>(*types, *database);
-  NX_ASSIGN_OR_RETURN(plans, deidentify::Plans::Open(database->scripts(), {}));
+  NX_ASSIGN_OR_RETURN(plans, OpenPlans(database->scripts()));
   NX_RETURN_IF_ERROR(door->policy().SetRouting({}));
   prearchive::Prearchive::Options options;
   options.idle_build = absl::Seconds(limits::kIdleBuildSecondsDefault);
@@ -309,8 +303,9 @@ void Application::Parts::MakeServices() {
         return workflow->StartSplit(row, user, false, request_id);
       },
       [this] { return session_rules->claim_unassigned(); }, plans.get()});
-  session_changes = std::make_unique<archiving::SessionChanges>(
-      archiving::SessionChanges::Dependencies{*database, *types, files, config.archive_dir});
+  session_changes = std::make_unique<archiving::SessionChanges>(archiving::SessionChanges::Dependencies{
+      *database, *types, files, config.archive_dir, plans.get(),
+      std::bind_front(&SessionRules::AnonymizesMoved, session_rules.get())});
   archive_service = std::make_unique<rpc::ArchiveServiceImpl>(rpc::ArchiveServiceImpl::Dependencies{
       *gate, *database, *session_changes, *types, files, config.archive_dir});
   const archiving::FileWork::Dependencies file_work{*database, files, config.archive_dir};

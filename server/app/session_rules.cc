@@ -1,6 +1,10 @@
 #include "server/app/session_rules.h"
 
+#include <utility>
+
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 
 #include "base/status.h"
 #include "server/archive/scan_type_memory.h"
@@ -59,8 +63,42 @@ bool SessionRules::GuardsModality(const std::string& project) const {
   return IsOn(Of(projects_, project).modality_guard, guard_modality_);
 }
 
+bool SessionRules::AnonymizesMoved(const std::string& project) const {
+  absl::MutexLock lock(&mutex_);
+  auto found = anonymizes_moved_.find(project);
+  if (found == anonymizes_moved_.end()) found = anonymizes_moved_.find("");
+  return found != anonymizes_moved_.end() && found->second;
+}
+
+// "off", "on", "off, P1=on": of the site, and of projects.
+absl::Status SessionRules::SetAnonymizesMoved(const std::string& value) {
+  std::map<std::string, bool> rules;
+  for (absl::string_view word : absl::StrSplit(value, absl::ByAnyChar(", "), absl::SkipEmpty())) {
+    const std::pair<absl::string_view, absl::string_view> parts =
+        absl::StrSplit(word, absl::MaxSplits('=', 1));
+    const bool of_project = absl::StrContains(word, '=');
+    const absl::string_view what = of_project ? parts.second : word;
+    const std::string project(of_project ? parts.first : "");
+    if ((what != "on" && what != "off") || (of_project && !projects_.Get(project))) {
+      return rpc::InvalidField("value",
+                               "expected on or off, and PROJECT=on or PROJECT=off, separated by commas");
+    }
+    rules[project] = what == "on";
+  }
+  absl::MutexLock lock(&mutex_);
+  anonymizes_moved_ = std::move(rules);
+  return absl::OkStatus();
+}
+
 std::vector<rpc::SettingSpec> SessionRules::Settings() {
   std::vector<rpc::SettingSpec> settings;
+  settings.push_back({"anonymization.on_move",
+                      "whether a project's script is applied to the files of archived sessions that move "
+                      "into the project, or "
+                      "whose subject or label changes: on or off, and PROJECT=on or PROJECT=off for single "
+                      "projects, separated "
+                      "by commas",
+                      "off", [this](const std::string& value) { return SetAnonymizesMoved(value); }});
   settings.push_back(Flag("archive.modality_guard",
                           "whether images of another modality are kept out of archived sessions (code 19); "
                           "projects may say otherwise",

@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 
+#include "base/crash_point.h"
 #include "base/error.h"
 #include "base/log.h"
 #include "base/status.h"
@@ -117,6 +118,12 @@ absl::StatusOr<std::vector<metadata::File>> FileWork::FilesOf(const metadata::Re
   return files;
 }
 
+void FileWork::Describe(const metadata::Scan& scan) {
+  for (metadata::Scan& row : contents_.scans) {
+    if (row.id == scan.id) row = scan;
+  }
+}
+
 absl::Status FileWork::WriteCatalog(const metadata::Resource& resource,
                                     const std::vector<metadata::File>& files,
                                     const metadata::Change& change) {
@@ -176,6 +183,7 @@ absl::StatusOr<metadata::RemovedFile> FileWork::TakeOut(const std::string& path)
 absl::StatusOr<metadata::Session> FileWork::Commit(SessionChanges& changes, const metadata::Change& change,
                                                    const SessionChanges::Edit& edit) {
   NX_RETURN_IF_ERROR(writer_->Publish());
+  CrashPoint("files.published");
   metadata::Change noted = change;
   noted.request_id = id_;
   auto session = changes.Update(accession_id_, "", noted, edit);
@@ -185,6 +193,7 @@ absl::StatusOr<metadata::Session> FileWork::Commit(SessionChanges& changes, cons
     return session;
   }
   keep_ = true;
+  CrashPoint("files.committed");
   NX_RETURN_IF_ERROR(writer_->Finish());
   NX_RETURN_IF_ERROR(with_.database.holds().Release(id_));
   return session;

@@ -59,6 +59,9 @@ class FileWork {
   // All files of a resource, as the database has them.
   absl::StatusOr<std::vector<metadata::File>> FilesOf(const metadata::ResourceKey& key) const;
 
+  // What catalogs that are written from now on say of a scan.
+  void Describe(const metadata::Scan& scan);
+
   // Writes the catalog of `resource` with these files.
   absl::Status WriteCatalog(const metadata::Resource& resource, const std::vector<metadata::File>& files,
                             const metadata::Change& change);

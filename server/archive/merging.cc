@@ -16,9 +16,9 @@
 #include "base/log.h"
 #include "base/status.h"
 #include "imaging/dicom/attribute_set.h"
-#include "imaging/dicom/header_scanner.h"
 #include "imaging/session/builder.h"
 #include "imaging/session/document.h"
+#include "server/archive/filed_header.h"
 #include "server/archive/filing.h"
 #include "storage/archive/layout.h"
 
@@ -26,7 +26,6 @@ namespace narthex::archiving {
 namespace {
 
 constexpr char kPurpose[] = "merge";
-constexpr size_t kHeaderPieceBytes = 64 << 10;
 
 bool Overwrites(const operations::Operation& operation) {
   const auto policy = operation.arguments.find("policy");
@@ -39,24 +38,6 @@ bool MustPlanAgain(const absl::Status& status) {
   static const auto* const kReasons =
       new std::set<std::string>{"ETAG_MISMATCH", "SESSION_DELETED", "SESSION_NOT_FOUND", "FOLDER_NOT_FOUND"};
   return kReasons->count(ErrorReason(status)) > 0;
-}
-
-absl::StatusOr<dicom::HeaderFacts> ReadFacts(fs::FileSystem& files, const std::string& place,
-                                             const dicom::AttributeSet& attributes) {
-  NX_ASSIGN_OR_RETURN(const std::unique_ptr<fs::File> file, files.Open(place, {}));
-  dicom::ScanOptions options;
-  options.attributes = &attributes;
-  NX_ASSIGN_OR_RETURN(options.object_size, file->SizeBytes());
-  dicom::HeaderScanner scanner(options);
-  std::string piece(kHeaderPieceBytes, '\0');
-  for (uint64_t at = 0;;) {
-    NX_ASSIGN_OR_RETURN(const size_t got, file->ReadAt(at, piece.data(), piece.size()));
-    if (got == 0) break;
-    at += got;
-    NX_ASSIGN_OR_RETURN(const dicom::ScanState state, scanner.Feed(absl::string_view(piece.data(), got)));
-    if (state == dicom::ScanState::kHeaderDone) break;
-  }
-  return scanner.Finish();
 }
 
 // Fills what the archived session does not know.

@@ -33,6 +33,8 @@ void PutRow(std::vector<Row>& rows, const Row& row, const Same& same) {
 SessionContents Applied(const SessionContents& now, const metadata::SessionUpdate& update) {
   SessionContents after = now;
   metadata::Session& session = after.session;
+  if (update.document) after.document = *update.document;
+  if (update.described) session.session_date = update.described->session_date;
   if (update.project) session.project = *update.project;
   if (update.label) session.label = *update.label;
   if (update.subject) session.subject = *update.subject;

@@ -1,6 +1,6 @@
 // Changes archived sessions: rows and document together, in one transaction each. Files stay where they are,
-// so that renaming and moving cost the same however large a session is. Thread-safe; calls block on the
-// database.
+// so that renaming and moving cost the same however large a session is, unless a script is to be applied to
+// them. Thread-safe; calls block on the database.
 #pragma once
 
 #include <functional>
@@ -15,6 +15,10 @@
 #include "storage/fs/file_system.h"
 #include "storage/metadata/database.h"
 
+namespace narthex::deidentify {
+class PlanSource;
+}
+
 namespace narthex::archiving {
 
 class SessionChanges {
@@ -24,6 +28,10 @@ class SessionChanges {
     const session::TypeRegistry& types;
     fs::FileSystem& file_system;
     std::string archive_root;
+    const deidentify::PlanSource* plans = nullptr;  // scripts of projects; null: there are none
+    // Whether a project's script is applied to archived sessions that get into it or get other names there;
+    // null: never.
+    std::function<bool(const std::string& project)> anonymizes_moved;
   };
   explicit SessionChanges(Dependencies dependencies) : with_(std::move(dependencies)) {}
 
@@ -34,6 +42,14 @@ class SessionChanges {
   // Applies an edit and writes the document that goes with it. If `etag` is "" and the session changes in
   // between, it begins anew. Errors: those of `edit` and of SessionStore::Update.
   absl::StatusOr<metadata::Session> Update(const std::string& accession_id, absl::string_view etag,
+                                           const metadata::Change& change, const Edit& edit);
+
+  // The same where the edit may change project, subject or label: then, if that is set, the script of the
+  // project where the session will be is applied to its files (moved_files.h), all or nothing, also over a
+  // crash. That takes as long as writing the files. A repeated change.request_id changes nothing more. Errors
+  // besides those of Update: SESSION_BUSY (ABORTED), ANONYMIZATION_FAILED and the like, those of the disk;
+  // then nothing has changed.
+  absl::StatusOr<metadata::Session> Rename(const std::string& accession_id, absl::string_view etag,
                                            const metadata::Change& change, const Edit& edit);
 
   // As SessionStore::Restore, with the document of the new label.

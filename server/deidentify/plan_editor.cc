@@ -35,13 +35,27 @@ absl::Status PlanEditor::EditHeader(dicom::ObjectHeader& header) {
   if (options_.keep_data_sets) {
     NX_ASSIGN_OR_RETURN(before_, header.data->Clone());
   }
-  skipped_ = options_.honour_record && plan_->IsRecorded(*header.data);
+  const bool recorded =
+      (options_.honour_record || options_.repeat_recorded) && plan_->IsRecorded(*header.data);
+  skipped_ = options_.honour_record && recorded;
+  if (options_.repeat_recorded && recorded) NX_RETURN_IF_ERROR(Repeat(*header.data));
   if (!skipped_) NX_RETURN_IF_ERROR(pixels_.EditHeader(header));
   if (options_.keep_data_sets) {
     NX_ASSIGN_OR_RETURN(after_, header.data->Clone());
   }
   header_done_ = true;
   return absl::OkStatus();
+}
+
+// A profile is not applied again, but for the patient's number, which is the subject's label.
+absl::Status PlanEditor::Repeat(dicom::DataSet& data) {
+  context_.repeats = true;
+  if (steps_.profile == nullptr) return absl::OkStatus();
+  steps_.profile = nullptr;
+  const auto subject = options_.variables.find("subject");
+  if (subject == options_.variables.end() || data.TextOrEmpty(dicom::tags::kPatientID).empty())
+    return absl::OkStatus();
+  return data.SetText(dicom::tags::kPatientID, subject->second);
 }
 
 absl::StatusOr<std::unique_ptr<dicom::BulkFilter>> PlanEditor::FilterBulk(const dicom::BulkHead& bulk,

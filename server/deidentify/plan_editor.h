@@ -26,6 +26,7 @@ class PlanEditor : public dicom::HeaderEditor {
     anonymize::Variables variables;
     std::string seed;              // as ApplyContext's
     bool honour_record = false;    // an object that says that all of this was done passes as it is
+    bool repeat_recorded = false;  // of such an object only what depends on the variables is made anew
     bool keep_data_sets = false;   // before() and after() are wanted
     bool check_leftovers = false;  // if the plan wants that
     bool pass_pixels = false;      // they are not blanked: for who only looks at the rest
@@ -41,6 +42,8 @@ class PlanEditor : public dicom::HeaderEditor {
   absl::Status EditTrailing(dicom::DataSet& trailing, const dicom::ObjectHeader& header) override;
 
   bool header_done() const { return header_done_; }
+  // With repeat_recorded: the object said so.
+  bool repeated() const { return context_.repeats; }
   const anonymize::AnonymizationOutcome& outcome() const { return anonymizer_.outcome(); }
   // What stands behind the bulk data is searched, too.
   bool looks_behind() const { return steps_.check_leftovers && !skipped_; }
@@ -51,9 +54,11 @@ class PlanEditor : public dicom::HeaderEditor {
   const dicom::DataSet* after() const { return after_.get(); }
 
  private:
+  absl::Status Repeat(dicom::DataSet& data);
+
   const std::shared_ptr<const Plan> plan_;
   const Options options_;
-  const anonymize::AnonymizationPlan steps_;
+  anonymize::AnonymizationPlan steps_;
   anonymize::ApplyContext context_;
   anonymize::Anonymizer anonymizer_;
   pixels::PixelEditor pixels_;
