@@ -13,6 +13,7 @@
 #include "base/limits.h"
 #include "base/status.h"
 #include "server/rpc/convert.h"
+#include "storage/metadata/names.h"
 
 namespace narthex::rpc {
 namespace {
@@ -85,9 +86,10 @@ absl::StatusOr<std::string> AnonymizationServiceImpl::Resolve(const auth::Caller
                                                               const std::string& project) const {
   if (project.empty()) return project;
   const auto id = projects_.Resolve(project);
-  NX_RETURN_IF_ERROR(caller.RequireRead(id ? *id : project));
-  if (id) return *id;
-  return NotFound("PROJECT_NOT_FOUND", absl::StrCat("there is no project ", project), {{"project", project}});
+  // In the words that were asked in: an alias must not tell what it stands for.
+  if (!id || !caller.MayKnow(*id)) return metadata::ProjectNotFound(project);
+  NX_RETURN_IF_ERROR(caller.RequireRead(*id));
+  return *id;
 }
 
 v1::AnonymizationScript AnonymizationServiceImpl::Show(const metadata::Script& script,
@@ -305,10 +307,7 @@ grpc::Status AnonymizationServiceImpl::PreviewScript(grpc::ServerContext* contex
         NX_ASSIGN_OR_RETURN(const std::string id,
                             IdOf(request->prearchive_session(), "prearchiveSessions", "prearchive_session"));
         NX_ASSIGN_OR_RETURN(const prearchive::SessionRow session, prearchive_.Get(id));
-        if (!caller.MayRead(session.key().project())) {
-          return NotFound("PREARCHIVE_SESSION_NOT_FOUND", absl::StrCat("there is no session ", id),
-                          {{"session", id}});
-        }
+        if (!caller.MaySeePrearchive(session.key().project())) return prearchive::NoSession(id);
         if (project.empty()) project = session.key().project();
         NX_ASSIGN_OR_RETURN(const auto plan, PlanOf(*request, project, caller));
         Preview preview(

@@ -13,6 +13,7 @@
 #include "narthex/v1/upload_service.pb.h"
 #include "server/archive/archiver.h"
 #include "server/rpc/convert.h"
+#include "server/rpc/session_view.h"
 
 namespace narthex::rpc {
 namespace {
@@ -24,19 +25,33 @@ bool MaySee(const auth::Caller& caller, const operations::Operation& operation) 
   return operation.user == caller.user() || caller.MaySeePrearchive(operation.project);
 }
 
+// A session of the prearchive as it is now; its name only, if it is gone or where the caller does not see it.
+v1::PrearchiveSession ShowRow(absl::string_view id, const ResultSources& sources, const auth::Caller& caller,
+                              bool with_scans) {
+  const auto row = sources.prearchive.Get(id);
+  if (row.ok() && caller.MaySeePrearchive(row->key().project()))
+    return ToProto(*row, sources.prearchive.BuildAfter(*row), with_scans);
+  v1::PrearchiveSession message;
+  message.set_name(absl::StrCat("prearchiveSessions/", id));
+  return message;
+}
+
+// Likewise of the archive.
+v1::Session ShowSession(const std::string& accession_id, const ResultSources& sources,
+                        const auth::Caller& caller) {
+  const auto session = sources.database.session_reader().Get(accession_id, caller.Visible(true));
+  if (session.ok()) return View(caller, *session);
+  v1::Session message;
+  message.set_name(absl::StrCat("sessions/", accession_id));
+  message.set_accession_id(accession_id);
+  return message;
+}
+
 void PackResult(const operations::Operation& operation, const ResultSources& sources,
-                google::longrunning::Operation& to) {
+                const auth::Caller& caller, google::longrunning::Operation& to) {
   if (operation.kind == "archive") {
     const auto result = archiving::ArchiveResult::FromText(operation.result);
-    const auto session =
-        sources.database.session_reader().Get(result.accession_id, metadata::Visibility::All(true));
-    v1::Session message;
-    if (session.ok()) {
-      message = ToProto(*session);
-    } else {
-      message.set_name(absl::StrCat("sessions/", result.accession_id));
-      message.set_accession_id(result.accession_id);
-    }
+    v1::Session message = ShowSession(result.accession_id, sources, caller);
     if (result.merged) {
       v1::MergeResult& merged = *message.mutable_merge_result();
       merged.set_added_count(static_cast<int32_t>(result.counts.added));
@@ -50,25 +65,11 @@ void PackResult(const operations::Operation& operation, const ResultSources& sou
     }
     to.mutable_response()->PackFrom(message);
   } else if (operation.kind == "build") {
-    const auto row = sources.prearchive.Get(operation.target);
-    v1::PrearchiveSession message;
-    if (row.ok()) {
-      message = ToProto(*row, sources.prearchive.BuildAfter(*row), true);
-    } else {
-      message.set_name(absl::StrCat("prearchiveSessions/", operation.target));
-    }
-    to.mutable_response()->PackFrom(message);
+    to.mutable_response()->PackFrom(ShowRow(operation.target, sources, caller, true));
   } else if (operation.kind == "split") {
     v1::SplitPrearchiveSessionResponse message;
-    for (const absl::string_view id : absl::StrSplit(operation.result, ',', absl::SkipEmpty())) {
-      const auto row = sources.prearchive.Get(id);
-      v1::PrearchiveSession& part = *message.add_prearchive_sessions();
-      if (row.ok()) {
-        part = ToProto(*row, sources.prearchive.BuildAfter(*row), false);
-      } else {
-        part.set_name(absl::StrCat("prearchiveSessions/", id));
-      }
-    }
+    for (const absl::string_view id : absl::StrSplit(operation.result, ',', absl::SkipEmpty()))
+      *message.add_prearchive_sessions() = ShowRow(id, sources, caller, false);
     to.mutable_response()->PackFrom(message);
   } else if (operation.kind == "import-inbox") {
     v1::ImportArchiveResponse message;
@@ -80,7 +81,7 @@ void PackResult(const operations::Operation& operation, const ResultSources& sou
 }  // namespace
 
 google::longrunning::Operation OperationToProto(const operations::Operation& operation,
-                                                const ResultSources* sources) {
+                                                const ResultSources* sources, const auth::Caller* caller) {
   google::longrunning::Operation to;
   to.set_name(absl::StrCat("operations/", operation.id));
   v1::PrearchiveOperationMetadata metadata;
@@ -92,9 +93,9 @@ google::longrunning::Operation OperationToProto(const operations::Operation& ope
   if (operation.done && !operation.status.ok()) {
     to.set_done(true);
     to.mutable_error()->ParseFromString(ToRpcStatus(operation.status));
-  } else if (operation.done && sources != nullptr) {
+  } else if (operation.done && sources != nullptr && caller != nullptr) {
     to.set_done(true);
-    PackResult(operation, *sources, to);
+    PackResult(operation, *sources, *caller, to);
   }
   return to;
 }
@@ -123,7 +124,7 @@ grpc::Status OperationsServiceImpl::ListOperations(grpc::ServerContext* context,
             }));
         google::longrunning::ListOperationsResponse answer;
         for (const auto& operation : operations)
-          *answer.add_operations() = OperationToProto(operation, &sources_);
+          *answer.add_operations() = OperationToProto(operation, &sources_, &caller);
         if (static_cast<int>(operations.size()) == size) answer.set_next_page_token(operations.back().id);
         return answer;
       });
@@ -135,7 +136,7 @@ grpc::Status OperationsServiceImpl::GetOperation(grpc::ServerContext* context,
   return gate_.Unary(context, response,
                      [&](const auth::Caller& caller) -> absl::StatusOr<google::longrunning::Operation> {
                        NX_ASSIGN_OR_RETURN(const auto operation, Find(caller, request->name()));
-                       return OperationToProto(operation, &sources_);
+                       return OperationToProto(operation, &sources_, &caller);
                      });
 }
 
@@ -179,7 +180,7 @@ grpc::Status OperationsServiceImpl::WaitOperation(grpc::ServerContext* context,
           NX_ASSIGN_OR_RETURN(operation,
                               operations_.Wait(operation.id, std::min(end, absl::Now() + absl::Seconds(1))));
         }
-        return OperationToProto(operation, &sources_);
+        return OperationToProto(operation, &sources_, &caller);
       });
 }
 

@@ -16,9 +16,11 @@ struct ResultSources {
   metadata::Database& database;
 };
 
-// `sources` null: a done operation without its response (used right after its start).
+// With its result as `caller` may see it now. `sources` null: a done operation without its response (used
+// right after its start).
 google::longrunning::Operation OperationToProto(const operations::Operation& operation,
-                                                const ResultSources* sources);
+                                                const ResultSources* sources,
+                                                const auth::Caller* caller = nullptr);
 
 class OperationsServiceImpl final : public google::longrunning::Operations::Service {
  public:

@@ -47,6 +47,14 @@ std::string VisibleSql(const Visibility& visible) {
       "WHERE v.project_id = ANY($1))))");
 }
 
+// The session's project or label (`column`) as the reader knows it: its own, else that of a share.
+std::string KnownAs(const Visibility& visible, absl::string_view column) {
+  if (visible.all_projects) return absl::StrCat("s.", column);
+  return absl::StrCat("CASE WHEN s.project_id = ANY($1) THEN s.", column, " ELSE (SELECT h.", column,
+                      " FROM session_shares h WHERE h.session_id = s.session_id AND h.project_id = ANY($1) "
+                      "ORDER BY h.project_id LIMIT 1) END");
+}
+
 Statement BindVisible(std::string sql, const Visibility& visible) {
   Statement statement(std::move(sql));
   return std::move(statement.TextArray(visible.projects).TextArray(visible.quarantine_projects));
@@ -244,7 +252,8 @@ class PostgresSessionReader : public SessionReader {
     const std::string list_name =
         absl::StrCat("sessions\n", request.filter.ToString(), "\n", request.order_by);
     Query query("");
-    const SqlFragment filter = CompileFilter(request.filter, query.next());
+    const SqlFragment filter =
+        CompileFilter(request.filter, query.next(), FilterTarget::kSessions, !visible.all_projects);
     query.values_ = filter.parameters;
     const std::string matching = absl::StrCat(VisibleSql(visible), " AND ", filter.sql);
 
@@ -278,7 +287,8 @@ class PostgresSessionReader : public SessionReader {
     const int size = PageSize(request.page, limits::kPageSizeMax);
     const std::string list_name = absl::StrCat("scans\n", request.filter.ToString(), "\n", request.order_by);
     Query query("");
-    const SqlFragment filter = CompileFilter(request.filter, query.next(), FilterTarget::kScans);
+    const SqlFragment filter =
+        CompileFilter(request.filter, query.next(), FilterTarget::kScans, !visible.all_projects);
     query.values_ = filter.parameters;
     const std::string from =
         absl::StrCat(" FROM ", kSessionTables,
@@ -292,7 +302,8 @@ class PostgresSessionReader : public SessionReader {
                           DecodePageToken(list_name, request.page.token, keys.size()));
       after = AfterSql(keys, values, query);
     }
-    std::string columns = absl::StrCat(kScanColumns, ", s.session_id, s.project_id, u.label, s.label");
+    std::string columns = absl::StrCat(kScanColumns, ", s.session_id, ", KnownAs(visible, "project_id"),
+                                       ", u.label, ", KnownAs(visible, "label"));
     const Ordering ordering = OrderSql(keys);
     Statement select = BindVisible(absl::StrCat("SELECT ", columns, ordering.columns, from, " AND ", after,
                                                 " ORDER BY ", ordering.order, " LIMIT ", size + 1),

@@ -72,9 +72,10 @@ enum class FilterTarget { kSessions, kScans };
 
 // A condition over the rows `s` of table sessions and `u` of its subject; "TRUE" for the empty filter. For
 // sessions each condition on scans asks for some scan of the session; for scans all are about the row `c`.
-// Parameters start at $first.
+// Parameters start at $first. `named_projects`: the reader sees the projects in $1 only, and what is shared
+// with them; conditions do not tell the project and label that a shared session has where it comes from.
 SqlFragment CompileFilter(const SessionFilter& filter, int first,
-                          FilterTarget target = FilterTarget::kSessions);
+                          FilterTarget target = FilterTarget::kSessions, bool named_projects = false);
 
 // One sort key: an expression over `s`, `u` (and `c`) that is never null, and its direction.
 struct OrderKey {

@@ -130,7 +130,8 @@ bool IsTimestamp(absl::string_view text) {
 
 class Compiler {
  public:
-  Compiler(int first, FilterTarget target) : next_(first), target_(target) {}
+  Compiler(int first, FilterTarget target, bool named_projects)
+      : next_(first), target_(target), named_projects_(named_projects) {}
 
   std::string Node(const FilterNode& node) {
     switch (node.kind) {
@@ -200,8 +201,9 @@ class Compiler {
 
   std::string LoneText(absl::string_view text) {
     const std::string pattern = Bind(absl::StrCat("%", Escape(text), "%"));
-    return absl::StrCat("(s.label ILIKE ", pattern, " OR u.label ILIKE ", pattern, " OR s.description ILIKE ",
-                        pattern, " OR ", Scan([&] {
+    const std::string own = named_projects_ ? " AND s.project_id = ANY($1)" : "";
+    return absl::StrCat("((s.label ILIKE ", pattern, own, ") OR u.label ILIKE ", pattern,
+                        " OR s.description ILIKE ", pattern, " OR ", Scan([&] {
                           return absl::StrCat("(c.series_description ILIKE ", pattern, " OR c.type ILIKE ",
                                               pattern, ")");
                         }),
@@ -245,7 +247,12 @@ class Compiler {
     if (field.type == Type::kMap && !node.quoted && node.op != Op::kHas && ParseNumber(node.value, &number)) {
       return Truth(absl::StrCat("number_of(", text, ") ", op, " ", Bind(node.value), "::double precision"));
     }
-    const std::string condition = CompareText(text, node, op);
+    std::string condition = CompareText(text, node, op);
+    // Whoever sees a share may not guess its name at home.
+    if (named_projects_ && (field.column == "s.project_id" || field.column == "s.label")) {
+      condition = node.op == Op::kNe ? absl::StrCat("(", condition, " OR s.project_id <> ALL($1))")
+                                     : absl::StrCat("(", condition, " AND s.project_id = ANY($1))");
+    }
     // A shared session is in each of its projects.
     if (field.column != "s.project_id" || node.op == Op::kNe) return condition;
     return absl::StrCat("(", condition,
@@ -276,6 +283,7 @@ class Compiler {
 
   int next_;
   const FilterTarget target_;
+  const bool named_projects_;
   int negations_ = 0;
   std::vector<std::string> parameters_;
 };
@@ -392,9 +400,9 @@ std::string CheckRestriction(const FilterNode& node) {
   return "";
 }
 
-SqlFragment CompileFilter(const SessionFilter& filter, int first, FilterTarget target) {
+SqlFragment CompileFilter(const SessionFilter& filter, int first, FilterTarget target, bool named_projects) {
   if (filter.empty()) return {"TRUE", {}};
-  Compiler compiler(first, target);
+  Compiler compiler(first, target, named_projects);
   SqlFragment fragment;
   fragment.sql = compiler.Node(*filter.root());
   fragment.parameters = compiler.TakeParameters();

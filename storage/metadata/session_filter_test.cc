@@ -98,6 +98,19 @@ TEST(SessionFilterTest, CompilesToBoundParameters) {
   EXPECT_EQ(CompileFilter(SessionFilter(), 3).sql, "TRUE");
 }
 
+TEST(SessionFilterTest, TheNameOfAShareAtHomeIsNotTold) {
+  const auto sql = [](const char* filter) {
+    return CompileFilter(*SessionFilter::Parse(filter), 3, FilterTarget::kSessions, true).sql;
+  };
+
+  EXPECT_EQ(sql("label = A"), "((s.label = $3) AND s.project_id = ANY($1))");
+  EXPECT_EQ(sql("label != A"), "((s.label <> $3) OR s.project_id <> ALL($1))");
+  EXPECT_EQ(sql("project = A"),
+            "(((s.project_id = $3) AND s.project_id = ANY($1)) OR s.session_id IN (SELECT h.session_id FROM "
+            "session_shares h WHERE (h.project_id = $4)))");
+  EXPECT_EQ(sql("modality = MR"), "(s.modality = $3)");
+}
+
 TEST(SessionFilterTest, NegationsSayWhatNoValueMeans) {
   const SqlFragment sql =
       CompileFilter(*SessionFilter::Parse("NOT fields.dose = \"1\" AND NOT sessionDate > 2024-01-01"), 3);

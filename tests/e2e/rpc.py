@@ -23,6 +23,7 @@ class Answer(typing.NamedTuple):
     message: str
     reason: str
     reply: list  # of dictionaries, in proto3 JSON; unary calls have one
+    metadata: dict = {}  # of the error
 
 
 class Rpc:
@@ -81,10 +82,11 @@ class Rpc:
                     call.cancel()
                     break
         except grpc.RpcError as error:
-            return Answer(error.code(), error.details(), self._reason(error), replies)
+            info = self._info(error)
+            return Answer(error.code(), error.details(), info.reason, replies, dict(info.metadata))
         return Answer(grpc.StatusCode.OK, "", "", replies)
 
-    def _reason(self, error):
+    def _info(self, error):
         status = self._class(self.pool.FindMessageTypeByName("google.rpc.Status"))()
         info = self._class(self.pool.FindMessageTypeByName("google.rpc.ErrorInfo"))()
         for key, value in error.trailing_metadata() or ():
@@ -93,4 +95,4 @@ class Rpc:
                 for detail in status.details:
                     if detail.type_url.endswith("/google.rpc.ErrorInfo"):
                         info.ParseFromString(detail.value)
-        return info.reason
+        return info
