@@ -103,7 +103,8 @@ grpc::Status ResourceServiceImpl::RemoveResourceFiles(grpc::ServerContext* conte
                                                       v1::RemoveResourceFilesResponse* response) {
   return with_.gate.Unary(
       context, response, [&](const auth::Caller& caller) -> absl::StatusOr<v1::RemoveResourceFilesResponse> {
-        NX_ASSIGN_OR_RETURN(const auto session, Find(caller, request->session(), SessionRight::kEdit));
+        // They are kept until a purge, but for whoever looks they are deleted.
+        NX_ASSIGN_OR_RETURN(const auto session, Find(caller, request->session(), SessionRight::kOwn));
         NX_ASSIGN_OR_RETURN(
             const int64_t count,
             with_.resources.Remove(session.accession_id, {request->scan(), request->resource()},
