@@ -155,47 +155,6 @@ class DuplicatesByGrpc(Duplicates, unittest.TestCase):
 
         self.assertEqual([o["outcome"] for o in (by_upload, by_site, by_project)], ["CONFLICT", "REPLACED", "CONFLICT"])
 
-
-@needs_shared
-class DuplicatesByDicom(Duplicates, unittest.TestCase):
-    # The file's meta information is the gateway's: what counts is the data set.
-    digest = staticmethod(data_set)
-
-    def send(self, project, *files, code=0, flags=()):
-        """Their outcomes; of a conflict the sender is told by 0x0111, which DCMTK takes for a failure."""
-        if project not in [r["aeTitle"] for r in self.server.narthex("receiver", "list")["receivers"]]:
-            self.server.narthex("receiver", "create", project, "--project", project)
-        self.server.storescu("-aec", project, "--to", *files, code=code)
-        session = self.only(project)["name"]
-        return self.server.narthex("prearchive", "outcomes", session)["outcomes"][-len(files):]
-
-    def test_one_instance_in_many_transfer_syntaxes_by_dicom(self):
-        """One slice uncompressed, in Implicit VR, JPEG lossless, JPEG-LS and RLE: the same SOP Instance UID."""
-        project = self.project("SYNTAX")
-        self.server.narthex("project", "update", project, "--duplicates", "replace")
-        self.server.narthex("settings", "set", "routing.project_rules", "(0008,0060):(MR) t:MR r:SYNTAX")
-        self.addCleanup(self.server.narthex, "settings", "set", "routing.project_rules", "")
-
-        for command, proposal in ((("dcmconv", "+te"), "-xe"), (("dcmconv", "+ti"), "-xi"), (("dcmcjpeg",), "-xs"),
-                                  (("dcmcjpls",), "-xt"), (("dcmcrle",), "-xr")):
-            variant = pathlib.Path(self.folder.name) / f"{proposal}.dcm"
-            subprocess.run([*command, self.mr[0], variant], check=True, capture_output=True)
-            self.server.storescu(proposal, "--to", variant)
-
-        session = next(s for s in self.server.prearchive() if s["project"] == project)
-        self.assertEqual((session["objectCount"], session["replacedCount"]), (1, 4))
-        outcomes = self.server.narthex("prearchive", "outcomes", session["name"])["outcomes"]
-        self.assertEqual([o["outcome"] for o in outcomes], ["STORED"] + 4 * ["REPLACED"])
-        for outcome in outcomes[1:]:
-            self.assertIn("transfer syntax", outcome["detail"])
-        diff = self.server.narthex("prearchive", "diff", session["name"], "--instance",
-                                   outcomes[0]["sopInstanceUid"])
-        self.assertTrue(diff["transferSyntaxDiffers"])
-        self.assertEqual(len({v["transferSyntaxUid"] for v in diff["versions"]}), 5)
-        # JPEG-LS and RLE of one image: the decoder has seen both.
-        self.assertEqual((diff["pixels"], diff.get("changes", [])), ("SAME", []))
-        self.assertTrue(diff["onlyTransferSyntaxDiffers"])
-
     def encoded(self, name, *command):
         """A copy of the first image that another program encoded, under the same UIDs."""
         path = pathlib.Path(self.folder.name) / name
@@ -260,6 +219,47 @@ class DuplicatesByDicom(Duplicates, unittest.TestCase):
         diff = self.diff_after(self.project("DAMAGED", "replace"), self.mr[0], damaged)
         self.assertNotIn(diff["pixels"], ("SAME", "DIFFERENT"))
         self.assertEqual(diff["pixelsDetail"], "of the newer one, the compressed pixels are damaged")
+
+
+@needs_shared
+class DuplicatesByDicom(Duplicates, unittest.TestCase):
+    # The file's meta information is the gateway's: what counts is the data set.
+    digest = staticmethod(data_set)
+
+    def send(self, project, *files, code=0, flags=()):
+        """Their outcomes; of a conflict the sender is told by 0x0111, which DCMTK takes for a failure."""
+        if project not in [r["aeTitle"] for r in self.server.narthex("receiver", "list")["receivers"]]:
+            self.server.narthex("receiver", "create", project, "--project", project)
+        self.server.storescu("-aec", project, "--to", *files, code=code)
+        session = self.only(project)["name"]
+        return self.server.narthex("prearchive", "outcomes", session)["outcomes"][-len(files):]
+
+    def test_one_instance_in_many_transfer_syntaxes_by_dicom(self):
+        """One slice uncompressed, in Implicit VR, JPEG lossless, JPEG-LS and RLE: the same SOP Instance UID."""
+        project = self.project("SYNTAX")
+        self.server.narthex("project", "update", project, "--duplicates", "replace")
+        self.server.narthex("settings", "set", "routing.project_rules", "(0008,0060):(MR) t:MR r:SYNTAX")
+        self.addCleanup(self.server.narthex, "settings", "set", "routing.project_rules", "")
+
+        for command, proposal in ((("dcmconv", "+te"), "-xe"), (("dcmconv", "+ti"), "-xi"), (("dcmcjpeg",), "-xs"),
+                                  (("dcmcjpls",), "-xt"), (("dcmcrle",), "-xr")):
+            variant = pathlib.Path(self.folder.name) / f"{proposal}.dcm"
+            subprocess.run([*command, self.mr[0], variant], check=True, capture_output=True)
+            self.server.storescu(proposal, "--to", variant)
+
+        session = next(s for s in self.server.prearchive() if s["project"] == project)
+        self.assertEqual((session["objectCount"], session["replacedCount"]), (1, 4))
+        outcomes = self.server.narthex("prearchive", "outcomes", session["name"])["outcomes"]
+        self.assertEqual([o["outcome"] for o in outcomes], ["STORED"] + 4 * ["REPLACED"])
+        for outcome in outcomes[1:]:
+            self.assertIn("transfer syntax", outcome["detail"])
+        diff = self.server.narthex("prearchive", "diff", session["name"], "--instance",
+                                   outcomes[0]["sopInstanceUid"])
+        self.assertTrue(diff["transferSyntaxDiffers"])
+        self.assertEqual(len({v["transferSyntaxUid"] for v in diff["versions"]}), 5)
+        # JPEG-LS and RLE of one image: the decoder has seen both.
+        self.assertEqual((diff["pixels"], diff.get("changes", [])), ("SAME", []))
+        self.assertTrue(diff["onlyTransferSyntaxDiffers"])
 
 
 if __name__ == "__main__":

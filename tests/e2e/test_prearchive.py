@@ -186,35 +186,6 @@ class Review:
         self.server.start()
         self.assertEqual(self.show(name)["completion"], "idle")
 
-    def test_a_commit_that_named_what_was_sent_is_a_manifest(self):
-        self.assertEqual(self.show(self.staged("SIGNAL2", "mr_0004"))["completion"], "manifest")  # with a count
-        rpc = Rpc(self.server.address)
-        self.addCleanup(rpc.close)
-        for label, request, signal in (("SIGNAL3", {}, "commit"), ("SIGNAL4", {"expectedCount": 1}, "manifest"),
-                                       ("SIGNAL5", None, "manifest")):
-            file = next((self.mr / "mr_0005").glob("*.dcm"))
-            answer = self.server.narthex("upload", file, "--project", "A", "--session", label, "--no-commit")
-            outcome = answer["outcomes"][0]
-            name = outcome["prearchiveSession"]
-            self.assertEqual(self.show(name)["completion"], "")
-            if request is None:
-                request = {"manifest": [base64.b64encode(bytes.fromhex(outcome["digest"])).decode()]}
-            upload = answer["upload"]["name"]
-            committed = rpc.call("UploadService.CommitUpload", {"name": upload, **request}, self.server.token)
-            self.assertEqual(committed.reason, "", committed)
-            built = self.server.wait_for(lambda: (lambda s: s if s["state"] == "READY" else None)(self.show(name)),
-                                         "the build")
-            self.assertEqual((built["completion"], built["awaitedSignal"]), (signal, ""))
-            self.assertTrue(built["completionTime"])
-            # What comes later opens reception again.
-            late = next((self.mr / "mr_0006").glob("*.dcm"))
-            self.server.narthex("upload", late, "--project", "A", "--session", label, "--no-commit")
-            receiving = self.show(name)
-            self.assertEqual((receiving["completion"], receiving["awaitedSignal"]), ("", "idle"))
-            self.assertIsNone(receiving.get("completionTime"))
-            self.server.narthex("prearchive", "build", name)
-            self.assertEqual(self.show(name)["completion"], "request")
-
     def test_events_are_replayed_from_a_sequence(self):
         name = self.staged("WATCH1", "mr_0004")
         environment = dict(os.environ, NARTHEX_SERVER=self.server.address, NARTHEX_TOKEN=self.server.token)
@@ -437,6 +408,35 @@ class ReviewByGrpc(Review, unittest.TestCase):
 
     def staged(self, label, *series, commit=True):
         return self.send(label, *series, commit="--commit" if commit else "--no-commit")
+
+    def test_a_commit_that_named_what_was_sent_is_a_manifest(self):
+        self.assertEqual(self.show(self.staged("SIGNAL2", "mr_0004"))["completion"], "manifest")  # with a count
+        rpc = Rpc(self.server.address)
+        self.addCleanup(rpc.close)
+        for label, request, signal in (("SIGNAL3", {}, "commit"), ("SIGNAL4", {"expectedCount": 1}, "manifest"),
+                                       ("SIGNAL5", None, "manifest")):
+            file = next((self.mr / "mr_0005").glob("*.dcm"))
+            answer = self.server.narthex("upload", file, "--project", "A", "--session", label, "--no-commit")
+            outcome = answer["outcomes"][0]
+            name = outcome["prearchiveSession"]
+            self.assertEqual(self.show(name)["completion"], "")
+            if request is None:
+                request = {"manifest": [base64.b64encode(bytes.fromhex(outcome["digest"])).decode()]}
+            upload = answer["upload"]["name"]
+            committed = rpc.call("UploadService.CommitUpload", {"name": upload, **request}, self.server.token)
+            self.assertEqual(committed.reason, "", committed)
+            built = self.server.wait_for(lambda: (lambda s: s if s["state"] == "READY" else None)(self.show(name)),
+                                         "the build")
+            self.assertEqual((built["completion"], built["awaitedSignal"]), (signal, ""))
+            self.assertTrue(built["completionTime"])
+            # What comes later opens reception again.
+            late = next((self.mr / "mr_0006").glob("*.dcm"))
+            self.server.narthex("upload", late, "--project", "A", "--session", label, "--no-commit")
+            receiving = self.show(name)
+            self.assertEqual((receiving["completion"], receiving["awaitedSignal"]), ("", "idle"))
+            self.assertIsNone(receiving.get("completionTime"))
+            self.server.narthex("prearchive", "build", name)
+            self.assertEqual(self.show(name)["completion"], "request")
 
 
 @needs_shared
