@@ -2,6 +2,7 @@
 // without any condition on who may see.
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <thread>
 #include <vector>
@@ -222,10 +223,11 @@ class SharedRowSecurityTest : public RowSecurityTest {
 };
 
 TEST_F(SharedRowSecurityTest, ASharedSessionIsSeenByReadersOfTheOtherProjectUnlessInQuarantine) {
-  for (const char* user : {"outsider", "guest", "member", "reader"}) EXPECT_EQ(Shared(user), "of-P1") << user;
+  for (const char* user : {"outsider", "guest", "member"}) EXPECT_EQ(Shared(user), "of-P1") << user;
   for (const char* user : {"gone", "nobody"}) EXPECT_EQ(Shared(user), "") << user;
   EXPECT_EQ(Shared("owner"), "held of-P1") << "the owner of the session's own project sees its quarantine";
-  EXPECT_EQ(Shared("admin"), "") << "access_shared() is about named projects; everything is seen anyway";
+  for (const char* user : {"reader", "admin"})
+    EXPECT_EQ(Shared(user), "") << "access_shared() is about named projects; everything is seen anyway";
   EXPECT_THAT(Ask("guest", "SELECT label FROM sessions ORDER BY label"), ElementsAre("of-P1", "of-P3"));
 }
 
@@ -240,8 +242,29 @@ TEST_F(SharedRowSecurityTest, WhatBelongsToASharedSessionIsSeenAndItsProjectsOth
   EXPECT_THAT(Ask("guest", "SELECT project_id FROM subjects"), ElementsAre("P3"));
   EXPECT_THAT(Ask("guest", "SELECT project_id FROM projects ORDER BY 1"), ElementsAre("P2", "P3"));
   EXPECT_THAT(Ask("guest", "UPDATE sessions SET description = 'x' RETURNING label"), IsEmpty());
-  EXPECT_THAT(Ask("outsider", "UPDATE scans SET note = 'x' RETURNING scan_id"), IsEmpty())
+  EXPECT_THAT(Ask("outsider", "UPDATE scans SET note = 'x' WHERE project_id = 'P1' RETURNING scan_id"),
+              IsEmpty())
       << "the owner of a project that sees a share changes only what is its own";
+}
+
+TEST_F(SharedRowSecurityTest, ASearchForScansNamesTheShareAndNotTheHome) {
+  const UserScope scope("guest");
+  Visibility visible;
+  visible.projects = {"P3"};
+  for (const char* filter : {"", "project = P3"}) {
+    SearchRequest request;
+    request.filter = *SessionFilter::Parse(filter);
+    const auto found = reader().SearchScans(request, visible);
+    ASSERT_TRUE(found.ok()) << found.status();
+    std::set<std::string> names;
+    for (const FoundScan& scan : found->scans) names.insert(absl::StrCat(scan.project, "/", scan.label));
+    EXPECT_THAT(names, ElementsAre("P3/guest-of-P1", "P3/of-P3")) << filter;
+  }
+  for (const char* filter : {"project = P1", "label = \"of-P1\"", "NOT project != P1"}) {
+    SearchRequest request;
+    request.filter = *SessionFilter::Parse(filter);
+    EXPECT_THAT(reader().SearchScans(request, visible)->scans, IsEmpty()) << filter;
+  }
 }
 
 TEST_F(SharedRowSecurityTest, SharesAreKnownToBothProjectsOnly) {
