@@ -189,6 +189,7 @@ TEST_F(AssociationEndTest, StopBreaksOffWhoDoesNotFinish) {
   auto busy = Associated();
   ASSERT_TRUE(
       busy->Send(RawSender::StoreBytes(1, "1.2.3", RawSender::DataSet("1.2.3", 1000)).substr(0, 700)));
+  while (service_.opens().empty()) absl::SleepFor(absl::Milliseconds(1));  // else it is idle, and aborted
 
   gateway_->Stop();
 

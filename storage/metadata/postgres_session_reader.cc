@@ -242,7 +242,8 @@ class PostgresSessionReader : public SessionReader {
     NX_ASSIGN_OR_RETURN(Rows rows, pool_.Read(select));
     FileList list;
     for (int i = 0; i < rows.size() && i < size; ++i) list.files.push_back(ToFile(rows, i));
-    if (rows.size() > size) list.next_page_token = EncodePageToken(list_name, {rows.Text(size - 1, 12)});
+    if (rows.size() > size)
+      list.next_page_token = EncodePageToken(list_name, {rows.Text(size - 1, kFileNumberColumn)});
     return list;
   }
 

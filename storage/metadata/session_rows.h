@@ -27,6 +27,7 @@ Scan ToScan(const Rows& rows, int row);
 extern const char kResourceColumns[];
 Resource ToResource(const Rows& rows, int row);
 extern const char kFileColumns[];
+inline constexpr int kFileNumberColumn = 13;  // file_no, the last of them
 File ToFile(const Rows& rows, int row);
 
 // A session's row, version 1. Status is QUARANTINE if asked for or if the project says so.
