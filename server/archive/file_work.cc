@@ -9,6 +9,7 @@
 
 #include "base/crash_point.h"
 #include "base/error.h"
+#include "base/limits.h"
 #include "base/log.h"
 #include "base/status.h"
 #include "storage/archive/catalog.h"
@@ -134,7 +135,7 @@ absl::Status FileWork::WriteCatalog(const metadata::Resource& resource,
   }
   // Who added what, and when, is in the former catalog; what cannot be read is in the database's history.
   std::map<std::string, archive::CatalogEntry> former;
-  const auto text = fs::ReadFile(with_.file_system, Place(resource.catalog_path), 1ull << 30);
+  const auto text = fs::ReadFile(with_.file_system, Place(resource.catalog_path), limits::kCatalogMaxBytes);
   if (text.ok()) {
     if (auto read = archive::ReadCatalog(*text); read.ok()) {
       catalog.audit = std::move(read->audit);

@@ -83,14 +83,16 @@ absl::StatusOr<std::unique_ptr<Database>> Database::Open(const Options& options)
     return InvalidArgument("SITE_ID_INVALID", "a site id is 1 to 32 of A-Z, 0-9 and _",
                            {{"site_id", options.site_id}});
   }
+  // Bringing a large archive up to date takes as long as it takes.
   Pool::Options pool{options.conninfo, 1, options.connect_timeout, options.acquire_timeout,
-                     options.statement_timeout};
+                     absl::ZeroDuration()};
   // The schema is its owner's; the stores work as a role that row-level security binds.
   NX_RETURN_IF_ERROR(Pool(pool).Repeat([&](Connection& connection) -> absl::Status {
     NX_RETURN_IF_ERROR(Migrate(connection, EmbeddedMigrations()));
     NX_ASSIGN_OR_RETURN(pool.role, EnsureRowRole(connection));
     return absl::OkStatus();
   }));
+  pool.statement_timeout = options.statement_timeout;
   pool.max_connections = std::max(1, options.max_connections);
   return std::make_unique<PostgresDatabase>(std::move(pool), options.site_id);
 }

@@ -48,7 +48,7 @@ class Database : public AdminStores {
     int max_connections = 8;          // opened when needed
     absl::Duration connect_timeout = absl::Seconds(10);
     absl::Duration acquire_timeout = absl::Seconds(30);    // waiting for a free connection
-    absl::Duration statement_timeout = absl::Seconds(60);  // on the server, per statement
+    absl::Duration statement_timeout = absl::Seconds(60);  // on the server; but for migrations
   };
 
   // Connects and brings the schema up to date. UNAVAILABLE (DATABASE_UNAVAILABLE). FAILED_PRECONDITION

@@ -169,6 +169,14 @@ TEST(MigrateTest, EmptyDatabaseIsBroughtUpToDateByManyAtOnce) {
   for (const absl::Status& status : results) EXPECT_TRUE(status.ok()) << status;
 }
 
+// A large archive's indexes are made in minutes; then the server did not start.
+TEST(MigrateTest, MayTakeLongerThanAStatement) {
+  Database::Options options;
+  options.conninfo = NewEmptyDatabase();
+  options.statement_timeout = absl::Milliseconds(1);
+  EXPECT_TRUE(Database::Open(options).ok());
+}
+
 TEST(MigrateTest, ConnectionStringsMayBeUrls) {
   const std::string conninfo = NewEmptyDatabase();
   // host='...' dbname='...': the external form of the same.
