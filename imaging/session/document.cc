@@ -140,14 +140,15 @@ void SortParameters(pugi::xml_node scan, absl::string_view xsi_type) {
   for (const auto& [rank, child] : children) parameters.append_move(child);
 }
 
-// In xnat.xsd's order: what every image scan has, what the modality adds, its parameters.
+// In xnat.xsd's order: what every image scan has, what the modality adds (PET before MR), its parameters.
 void AppendParameters(pugi::xml_node parent, const Parameters& parameters, absl::string_view multi_value) {
   const auto part = [](const Parameter& parameter) {
     return absl::StartsWith(parameter.xml, "contrasts")     ? 0
-           : absl::StartsWith(parameter.xml, "parameters/") ? 2
-                                                            : 1;
+           : absl::StartsWith(parameter.xml, "tracer/")     ? 1
+           : absl::StartsWith(parameter.xml, "parameters/") ? 3
+                                                            : 2;
   };
-  for (int wanted = 0; wanted < 3; ++wanted) {
+  for (int wanted = 0; wanted < 4; ++wanted) {
     for (const Parameter& parameter : parameters) {
       if (part(parameter) == wanted) AppendParameter(parent, parameter, multi_value);
     }

@@ -1,6 +1,7 @@
 // Finding archived sessions in PostgreSQL.
 #include <utility>
 
+#include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
@@ -34,17 +35,25 @@ class Query {
   static constexpr int arrays_ = 2;  // the projects of a Visibility come first
 };
 
-// $1: projects, $2: projects whose quarantined sessions may be seen.
-std::string VisibleSql(const Visibility& visible) {
+// $1: projects, $2: projects whose quarantined sessions may be seen. `shares`: whether any session is shared.
+std::string VisibleSql(const Visibility& visible, bool shares = true) {
   const std::string deleted = visible.deleted ? "TRUE" : "s.status <> 'DELETED'";
   if (visible.all_projects)
     return absl::StrCat("($1::text[] IS NOT NULL AND $2::text[] IS NOT NULL AND ", deleted, ")");
+  const std::string own = absl::StrCat(
+      "(s.project_id = ANY($1) AND (s.status IN ('ACTIVE', 'LOCKED') OR s.project_id = ANY($2)) AND ",
+      deleted, ")");
+  if (!shares) return own;
   // Shared sessions are read where they are shared to, but for those in quarantine.
   return absl::StrCat(
-      "((s.project_id = ANY($1) AND (s.status IN ('ACTIVE', 'LOCKED') OR s.project_id = ANY($2)) AND ",
-      deleted,
-      ") OR (s.status IN ('ACTIVE', 'LOCKED') AND s.session_id IN (SELECT v.session_id FROM session_shares v "
-      "WHERE v.project_id = ANY($1))))");
+      "(", own,
+      " OR (s.status IN ('ACTIVE', 'LOCKED') AND s.session_id = ANY(ARRAY(SELECT v.session_id "
+      "FROM session_shares v WHERE v.project_id = ANY($1)))))");
+}
+
+Shares SharesFor(const Visibility& visible, bool shares) {
+  if (!shares) return Shares::kNone;
+  return visible.all_projects ? Shares::kAll : Shares::kNamedProjects;
 }
 
 // The session's project or label (`column`) as the reader knows it: its own, else that of a share.
@@ -98,6 +107,14 @@ Ordering OrderSql(const std::vector<OrderKey>& keys) {
                     key.descending ? " DESC" : "");
   }
   return ordering;
+}
+
+// The rows s and u of a page. Only those on the page get their subject, unless subjects decide which those
+// are.
+std::string SessionsOf(const std::string& conditions, const std::string& order) {
+  if (absl::StrContains(conditions, "u.")) return absl::StrCat(kSessionTables, conditions);
+  return absl::StrCat("(SELECT s.* FROM sessions s", conditions,
+                      ") s LEFT JOIN subjects u USING (project_id, subject_id) ORDER BY ", order);
 }
 
 std::vector<std::string> KeysOf(const Rows& rows, int row, int first, size_t count) {
@@ -252,11 +269,12 @@ class PostgresSessionReader : public SessionReader {
     const int size = PageSize(request.page, limits::kPageSizeMax);
     const std::string list_name =
         absl::StrCat("sessions\n", request.filter.ToString(), "\n", request.order_by);
+    NX_ASSIGN_OR_RETURN(const bool shares, AnyShares());
     Query query("");
     const SqlFragment filter =
-        CompileFilter(request.filter, query.next(), FilterTarget::kSessions, !visible.all_projects);
+        CompileFilter(request.filter, query.next(), FilterTarget::kSessions, SharesFor(visible, shares));
     query.values_ = filter.parameters;
-    const std::string matching = absl::StrCat(VisibleSql(visible), " AND ", filter.sql);
+    const std::string matching = absl::StrCat(VisibleSql(visible, shares), " AND ", filter.sql);
 
     std::vector<Statement> batch;
     Statement count =
@@ -270,10 +288,11 @@ class PostgresSessionReader : public SessionReader {
       after = AfterSql(keys, values, query);
     }
     const Ordering ordering = OrderSql(keys);
-    Statement select = BindVisible(
-        absl::StrCat("SELECT ", kSessionColumns, ordering.columns, " FROM ", kSessionTables, " WHERE ",
-                     matching, " AND ", after, " ORDER BY ", ordering.order, " LIMIT ", size + 1),
-        visible);
+    const std::string conditions =
+        absl::StrCat(" WHERE ", matching, " AND ", after, " ORDER BY ", ordering.order, " LIMIT ", size + 1);
+    Statement select = BindVisible(absl::StrCat("SELECT ", kSessionColumns, ordering.columns, " FROM ",
+                                                SessionsOf(conditions, ordering.order)),
+                                   visible);
     for (const std::string& value : query.values_) select.Text(value);
     batch.push_back(std::move(select.Once()));
     if (request.count_total) batch.push_back(std::move(count.Once()));
@@ -287,14 +306,15 @@ class PostgresSessionReader : public SessionReader {
                         CompileOrder(request.order_by, FilterTarget::kScans));
     const int size = PageSize(request.page, limits::kPageSizeMax);
     const std::string list_name = absl::StrCat("scans\n", request.filter.ToString(), "\n", request.order_by);
+    NX_ASSIGN_OR_RETURN(const bool shares, AnyShares());
     Query query("");
     const SqlFragment filter =
-        CompileFilter(request.filter, query.next(), FilterTarget::kScans, !visible.all_projects);
+        CompileFilter(request.filter, query.next(), FilterTarget::kScans, SharesFor(visible, shares));
     query.values_ = filter.parameters;
     const std::string from =
         absl::StrCat(" FROM ", kSessionTables,
                      " JOIN scans c ON c.project_id = s.project_id AND c.session_id = s.session_id WHERE ",
-                     VisibleSql(visible), " AND ", filter.sql);
+                     VisibleSql(visible, shares), " AND ", filter.sql);
     Statement count = BindVisible(absl::StrCat("SELECT count(*)", from), visible);
     for (const std::string& value : query.values_) count.Text(value);
     std::string after = "TRUE";
@@ -362,6 +382,14 @@ class PostgresSessionReader : public SessionReader {
   }
 
  private:
+  // Whether the asking user may see any share. Mostly there is none, and then indexes on projects serve
+  // better.
+  absl::StatusOr<bool> AnyShares() {
+    NX_ASSIGN_OR_RETURN(const Rows rows,
+                        pool_.Read(Statement("SELECT EXISTS (SELECT 1 FROM session_shares)")));
+    return rows.Bool(0, 0);
+  }
+
   // $3: a project, $4: a label, its own or that of a share.
   static constexpr char kOfLabel[] =
       "((s.project_id = $3 AND lower(s.label) = lower($4)) OR s.session_id = (SELECT h.session_id FROM "

@@ -13,10 +13,15 @@ namespace narthex::metadata {
 struct SessionField {
   enum class Type { kText, kNumber, kDate, kTime, kTimestamp, kStatus, kMap };
   Type type = Type::kText;
-  std::string column;  // SQL over s (session), u (subject) or c (a scan); the jsonb column for kMap
+  // SQL over s (session), u (subject), c (a scan), d (what the document says) or p (project); the jsonb
+  // column for kMap.
+  std::string column;
   bool of_scan = false;
   std::string key;  // kMap: the member that is asked for
 };
+
+// Of which row the column is: 's', 'u', 'c', 'd' or 'p'.
+inline char RowOf(const SessionField& field) { return field.column[0]; }
 
 // `name` in camelCase or snake_case, e.g. sessionDate, scans.parameters.tr. nullopt: no such field.
 std::optional<SessionField> FindField(absl::string_view name);

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 
 #include "base/error.h"
@@ -123,8 +124,7 @@ class Parser {
       if (Peek() == '!' || Peek() == ',')
         return Invalid(at_, absl::StrCat("unexpected ", std::string(1, Peek())));
       node.op = FilterNode::Op::kHas;
-      node.value = std::move(word.text);
-      node.quoted = word.quoted;
+      TakeValue(std::move(word), node);
       return node;
     }
     if (word.quoted) return Invalid(node.column - 1, "a field's name has no quotes");
@@ -134,8 +134,7 @@ class Parser {
     if (PeekKeyword("AND") || PeekKeyword("OR") || PeekKeyword("NOT"))
       return Invalid(at_, "expected a value");
     NX_ASSIGN_OR_RETURN(Word value, TakeWord(true));
-    node.value = std::move(value.text);
-    node.quoted = value.quoted;
+    TakeValue(std::move(value), node);
     const std::string problem = CheckRestriction(node);
     if (!problem.empty()) return Invalid(FindField(node.field) ? value_at : node.column - 1, problem);
     return node;
@@ -158,7 +157,16 @@ class Parser {
   struct Word {
     std::string text;
     bool quoted = false;
+    bool literal_start = false;  // the first character stood behind a backslash
+    bool literal_end = false;
   };
+
+  static void TakeValue(Word word, FilterNode& node) {
+    node.value = std::move(word.text);
+    node.quoted = word.quoted;
+    node.open_end = absl::EndsWith(node.value, "*") && !word.literal_end;
+    node.open_start = absl::StartsWith(node.value, "*") && !word.literal_start && node.value.size() > 1;
+  }
 
   absl::StatusOr<Word> TakeWord(bool is_value) {
     if (Peek() == '"' || Peek() == '\'') return TakeQuoted();
@@ -169,15 +177,20 @@ class Parser {
       return Invalid(
           at_, absl::StrCat("unexpected ", absl::ascii_isprint(Peek()) ? std::string(1, Peek()) : "byte"));
     }
-    return Word{std::string(text_.substr(begin, at_ - begin)), false};
+    Word word;
+    word.text = std::string(text_.substr(begin, at_ - begin));
+    return word;
   }
 
   absl::StatusOr<Word> TakeQuoted() {
     const size_t begin = at_;
     const char quote = text_[at_++];
-    Word word{"", true};
+    Word word;
+    word.quoted = true;
     while (!AtEnd() && text_[at_] != quote) {
-      if (text_[at_] == '\\' && at_ + 1 < text_.size()) ++at_;
+      word.literal_end = text_[at_] == '\\' && at_ + 1 < text_.size();
+      if (word.literal_end) ++at_;
+      if (word.text.empty()) word.literal_start = word.literal_end;
       word.text.push_back(text_[at_++]);
     }
     if (AtEnd()) return Invalid(begin, "the quotes are not closed");
@@ -198,11 +211,14 @@ class Parser {
   int terms_ = 0;
 };
 
-std::string Quote(absl::string_view text) {
+std::string Quote(const FilterNode& node) {
+  const std::string& text = node.value;
   std::string out = "\"";
-  for (const char c : text) {
-    if (c == '"' || c == '\\') out.push_back('\\');
-    out.push_back(c);
+  for (size_t i = 0; i < text.size(); ++i) {
+    const bool open = (i == 0 && node.open_start) || (i + 1 == text.size() && node.open_end);
+    const bool at_end = i == 0 || i + 1 == text.size();
+    if (text[i] == '"' || text[i] == '\\' || (text[i] == '*' && at_end && !open)) out.push_back('\\');
+    out.push_back(text[i]);
   }
   return out + "\"";
 }
@@ -236,7 +252,7 @@ std::string Print(const FilterNode& node) {
     case Kind::kCompare:
       break;
   }
-  const std::string value = node.quoted ? Quote(node.value) : node.value;
+  const std::string value = node.quoted ? Quote(node) : node.value;
   if (node.field.empty()) return value;
   return absl::StrCat(node.field, kOperators[static_cast<size_t>(node.op)], value);
 }

@@ -11,9 +11,10 @@
 //   term       = [ "NOT" | "-" ] ( "(" expression ")" | restriction )
 //   restriction = field operator value | text         a lone text searches label, subject and scan
 //   descriptions operator   = "=" | "!=" | "<" | "<=" | ">" | ">=" | ":"
-// ":" is "contains" for texts (case-insensitive) and "is there" with the value *; "=" understands a * at the
-// start or end of a text. All conditions on scans.* fields of one filter hold for some scan each. Input is
-// untrusted: length, nesting and number of terms are limited. Immutable; thread-compatible.
+// ":" is "contains" for texts (case-insensitive) and "is there" with the value *; "=" and "!=" understand a *
+// at the start or end of a text. In quotes a backslash takes the next character as it is, so "\*x" is the
+// text *x. All conditions on scans.* fields of one filter hold for some scan each. Input is untrusted:
+// length, nesting and number of terms are limited. Immutable; thread-compatible.
 #pragma once
 
 #include <memory>
@@ -35,11 +36,15 @@ struct FilterNode {
   Op op = Op::kEq;
   std::string value;
   bool quoted = false;  // "2000" and not 2000
-  int column = 0;       // of the field in the text, from 1
+  // The first or last character of `value` is a * that stands for anything. One of a single * counts as last.
+  bool open_start = false;
+  bool open_end = false;
+  int column = 0;  // of the field in the text, from 1
 
   friend bool operator==(const FilterNode& a, const FilterNode& b) {
     return a.kind == b.kind && a.children == b.children && a.field == b.field && a.op == b.op &&
-           a.value == b.value && a.quoted == b.quoted;
+           a.value == b.value && a.quoted == b.quoted && a.open_start == b.open_start &&
+           a.open_end == b.open_end;
   }
 };
 
@@ -70,12 +75,16 @@ struct SqlFragment {
 // What is looked for: sessions, or scans with their sessions.
 enum class FilterTarget { kSessions, kScans };
 
+// What the reader sees of shared sessions. kNone: there is none, which is quicker. kAll: everything.
+// kNamedProjects: the projects in $1 and what is shared with them; conditions do not tell the project and
+// label that a shared session has where it comes from.
+enum class Shares { kNone, kAll, kNamedProjects };
+
 // A condition over the rows `s` of table sessions and `u` of its subject; "TRUE" for the empty filter. For
 // sessions each condition on scans asks for some scan of the session; for scans all are about the row `c`.
-// Parameters start at $first. `named_projects`: the reader sees the projects in $1 only, and what is shared
-// with them; conditions do not tell the project and label that a shared session has where it comes from.
+// Parameters start at $first.
 SqlFragment CompileFilter(const SessionFilter& filter, int first,
-                          FilterTarget target = FilterTarget::kSessions, bool named_projects = false);
+                          FilterTarget target = FilterTarget::kSessions, Shares shares = Shares::kAll);
 
 // One sort key: an expression over `s`, `u` (and `c`) that is never null, and its direction.
 struct OrderKey {

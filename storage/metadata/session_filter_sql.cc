@@ -42,9 +42,10 @@ const absl::flat_hash_map<std::string, Column>& SessionColumns() {
       {"subject_id", {Type::kText, "s.subject_id"}},
       {"subject_uid", {Type::kText, "u.uid::text"}},
       {"subject_create_time", {Type::kTimestamp, "u.create_time"}},
-      {"project_title", {Type::kText, "(SELECT p.name FROM projects p WHERE p.project_id = s.project_id)"}},
-      {"project_description",
-       {Type::kText, "(SELECT p.description FROM projects p WHERE p.project_id = s.project_id)"}},
+      {"project_title", {Type::kText, "p.name"}},
+      {"project_description", {Type::kText, "p.description"}},
+      {"project_accessibility", {Type::kText, "p.accessibility"}},
+      {"project_create_time", {Type::kTimestamp, "p.create_time"}},
       {"label", {Type::kText, "s.label"}},
       {"study_instance_uid", {Type::kText, "s.study_instance_uid"}},
       {"modality", {Type::kText, "s.modality"}},
@@ -130,8 +131,7 @@ bool IsTimestamp(absl::string_view text) {
 
 class Compiler {
  public:
-  Compiler(int first, FilterTarget target, bool named_projects)
-      : next_(first), target_(target), named_projects_(named_projects) {}
+  Compiler(int first, FilterTarget target, Shares shares) : next_(first), target_(target), shares_(shares) {}
 
   std::string Node(const FilterNode& node) {
     switch (node.kind) {
@@ -154,6 +154,12 @@ class Compiler {
     if (field->of_scan) {
       return Scan([&] { return Compare(*field, node); });
     }
+    if (RowOf(*field) == 'd') return Related("session_facts d", "d", [&] { return Compare(*field, node); });
+    if (RowOf(*field) == 'p') {
+      // There are few projects: found first, their sessions by index.
+      return absl::StrCat("(s.project_id = ANY(ARRAY(SELECT p.project_id FROM projects p WHERE ",
+                          Inside([&] { return Compare(*field, node); }), ")))");
+    }
     return Compare(*field, node);
   }
 
@@ -173,14 +179,22 @@ class Compiler {
 
   // `condition` makes one about the row `c`.
   std::string Scan(const std::function<std::string()>& condition) {
-    if (target_ == FilterTarget::kScans) return condition();
+    return target_ == FilterTarget::kScans ? condition() : Related("scans c", "c", condition);
+  }
+
+  // Whether some row of `table` that belongs to the session fulfils `condition`. Never NULL.
+  std::string Related(absl::string_view table, absl::string_view row,
+                      const std::function<std::string()>& condition) {
+    return absl::StrCat("EXISTS (SELECT 1 FROM ", table, " WHERE ", row, ".project_id = s.project_id AND ",
+                        row, ".session_id = s.session_id AND ", Inside(condition), ")");
+  }
+
+  // A condition within a sub-select, outside of which the negations stand.
+  std::string Inside(const std::function<std::string()>& condition) {
     const int outside = std::exchange(negations_, 0);
     std::string inner = condition();
     negations_ = outside;
-    return absl::StrCat(
-        "EXISTS (SELECT 1 FROM scans c WHERE c.project_id = s.project_id AND c.session_id = s.session_id "
-        "AND ",
-        inner, ")");
+    return inner;
   }
 
   // What has no value fulfils no condition, so that NOT of it holds. Where nothing is negated, NULL does the
@@ -201,7 +215,7 @@ class Compiler {
 
   std::string LoneText(absl::string_view text) {
     const std::string pattern = Bind(absl::StrCat("%", Escape(text), "%"));
-    const std::string own = named_projects_ ? " AND s.project_id = ANY($1)" : "";
+    const std::string own = shares_ == Shares::kNamedProjects ? " AND s.project_id = ANY($1)" : "";
     return absl::StrCat("((s.label ILIKE ", pattern, own, ") OR u.label ILIKE ", pattern,
                         " OR s.description ILIKE ", pattern, " OR ", Scan([&] {
                           return absl::StrCat("(c.series_description ILIKE ", pattern, " OR c.type ILIKE ",
@@ -249,26 +263,26 @@ class Compiler {
     }
     std::string condition = CompareText(text, node, op);
     // Whoever sees a share may not guess its name at home.
-    if (named_projects_ && (field.column == "s.project_id" || field.column == "s.label")) {
+    if (shares_ == Shares::kNamedProjects && (field.column == "s.project_id" || field.column == "s.label")) {
       condition = node.op == Op::kNe ? absl::StrCat("(", condition, " OR s.project_id <> ALL($1))")
                                      : absl::StrCat("(", condition, " AND s.project_id = ANY($1))");
     }
-    // A shared session is in each of its projects.
-    if (field.column != "s.project_id" || node.op == Op::kNe) return condition;
+    // A shared session is in each of its projects. As an array, so that indexes serve both sides.
+    if (field.column != "s.project_id" || node.op == Op::kNe || shares_ == Shares::kNone) return condition;
     return absl::StrCat("(", condition,
-                        " OR s.session_id IN (SELECT h.session_id FROM session_shares h WHERE ",
-                        CompareText("h.project_id", node, op), "))");
+                        " OR s.session_id = ANY(ARRAY(SELECT h.session_id FROM session_shares h WHERE ",
+                        CompareText("h.project_id", node, op), ")))");
   }
 
   std::string CompareText(const std::string& text, const FilterNode& node, absl::string_view op) {
     if (node.op == Op::kHas)
       return Truth(absl::StrCat(text, " ILIKE ", Bind(absl::StrCat("%", Escape(node.value), "%"))));
-    absl::string_view value = node.value;
-    const bool open_start = value.size() > 1 && absl::ConsumePrefix(&value, "*");
-    const bool open_end = !value.empty() && absl::ConsumeSuffix(&value, "*");
-    if ((node.op == Op::kEq || node.op == Op::kNe) && (open_start || open_end)) {
+    if ((node.op == Op::kEq || node.op == Op::kNe) && (node.open_start || node.open_end)) {
+      absl::string_view value = node.value;
+      if (node.open_start) value.remove_prefix(1);
+      if (node.open_end) value.remove_suffix(1);
       const std::string pattern =
-          Bind(absl::StrCat(open_start ? "%" : "", Escape(value), open_end ? "%" : ""));
+          Bind(absl::StrCat(node.open_start ? "%" : "", Escape(value), node.open_end ? "%" : ""));
       return Truth(absl::StrCat(text, node.op == Op::kNe ? " NOT LIKE " : " LIKE ", pattern));
     }
     return Truth(absl::StrCat(text, " ", op, " ", Bind(node.value)));
@@ -276,14 +290,12 @@ class Compiler {
 
   // An equality without wildcards.
   static bool IsExactText(const FilterNode& node) {
-    const absl::string_view value = node.value;
-    return node.op == Op::kEq && !absl::EndsWith(value, "*") &&
-           !(value.size() > 1 && absl::StartsWith(value, "*"));
+    return node.op == Op::kEq && !node.open_start && !node.open_end;
   }
 
   int next_;
   const FilterTarget target_;
-  const bool named_projects_;
+  const Shares shares_;
   int negations_ = 0;
   std::vector<std::string> parameters_;
 };
@@ -300,17 +312,34 @@ absl::Status OrderError(absl::string_view what) {
                          absl::StrCat("order_by: ", what, "; it reads like \"sessionDate desc, label\""), {});
 }
 
+// The column of a text or a timestamp as an expression over s and u that is never null. A shared session's
+// subject and project are not shown.
+std::string OfRow(const SessionField& field, absl::string_view without) {
+  switch (RowOf(field)) {
+    case 'p':
+      return absl::StrCat("coalesce((SELECT ", field.column,
+                          " FROM projects p WHERE p.project_id = s.project_id), ", without, ")");
+    case 'u':
+      return absl::StrCat("coalesce(", field.column, ", ", without, ")");
+    default:
+      return field.column;
+  }
+}
+
 absl::StatusOr<OrderKey> CompileKey(absl::string_view item, FilterTarget target) {
   const std::vector<absl::string_view> words =
       absl::StrSplit(item, absl::ByAnyChar(" \t"), absl::SkipWhitespace());
   if (words.empty() || words.size() > 2) return OrderError("each part is a field and asc or desc");
   const std::optional<SessionField> field = FindField(words[0]);
-  if (!field || (field->of_scan && target != FilterTarget::kScans) ||
-      (field->type == Type::kMap && !IsPlainKey(field->key))) {
+  if (field && field->of_scan && target != FilterTarget::kScans) {
+    return OrderError("a session has many scans, so only scans are ordered by fields of scans; search those");
+  }
+  if (!field || (field->type == Type::kMap && !IsPlainKey(field->key))) {
     return OrderError("there is no such field to order by");
   }
   if (words.size() == 2 && words[1] != "asc" && words[1] != "desc")
     return OrderError("a direction is asc or desc");
+  if (RowOf(*field) == 'd') return OrderError("what documents say is for filters only");
   OrderKey key;
   key.descending = words.size() == 2 && words[1] == "desc";
   switch (field->type) {
@@ -323,7 +352,7 @@ absl::StatusOr<OrderKey> CompileKey(absl::string_view item, FilterTarget target)
       key.type = "time";
       break;
     case Type::kTimestamp:
-      key.expression = field->column;
+      key.expression = OfRow(*field, "'-infinity'");
       key.type = "timestamptz";
       break;
     case Type::kMap:
@@ -342,8 +371,7 @@ absl::StatusOr<OrderKey> CompileKey(absl::string_view item, FilterTarget target)
       key.type = "bigint";
       break;
     default:
-      // A shared session's subject is not shown.
-      key.expression = field->column == "u.label" ? "coalesce(u.label, '')" : field->column;
+      key.expression = OfRow(*field, "''");
       key.type = "text";
   }
   return key;
@@ -354,6 +382,7 @@ absl::StatusOr<OrderKey> CompileKey(absl::string_view item, FilterTarget target)
 std::optional<SessionField> FindField(absl::string_view name) {
   if (name.size() > 200) return std::nullopt;
   for (const auto& [prefix, column] : {std::pair<absl::string_view, absl::string_view>{"fields.", "s.fields"},
+                                       {"document.", "d.facts"},
                                        {"scans.parameters.", "c.parameters"}}) {
     absl::string_view key = name;
     if (!absl::ConsumePrefix(&key, prefix)) continue;
@@ -400,9 +429,9 @@ std::string CheckRestriction(const FilterNode& node) {
   return "";
 }
 
-SqlFragment CompileFilter(const SessionFilter& filter, int first, FilterTarget target, bool named_projects) {
+SqlFragment CompileFilter(const SessionFilter& filter, int first, FilterTarget target, Shares shares) {
   if (filter.empty()) return {"TRUE", {}};
-  Compiler compiler(first, target, named_projects);
+  Compiler compiler(first, target, shares);
   SqlFragment fragment;
   fragment.sql = compiler.Node(*filter.root());
   fragment.parameters = compiler.TakeParameters();

@@ -100,7 +100,8 @@ TEST(SessionFilterTest, CompilesToBoundParameters) {
 
 TEST(SessionFilterTest, TheNameOfAShareAtHomeIsNotTold) {
   const auto sql = [](const char* filter) {
-    return CompileFilter(*SessionFilter::Parse(filter), 3, FilterTarget::kSessions, true).sql;
+    return CompileFilter(*SessionFilter::Parse(filter), 3, FilterTarget::kSessions, Shares::kNamedProjects)
+        .sql;
   };
 
   EXPECT_EQ(sql("label = A"), "((s.label = $3) AND s.project_id = ANY($1))");
@@ -131,6 +132,43 @@ TEST(SessionFilterTest, ConditionsOnScansAreAboutTheScanThatIsLookedFor) {
   EXPECT_TRUE(CompileOrder("fields.dose desc").ok());
 }
 
+TEST(SessionFilterTest, AStarBehindABackslashIsAStar) {
+  const std::vector<std::vector<std::string>> table = {
+      {"label = \"*x\"", "(s.label LIKE $1)", "%x"},
+      {"label = \"x*\"", "(s.label LIKE $1)", "x%"},
+      {"label = *x*", "(s.label LIKE $1)", "%x%"},
+      {"label = \"\\*x\"", "(s.label = $1)", "*x"},
+      {"label = \"x\\*\"", "(s.label = $1)", "x*"},
+      {"label = \"\\**\"", "(s.label LIKE $1)", "*%"},
+      {"label = \"*\"", "(s.label LIKE $1)", "%"},
+      {"label = \"\\*\"", "(s.label = $1)", "*"},
+      {"label != \"\\*x\"", "(s.label <> $1)", "*x"},
+      {"label = \"a*b\"", "(s.label = $1)", "a*b"},
+      {"fields.a = \"\\*\"", "(s.fields @> $1::jsonb)", "{\"a\":\"*\"}"},
+  };
+  for (const auto& row : table) {
+    auto filter = SessionFilter::Parse(row[0]);
+    ASSERT_TRUE(filter.ok()) << row[0] << ": " << filter.status();
+    const SqlFragment sql = CompileFilter(*filter, 1);
+    EXPECT_EQ(sql.sql, row[1]) << row[0];
+    EXPECT_EQ(sql.parameters, std::vector<std::string>{row[2]}) << row[0];
+    auto again = SessionFilter::Parse(filter->ToString());
+    ASSERT_TRUE(again.ok()) << filter->ToString();
+    EXPECT_EQ(*again->root(), *filter->root()) << row[0];
+  }
+}
+
+TEST(SessionFilterTest, WhatDocumentsSayIsInATableOfItsOwn) {
+  auto filter = SessionFilter::Parse("NOT document.dcmPatientId = \"x\"");
+  ASSERT_TRUE(filter.ok());
+  EXPECT_EQ(CompileFilter(*filter, 1).sql,
+            "(NOT EXISTS (SELECT 1 FROM session_facts d WHERE d.project_id = s.project_id AND d.session_id = "
+            "s.session_id AND (d.facts @> $1::jsonb)))");
+  const absl::Status refused = CompileOrder("document.dcmPatientId").status();
+  EXPECT_EQ(ErrorReason(refused), "ORDER_BY_INVALID");
+  EXPECT_NE(CompileOrder("scans.frames").status().message().find("many scans"), std::string::npos);
+}
+
 // The fuzzer found that parentheses around NOT made the printed text deeper than the limit.
 TEST(SessionFilterTest, ManyNegationsRoundTrip) {
   auto filter = SessionFilter::Parse(std::string(25, '-') + "a");
@@ -143,10 +181,10 @@ TEST(SessionFilterTest, ManyNegationsRoundTrip) {
 // Whatever is accepted prints to text that parses to an equal filter.
 TEST(SessionFilterTest, AcceptedTextRoundTrips) {
   const std::vector<std::string> pieces = {
-      "a",         "AND", "OR",   "NOT", "-",           "(",          ")",
-      "=",         "!=",  "<",    ":",   "*",           "label",      "scans.parameters.tr",
-      "\"q\\\"\"", "'s'", "2000", " ",   "sessionDate", "2024-01-01", ",",
-      "\\"};
+      "a",          "AND", "OR",   "NOT",      "-",         "(",     ")",
+      "=",          "!=",  "<",    ":",        "*",         "label", "scans.parameters.tr",
+      "\"q\\\"\"",  "'s'", "2000", "\"\\*x\"", "\"*y\\*\"", " ",     "sessionDate",
+      "2024-01-01", ",",   "\\"};
   constexpr unsigned kSeed = 20240131;
   std::mt19937 random(kSeed);
   int accepted = 0;

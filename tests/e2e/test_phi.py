@@ -25,7 +25,7 @@ MARKS = {"PatientName": "QQMARKNAME^QQGIVEN", "OtherPatientIDs": "QQMARKOTHER", 
          "InstitutionName": "QQMARKHOSPITAL", "OperatorsName": "QQMARKOPERATOR", "StudyID": "QQMARKSTUDYID"}
 SECRET = re.compile(rb"QQMARK\w*|QQGIVEN|1917-?03-?17")
 # Of PostgreSQL: the tables that are the place of such values (docs/formats/database.md).
-PLACES = {"session_documents"}
+PLACES = {"session_documents", "session_facts"}
 # Where a session's acquisition site is a field, and its former values are kept: of an institution, not of a patient.
 SITE_PLACES = {"sessions", "session_history"}
 

@@ -16,7 +16,7 @@ class SearchTest(unittest.TestCase):
         cls.addClassCleanup(cls.server.__exit__)
         run = cls.server.narthex
         for project in ("P1", "P2"):
-            run("project", "create", project)
+            run("project", "create", project, "--title", {"P1": "The first", "P2": "The second"}[project])
         run("user", "create", "ann")
         run("project", "member", "add", "P1", "ann", "collaborator")
         cls.ann = run("token", "create", "--user", "ann")["secret"]
@@ -50,6 +50,15 @@ class SearchTest(unittest.TestCase):
                 ("fileCount >= 6", ["E2", "E3"]),
                 ('scans.parameters.tr:* AND project = "P1"', ["E0"]),
                 ('projectTitle = "none"', []),
+                ('projectTitle = "The first"', ["E0", "E1"]),
+                ('NOT projectTitle:"FIRST"', ["E2", "E3"]),
+                ('projectTitle != "The first" OR projectDescription:*', ["E2", "E3"]),
+                ('projectAccessibility = "PRIVATE" AND projectCreateTime > "2020-01-01" AND modality = "CT"', ["E1", "E3"]),
+                ('label = "\\*1"', []),
+                ('label = "*1"', ["E1"]),
+                ('document.dcmPatientName = "S2"', ["E2"]),
+                ('document.dcmPatientName = "S*" AND NOT document.dcmPatientName = "S2"', ["E0", "E1", "E3"]),
+                ('document.scanner:* AND document.fieldStrength > 0', ["E0", "E2"]),
                 ("status = ACTIVE", ["E0", "E1", "E2", "E3"]),
                 ('fields.nothing = "x"', [])):
             self.assertEqual(self.labels(text), expected, text)
@@ -67,10 +76,24 @@ class SearchTest(unittest.TestCase):
         self.assertEqual({label for label, _ in self.scans("", token=self.ann)}, {"E0", "E1"})
         self.assertEqual(self.labels('NOT project = "P1"', token=self.ann), [])
 
+    def test_shared_sessions_are_found_and_no_more(self):
+        self.server.narthex("session", "share", "P2/E2", "P1", "--label", "GUEST")
+        self.addCleanup(self.server.narthex, "session", "unshare", "P2/E2", "P1")
+        of_ann = lambda text: len(self.labels(text, token=self.ann))
+        self.assertEqual(of_ann(""), 3)
+        self.assertEqual(of_ann('project = "P1"'), 3)
+        self.assertEqual(of_ann('project = "P1" AND modality = "MR"'), 2)
+        self.assertEqual(of_ann('projectTitle = "The second"'), 0)
+        self.assertEqual(of_ann('subject = "S2"'), 0)
+        self.assertEqual(self.labels('project = "P1"'), ["E0", "E1", "E2"])
+        self.assertEqual(self.labels('NOT project = "P1"'), ["E3"])
+        self.assertEqual(self.labels('project = "P2"'), ["E2", "E3"])
+
     def test_pages_are_stable_and_counts_come_when_asked_for(self):
         rpc = Rpc(self.server.address)
         self.addCleanup(rpc.close)
-        for order in ("", "label", "sessionDate desc, label", "modality, sizeBytes desc"):
+        for order in ("", "label", "sessionDate desc, label", "modality, sizeBytes desc", "subject desc", "projectTitle, subject",
+                      "projectCreateTime desc, scanner"):
             seen, token = [], ""
             while True:
                 reply = rpc.call("ArchiveService.SearchSessions", {"orderBy": order, "pageSize": 1, "pageToken": token},
@@ -87,6 +110,10 @@ class SearchTest(unittest.TestCase):
     def test_what_is_wrong_is_said(self):
         for text, reason in (("nothing = 1", "INVALID_FILTER"), ("label = ", "INVALID_FILTER"), ("a)", "INVALID_FILTER")):
             self.assertEqual(self.server.narthex("session", "search", text, code=1)["error"]["reason"], reason)
+        for order in ("nothing", "scans.frames", "document.dcmPatientId", "label sideways", "label,,label"):
+            error = self.server.narthex("session", "search", "", "--order-by", order, code=1)["error"]
+            self.assertEqual(error["reason"], "INVALID_FILTER", error)
+            self.assertIn("scans" if order.startswith("scans") else "order_by", error["message"])
 
 
 if __name__ == "__main__":
