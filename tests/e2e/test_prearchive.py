@@ -223,7 +223,7 @@ class Review:
         tokens = {}
         for user, project in (("watcher_a", "A"), ("watcher_b", "B")):
             self.server.narthex("user", "create", user)
-            self.server.narthex("project", "member", "add", project, user, "collaborator")
+            self.server.narthex("project", "member", "add", project, user, "member")
             tokens[user] = self.server.narthex("token", "create", "--user", user)["secret"]
         name = self.staged("LEAVES", "mr_0004")
         first = 1
@@ -269,7 +269,7 @@ class Review:
             self.assertFalse(check["archivable"])
             busy = [c for c in check["conflicts"] if c["code"] == 10]
             self.assertEqual([c["type"] for c in busy], ["CONFLICT"])
-            self.assertIn(f"narthex operation wait {first}", busy[0]["remedy"])
+            self.assertIn(f"narthex operation wait {first.split('/')[1]}", busy[0]["remedy"])
         refused = self.server.run("prearchive", "archive", younger)
         self.assertIn("ARCHIVE_CONFLICT", refused.stdout + refused.stderr)
         self.assertIn(10, {c["code"] for c in self.show(younger)["conflicts"]})
