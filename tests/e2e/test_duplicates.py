@@ -180,6 +180,11 @@ class DuplicatesByGrpc(Duplicates, unittest.TestCase):
                 self.assertEqual((diff["pixels"], changed), ("SAME", {"DerivationDescription"} if project == "JPLL" else set()))
                 self.assertEqual(diff["onlyTransferSyntaxDiffers"], not changed)
 
+    def test_diff_tells_a_lossy_copy_from_a_lossless_one(self):
+        lossy = self.encoded("lossy.jpg", "dcmcjpeg", "+ee", "+un")
+        diff = self.diff_after(self.project("LOSSY", "replace"), self.mr[0], lossy)
+        self.assertEqual((diff["pixels"], diff["onlyTransferSyntaxDiffers"]), ("DIFFERENT", False))
+
     def test_diff_finds_a_flipped_bit_behind_two_encodings(self):
         flipped = pathlib.Path(self.folder.name) / "flipped.rle"
         subprocess.run(["dcmcrle", self.pixels, flipped], check=True, capture_output=True)
