@@ -106,9 +106,10 @@ TEST(SessionFilterTest, TheNameOfAShareAtHomeIsNotTold) {
 
   EXPECT_EQ(sql("label = A"), "((s.label = $3) AND s.project_id = ANY($1))");
   EXPECT_EQ(sql("label != A"), "((s.label <> $3) OR s.project_id <> ALL($1))");
-  EXPECT_EQ(sql("project = A"),
-            "(((s.project_id = $3) AND s.project_id = ANY($1)) OR s.session_id IN (SELECT h.session_id FROM "
-            "session_shares h WHERE (h.project_id = $4)))");
+  EXPECT_EQ(
+      sql("project = A"),
+      "(((s.project_id = $3) AND s.project_id = ANY($1)) OR s.session_id = ANY(ARRAY(SELECT h.session_id "
+      "FROM session_shares h WHERE (h.project_id = $4))))");
   EXPECT_EQ(sql("modality = MR"), "(s.modality = $3)");
 }
 
