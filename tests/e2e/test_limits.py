@@ -122,7 +122,7 @@ class Limits(unittest.TestCase):
         server.narthex("settings", "set", "limits.upload_idle_seconds", "2")
         client = rpc.Rpc(server.address)
         self.addCleanup(client.close)
-        answers = client.begin("ArchiveService.DownloadSession", {"session": "P1/LARGE1"}, server.token)
+        answers = client.begin("ArchiveService.DownloadSession", {"session": server.sessions()[0]["name"]}, server.token)
         next(answers)
 
         server.wait_for(lambda: metric(server, "narthex_stalled_calls_total") == {"": 1.0}, "the stalled download to end")
