@@ -28,7 +28,8 @@ def _stat(pid):
     return comm, int(rest[1]), int(rest[11]) + int(rest[13]), int(rest[12]) + int(rest[14])
 
 
-def _field(pid, name, key):
+def field_of(pid, name, key):
+    """A number of /proc/PID/NAME."""
     for line in _read(pid, name).splitlines():
         if line.startswith(key + ":"):
             return int(line.split()[1])
@@ -65,12 +66,12 @@ def snapshot(root):
         usage = result.postgres if comm == "postgres" else result.server
         usage.user += user / TICK
         usage.system += system / TICK
-        usage.written_bytes += _field(pid, "io", "write_bytes")
+        usage.written_bytes += field_of(pid, "io", "write_bytes")
     return result
 
 
 def peak_memory_bytes(pid):
-    return _field(pid, "status", "VmHWM") * 1024
+    return field_of(pid, "status", "VmHWM") * 1024
 
 
 @dataclass

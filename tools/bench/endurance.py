@@ -14,7 +14,7 @@ OBJECTS = 20
 BATCH = 100
 WAITING = 100_000
 SENDING_BATCH = 5_000
-IDLE_SECONDS = 60
+IDLE_SECONDS = 30
 
 
 def _send(bench, server, folder, associations=1):
@@ -41,7 +41,7 @@ def studies(bench, quick):
                          "ack_p50_ms": answer["ack_p50_ms"], "ack_p99_ms": answer["ack_p99_ms"],
                          "ack_max_ms": answer["ack_max_ms"]})
             shutil.rmtree(folder)
-        while len(server.server.prearchive("--page-size", "1")) > 0:
+        while len(server.server.prearchive()) > 0:
             time.sleep(0.2)
         archived = time.monotonic() - begin
     rates = [row["objects_per_second"] for row in rows]
@@ -75,7 +75,7 @@ def waiting(bench, quick):
             answer = _send(bench, server, folder, 4)
             rows.append({"sessions": min(first + SENDING_BATCH, count),
                          "objects_per_second": answer["objects"] / answer["seconds"], "ack_p99_ms": answer["ack_p99_ms"],
-                         "memory_mib": accounting._field(server.pid, "status", "VmRSS") / 1024})
+                         "memory_mib": accounting.field_of(server.pid, "status", "VmRSS") / 1024})
             shutil.rmtree(folder)
         idle_full = _cpu(server.pid, IDLE_SECONDS // (10 if quick else 1))
         server.server.stop()
@@ -83,7 +83,7 @@ def waiting(bench, quick):
         server.server.start()
         start_seconds = time.monotonic() - begin
         server.pid = server.server.process.pid
-        memory = accounting._field(server.pid, "status", "VmRSS") / 1024
+        memory = accounting.field_of(server.pid, "status", "VmRSS") / 1024
         after_start = _cpu(server.pid, IDLE_SECONDS // (10 if quick else 1))
         # The same again after a kill: nothing could be prepared for the next start.
         server.server.kill()

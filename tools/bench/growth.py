@@ -24,8 +24,9 @@ def sizes(bench, quick):
         template.write(folder, [1], count)
         size = len(template.bytes)
         with bench.running(servers.Narthexd) as server:
+            before = accounting.snapshot(server.pid).server
             stored = json.loads(accounting.run([bench.programs.sender, folder, "--port", server.port], bench.log).output)
-            used = accounting.snapshot(server.pid).server
+            used = accounting.snapshot(server.pid).server.minus(before)
             uploaded = bench.narthex_upload_of(server, folder)
         rows.append({"object_bytes": size, "objects": count, "cstore_mb_s": size * count / stored["seconds"] / 1e6,
                      "ack_p50_ms": stored["ack_p50_ms"], "cstore_cpu_us": (used.user + used.system) / count * 1e6,
