@@ -122,12 +122,16 @@ absl::Status SessionWriter::Recover() {
   }
   NX_ASSIGN_OR_RETURN(const bool resumed, LoadJournal(incoming_));
   if (!resumed) return StartWriting();
-  if (!options_.into_existing || options_.base_version.empty() ||
-      (merge_version_ == options_.base_version && merge_folder_ == options_.folder)) {
-    return absl::OkStatus();
-  }
+  // What it names was written for a plan that is no more: another version, another folder, or a session that
+  // was there then and now is not (or the other way around).
+  const bool as_planned = options_.into_existing
+                              ? options_.base_version.empty() || (merge_version_ == options_.base_version &&
+                                                                  merge_folder_ == options_.folder)
+                              : merge_folder_.empty();
+  if (as_planned) return absl::OkStatus();
   if (!merge_folder_.empty())
     NX_RETURN_IF_ERROR(RemoveLinks(fs::JoinPath(options_.archive_root, merge_folder_)));
+  state_ = State::kWriting;  // "published" was said of those links
   NX_RETURN_IF_ERROR(Abandon());
   return StartWriting();
 }

@@ -212,6 +212,39 @@ TEST_F(SessionWriterTest, AMergePlannedOnAnotherVersionIsTakenBack) {
   EXPECT_EQ(Published(*memory_).size(), 4u);
 }
 
+// The session that an interrupted merge was to go into was renamed before the merge went on: its operation
+// now makes a session of its own.
+TEST_F(SessionWriterTest, AnOperationThatMergedAndNowMakesASessionTakesItsLinksBack) {
+  Archive("op1", 3);
+  for (const bool published : {false, true}) {
+    {
+      SessionWriter::Options options = Make("m", true);
+      options.base_version = "1";
+      auto merge = SessionWriter::Open(options, *memory_);
+      ASSERT_TRUE(merge.ok()) << merge.status();
+      ASSERT_TRUE((*merge)->WriteFiles({Source("SCANS/9/DICOM/a.dcm", "new")}).ok());
+      ASSERT_TRUE((*merge)->WriteFile("SCANS/1/DICOM/1.dcm", "replaced").ok());
+      if (published) ASSERT_TRUE((*merge)->Publish().ok());
+    }
+    SessionWriter::Options options = Make("m");
+    options.folder = absl::StrCat(kFolder, published ? ".B" : ".A");
+    auto writer = SessionWriter::Open(options, *memory_);
+    ASSERT_TRUE(writer.ok()) << writer.status();
+
+    EXPECT_EQ((*writer)->state(), SessionWriter::State::kWriting);
+    EXPECT_TRUE((*writer)->files().empty());
+    EXPECT_EQ(Published(*memory_).size(), 3u);
+    ASSERT_TRUE((*writer)->WriteFiles(Sources(2)).ok());
+    ASSERT_TRUE((*writer)->Publish().ok());
+    ASSERT_TRUE((*writer)->Finish().ok());
+
+    EXPECT_EQ(Published(*memory_)["SCANS/1/DICOM/1.dcm"], "bytes of 1");
+    EXPECT_EQ(*fs::ReadFile(*memory_, fs::JoinPath(kRoot, options.folder + "/SCANS/1/DICOM/1.dcm"), 100),
+              "bytes of 1");
+    EXPECT_TRUE(ListUnfinished(kRoot, *memory_)->empty());
+  }
+}
+
 TEST_F(SessionWriterTest, WhoKeepsChangesAwayWaitsForThoseOnTheirWay) {
   Archive("op1", 3);
   auto merge = Open("m", true);
