@@ -176,9 +176,20 @@ absl::StatusOr<std::shared_ptr<LiveSession>> Prearchive::OpenFor(const ArrivingO
   const auto follow = [&] {
     return split_routes_->Follow(routed, object.series_instance_uid, object.pet_part);
   };
-  absl::MutexLock lock(&mutex_);
-  std::optional<std::string> half = follow();
+  // What comes during a split waits for its end, as there are no halves yet. A split that takes longer than
+  // that gets a second session of the half's label; archiving merges the two.
+  std::optional<absl::Time> patience;
   while (true) {
+    bool settled = split_routes_->AwaitSettled(routed, absl::ZeroDuration());
+    if (!settled) {
+      PausePoint("split.awaited");
+      if (!patience) patience = absl::Now() + absl::Microseconds(split_patience_us_.load());
+      settled = split_routes_->AwaitSettled(routed, std::max(absl::ZeroDuration(), *patience - absl::Now()));
+    }
+    absl::MutexLock lock(&mutex_);
+    // One that began between the two.
+    if (settled && !split_routes_->AwaitSettled(routed, absl::ZeroDuration())) continue;
+    std::optional<std::string> half = follow();
     SessionKeyRow key;
     if (half) {
       key = object.key;
@@ -186,10 +197,9 @@ absl::StatusOr<std::shared_ptr<LiveSession>> Prearchive::OpenFor(const ArrivingO
     }
     NX_ASSIGN_OR_RETURN(auto session, FindForKey(half ? keys::OfSession(key) : routed));
     if (session) return session;
-    // If the session was not taken because it is being split, its halves are known by now.
-    std::optional<std::string> now = follow();
-    if (now == half) return Create(half ? key : object.key);
-    half = std::move(now);
+    // If the session was not taken because it is being split, or was split meanwhile, that is known by now.
+    if (follow() == half && (!settled || split_routes_->AwaitSettled(routed, absl::ZeroDuration())))
+      return Create(half ? key : object.key);
   }
 }
 
@@ -305,9 +315,13 @@ absl::StatusOr<SessionRow> Prearchive::Apply(absl::string_view id, Event event,
   if (const absl::Status written = WriteRow(*session, row, std::move(batch), Durability::kPowerLoss, true);
       !written.ok()) {
     IndexBatch unused;
-    if (event == Event::kSplit) RouteSplit(Event::kSplitFailed, row, unused);
+    if (event == Event::kSplit) {
+      RouteSplit(Event::kSplitFailed, row, unused);
+      split_routes_->Settle(key);
+    }
     return written;
   }
+  if (event == Event::kSplitFailed) split_routes_->Settle(key);
   if (*next == State::kReceiving) timers_->Arm(session->id, clock_.Now() + IdleOf(session->row));
   return session->row;
 }

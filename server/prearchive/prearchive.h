@@ -275,6 +275,9 @@ class Prearchive {
   IdleTimers& timers() { return *timers_; }
   // Holds for sessions that are RECEIVING already, too.
   absl::Status SetIdleBuild(absl::Duration idle);
+  // Objects that come while their session is being split wait so long for the halves: at first 10 s, enough
+  // to copy gigabytes, and less than senders wait for an answer.
+  void SetSplitPatience(absl::Duration patience) { split_patience_us_ = absl::ToInt64Microseconds(patience); }
   absl::Duration idle_build() const { return absl::Microseconds(idle_build_us_.load()); }
   // When the session will be built if nothing more arrives; nullopt: no timer runs.
   std::optional<absl::Time> BuildAfter(const SessionRow& row) const;
@@ -334,6 +337,7 @@ class Prearchive {
   std::unique_ptr<SplitRoutes> split_routes_;
 
   std::atomic<int64_t> idle_build_us_;  // read under session locks, so not guarded by mutex_
+  std::atomic<int64_t> split_patience_us_{10'000'000};
   mutable absl::Mutex mutex_;
   std::function<void(const std::string&)> on_idle_ ABSL_GUARDED_BY(mutex_);
   std::function<session::BuildOptions(const std::string&)> build_options_ ABSL_GUARDED_BY(mutex_);

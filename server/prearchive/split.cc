@@ -172,6 +172,7 @@ absl::StatusOr<SplitParts> Prearchive::FinishSplit(const SplitRequest& request, 
   for (const std::string& series : pet_goes ? request.remaining_series : request.series)
     route.add_rest_series(series);
   split_routes_->Finish(session->row.key(), route, work.batch);
+  const std::string split_key = row.split_route();
   NX_RETURN_IF_ERROR(Rekey(*session, row, work.batch));
   const std::string other_key = keys::OfSession(other.key());
   NX_ASSIGN_OR_RETURN(const auto taken, index_.Get(Table::kSessionKeys, other_key));
@@ -187,6 +188,7 @@ absl::StatusOr<SplitParts> Prearchive::FinishSplit(const SplitRequest& request, 
       WriteRow(*session, std::move(row), std::move(work.batch), Durability::kPowerLoss, true);
   events_->Publish(event);
   NX_RETURN_IF_ERROR(written);
+  split_routes_->Settle(split_key);
   return SplitParts{session->row, std::move(other)};
 }
 

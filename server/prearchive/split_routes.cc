@@ -43,7 +43,10 @@ absl::StatusOr<std::unique_ptr<SplitRoutes>> SplitRoutes::Open(staging::Index& i
           bad = DataLoss("INDEX_CORRUPT", "the row of a split study cannot be read");
           return false;
         }
-        routes->Put(std::string(key.substr(kPrefix.size())), row, nullptr);
+        const std::string key_text(key.substr(kPrefix.size()));
+        routes->Put(key_text, row, nullptr);
+        // A split that has ended knows the series of its halves.
+        if (row.pet_series().empty() && row.rest_series().empty()) routes->splitting_.insert(key_text);
         return true;
       }));
   NX_RETURN_IF_ERROR(bad);
@@ -81,6 +84,24 @@ std::optional<std::string> SplitRoutes::Follow(absl::string_view key_text,
   return pet ? route.pet_label() : route.rest_label();
 }
 
+bool SplitRoutes::IsSplitting(const std::string& key_text) const {
+  if (splitting_.contains(key_text)) return true;
+  const auto half = halves_.find(key_text);
+  return half != halves_.end() && splitting_.contains(half->second.route);
+}
+
+void SplitRoutes::Settle(absl::string_view key_text) {
+  absl::MutexLock lock(&mutex_);
+  splitting_.erase(key_text);
+}
+
+bool SplitRoutes::AwaitSettled(const std::string& key_text, absl::Duration timeout) const {
+  absl::MutexLock lock(&mutex_);
+  if (splitting_.empty() || !IsSplitting(key_text)) return true;
+  const auto settled = [&]() ABSL_SHARED_LOCKS_REQUIRED(mutex_) { return !IsSplitting(key_text); };
+  return mutex_.AwaitWithTimeout(absl::Condition(&settled), timeout);
+}
+
 void SplitRoutes::Mark(SessionRow& row) const {
   absl::MutexLock lock(&mutex_);
   const auto it = halves_.find(keys::OfSession(row.key()));
@@ -92,6 +113,7 @@ void SplitRoutes::Mark(SessionRow& row) const {
 void SplitRoutes::Begin(const SessionKeyRow& key, const SplitRouteRow& route, IndexBatch& batch) {
   absl::MutexLock lock(&mutex_);
   Put(keys::OfSession(key), route, &batch);
+  splitting_.insert(keys::OfSession(key));
 }
 
 void SplitRoutes::Finish(const SessionKeyRow& key, const SplitRouteRow& route, IndexBatch& batch) {

@@ -11,9 +11,11 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/container/flat_hash_map.h"
+#include "absl/container/flat_hash_set.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
 
 #include "server/prearchive/rows.pb.h"
 #include "storage/staging/index.h"
@@ -35,8 +37,15 @@ class SplitRoutes {
   std::optional<std::string> Follow(absl::string_view key_text, absl::string_view series_instance_uid,
                                     bool pet_part) const;
 
+  // Waits until no split of the session with this key, or into one, is under way, at most as long as
+  // `timeout` says; zero: only looks. False: it still is.
+  bool AwaitSettled(const std::string& key_text, absl::Duration timeout) const;
+
   // Marks `row`, whose key is set, as the half that it is by its key, if it is one.
   void Mark(SessionRow& row) const;
+
+  // Nobody need wait for the split of the session that had this key: what became of it is written.
+  void Settle(absl::string_view key_text);
 
   // Each changes what holds at once, and adds to `batch` what makes it durable.
   //
@@ -57,6 +66,7 @@ class SplitRoutes {
     std::string route;
     int part = 0;
   };
+  bool IsSplitting(const std::string& key_text) const ABSL_SHARED_LOCKS_REQUIRED(mutex_);
   void Put(const std::string& key_text, const SplitRouteRow& route, staging::IndexBatch* batch)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Forget(const std::string& key_text, staging::IndexBatch* batch) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -64,6 +74,7 @@ class SplitRoutes {
   mutable absl::Mutex mutex_;
   absl::flat_hash_map<std::string, SplitRouteRow> routes_ ABSL_GUARDED_BY(mutex_);
   absl::flat_hash_map<std::string, Half> halves_ ABSL_GUARDED_BY(mutex_);  // by the keys of halves
+  absl::flat_hash_set<std::string> splitting_ ABSL_GUARDED_BY(mutex_);     // keys of sessions
 };
 
 }  // namespace narthex::prearchive

@@ -1,5 +1,7 @@
 #include "server/prearchive/split_routes.h"
 
+#include <thread>
+
 #include <gtest/gtest.h>
 
 #include "server/prearchive/keys.h"
@@ -86,8 +88,42 @@ TEST_F(SplitRoutesTest, LateObjectsOfAnArchivedHalfOpenASessionOfItsLabel) {
   ExpectAllConsistent();
 }
 
-TEST_F(SplitRoutesTest, ObjectsThatComeDuringASplitGetTheLabelOfTheirHalf) {
+TEST_F(SplitRoutesTest, ObjectsThatComeDuringASplitWaitForTheirHalf) {
   const std::string id = BeginSplit();
+  OutcomeRow pet, mr, named;
+  SessionKeyRow half = Key();
+  half.set_label("S1_MR1_MR");
+
+  std::thread first([&] { pet = Store("1.2", "late"); });
+  std::thread second([&] { mr = Store("2.2", "late"); });
+  std::thread third([&] { named = Store("2.3", "late", half); });
+  const SplitParts parts = EndSplit(id);
+  first.join();
+  second.join();
+  third.join();
+
+  EXPECT_EQ(pet.session(), parts.made.id());
+  EXPECT_EQ(mr.session(), parts.remaining.id());
+  EXPECT_EQ(named.session(), parts.remaining.id());
+  EXPECT_EQ(Sessions().size(), 2u);
+  ExpectAllConsistent();
+}
+
+TEST_F(SplitRoutesTest, ObjectsThatWaitForASplitThatFailsStayTogether) {
+  const std::string id = BeginSplit();
+  OutcomeRow late;
+
+  std::thread sender([&] { late = Store("1.2", "late"); });
+  EXPECT_TRUE(prearchive_->Apply(id, Event::kSplitFailed).ok());
+  sender.join();
+
+  EXPECT_EQ(late.session(), id);
+  EXPECT_EQ(Sessions().size(), 1u);
+}
+
+TEST_F(SplitRoutesTest, ObjectsThatASplitKeepsWaitingGetASessionOfTheirHalfsLabel) {
+  const std::string id = BeginSplit();
+  prearchive_->SetSplitPatience(absl::ZeroDuration());
 
   const SessionRow during = SessionOf(Store("2.2", "late"));
   EndSplit(id);

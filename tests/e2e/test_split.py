@@ -4,6 +4,7 @@ import pathlib
 import shutil
 import subprocess
 import tempfile
+import threading
 import unittest
 
 from harness import Server, needs_shared, shared_folder, sha256
@@ -11,11 +12,16 @@ from harness import Server, needs_shared, shared_folder, sha256
 STUDY = "1.2.826.0.1.3680043.8.498.1234567890"
 
 
-@needs_shared
-class Split(unittest.TestCase):
+class PetMr(unittest.TestCase):
+    """A study of real PET and MR images, and a server."""
+
+    @classmethod
+    def server_of(cls):
+        return Server()
+
     @classmethod
     def setUpClass(cls):
-        cls.server = Server()
+        cls.server = cls.server_of()
         cls.server.start()
         cls.addClassCleanup(cls.server.__exit__)
         cls.folder = tempfile.TemporaryDirectory()
@@ -51,6 +57,34 @@ class Split(unittest.TestCase):
     def parts(self, project):
         return {s["label"]: s for s in self.server.prearchive("--project", project)}
 
+    def late(self, name):
+        """More of each series, and of a PET series that had not come before."""
+        folder = pathlib.Path(tempfile.mkdtemp(dir=self.late_folder()))
+        data = shared_folder() / "data"
+        pet = sorted((data / "dicom-petct-ge-discovery-tcia/pt_ac").glob("*"))
+        mr = sorted((data / "dicom-mr-ge-mr750/mr_0004").glob("*.dcm"))
+        mrac = sorted((data / "dicom-mr-ge-mr750/mr_0005").glob("*.dcm"))
+        at = {"first": 6, "second": 8, "third": 10, "fourth": 12}[name]
+        self.adopt(pet[at:at + 2], folder / "pet")
+        self.adopt(mr[at:at + 2], folder / "mr")
+        self.adopt(mrac[at:at + 2], folder / "mrac", "-m", "(0008,103E)=MRAC GRE")
+        self.adopt(pet[at + 10:at + 11], folder / "newpet", "-m", f"(0020,000E)={STUDY}.{at}")
+        return folder
+
+    def late_folder(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        return folder.name
+
+    def labels(self, project):
+        return sorted(s["label"] for s in self.server.prearchive("--project", project))
+
+    def counts(self, project):
+        return {s["label"]: s["objectCount"] for s in self.server.prearchive("--project", project)}
+
+
+@needs_shared
+class Split(PetMr):
     def outcomes(self, session):
         return self.server.narthex("prearchive", "outcomes", session["name"]).get("outcomes", [])
 
@@ -117,31 +151,6 @@ class Split(unittest.TestCase):
         again = self.server.run("prearchive", "split", next(iter(parts.values()))["name"])
         self.assertIn("NOTHING_TO_SPLIT", again.stdout + again.stderr)
 
-    def late(self, name):
-        """More of each series, and of a PET series that had not come before."""
-        folder = pathlib.Path(tempfile.mkdtemp(dir=self.late_folder()))
-        data = shared_folder() / "data"
-        pet = sorted((data / "dicom-petct-ge-discovery-tcia/pt_ac").glob("*"))
-        mr = sorted((data / "dicom-mr-ge-mr750/mr_0004").glob("*.dcm"))
-        mrac = sorted((data / "dicom-mr-ge-mr750/mr_0005").glob("*.dcm"))
-        at = {"first": 6, "second": 8, "third": 10, "fourth": 12}[name]
-        self.adopt(pet[at:at + 2], folder / "pet")
-        self.adopt(mr[at:at + 2], folder / "mr")
-        self.adopt(mrac[at:at + 2], folder / "mrac", "-m", "(0008,103E)=MRAC GRE")
-        self.adopt(pet[at + 10:at + 11], folder / "newpet", "-m", f"(0020,000E)={STUDY}.{at}")
-        return folder
-
-    def late_folder(self):
-        folder = tempfile.TemporaryDirectory()
-        self.addCleanup(folder.cleanup)
-        return folder.name
-
-    def labels(self, project):
-        return sorted(s["label"] for s in self.server.prearchive("--project", project))
-
-    def counts(self, project):
-        return {s["label"]: s["objectCount"] for s in self.server.prearchive("--project", project)}
-
     def test_late_objects_go_to_their_half(self):
         self.project("LATE", "separate")
         self.upload("LATE")
@@ -195,6 +204,75 @@ class Split(unittest.TestCase):
         self.upload("ANEW")
 
         self.assertEqual(self.counts("ANEW"), {"S_PETMR": 15})
+
+
+class Hold:
+    """Whoever gets to the end of the door stands there until the end of the block."""
+
+    def __init__(self, server, place):
+        self.server = server
+        self.file = pathlib.Path(server.environment["NARTHEX_PAUSE_POINTS"]) / place
+
+    def __enter__(self):
+        self.file.touch()
+        return self
+
+    def reached(self):
+        """Waits until somebody more stands there."""
+        mark = self.file.with_name(self.file.name + ".reached")
+        self.server.wait_for(mark.exists, f"the server at {self.file.name}")
+        mark.unlink()
+
+    def __exit__(self, *unused):
+        self.file.unlink(missing_ok=True)
+
+
+@needs_shared
+class LateDuringSplit(PetMr):
+    """What comes while a study is being split waits for the halves, and goes to its own."""
+
+    @classmethod
+    def server_of(cls):
+        pauses = tempfile.TemporaryDirectory()
+        cls.addClassCleanup(pauses.cleanup)
+        server = Server()
+        server.environment["NARTHEX_PAUSE_POINTS"] = pauses.name
+        return server
+
+    def test_it_goes_to_the_halves_by_both_doors(self):
+        self.project("DURING", "petmr")
+        self.upload("DURING")
+        name, = (s["name"] for s in self.server.prearchive("--project", "DURING"))
+        for what, value in (("project", "DURING"), ("session", "S_PETMR")):
+            self.server.narthex("settings", "set", f"routing.{what}_rules", f"(0010,0020):(PM1.*) t:.+ r:{value}")
+            self.addCleanup(self.server.narthex, "settings", "set", f"routing.{what}_rules", "")
+        by_grpc, by_dicom = self.late("first"), self.late("second")
+        # Sent under a half's name, before there is such a session.
+        by_name = self.late("third") / "mr"
+        upload, storescu = self.server.narthex, self.server.storescu
+        senders = [threading.Thread(target=target, args=arguments) for target, arguments in (
+            (upload, ("upload", by_grpc, "--project", "DURING", "--session", "S_PETMR")),
+            (upload, ("upload", by_name, "--project", "DURING", "--session", "S_MR")),
+            (storescu, ("-xe", "--to", "+sd", "+r", by_dicom / "mr")),
+            (storescu, ("-xt", "--to", "+sd", "+r", by_dicom / "newpet")))]
+        with Hold(self.server, "split.begun") as begun:
+            split = threading.Thread(target=self.server.narthex, args=("prearchive", "split", name))
+            split.start()
+            begun.reached()
+            with Hold(self.server, "split.awaited") as awaited:
+                for sender in senders:
+                    sender.start()
+                    awaited.reached()
+                during = {s["label"]: (s["state"], s["objectCount"])
+                          for s in self.server.prearchive("--project", "DURING")}
+        for thread in [split, *senders]:
+            thread.join()
+
+        self.assertEqual(during, {"S_PETMR": ("SEPARATING", 15)})
+        sessions = self.server.prearchive("--project", "DURING")
+        self.assertEqual(len(sessions), 2, sessions)
+        self.assertEqual(self.counts("DURING"), {"S_PET": 10 + 5 + 1, "S_MR": 5 + 2 + 2 + 2})
+        self.server.check_invariants(self)
 
 
 if __name__ == "__main__":
