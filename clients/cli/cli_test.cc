@@ -317,7 +317,7 @@ TEST_F(CliTest, WatchPrintsOneObjectALine) {
     session.set_name(name);
     server_.AddPrearchiveSession(session);
   }
-  const RunResult result = Narthex({"prearchive", "watch"});
+  const RunResult result = Narthex({"prearchive", "watch", "--timeout", "0s"});
   EXPECT_EQ(result.code, 4);  // how the fake server ends it
   const std::vector<std::string> lines = absl::StrSplit(result.out, '\n', absl::SkipEmpty());
   ASSERT_EQ(lines.size(), 2u);

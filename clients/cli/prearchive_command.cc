@@ -32,6 +32,7 @@ struct PrearchiveFlags {
   bool no_wait = false;
   std::string instance;
   int64_t from = 0;
+  std::string timeout;
   bool preview = false;
 };
 
@@ -210,9 +211,17 @@ void AddWatch(CLI::App* group, Program& program, const Flags& flags) {
   watch->add_option("--project", flags->project, "only of this project");
   watch->add_option("--from", flags->from, "sequence of the first event; else from now on")
       ->check(CLI::NonNegativeNumber);
-  program.OnChosen(watch, [&program, flags] {
-    return WatchPrearchive(program, flags->id.empty() ? "" : PrearchiveName(flags->id), flags->project,
-                           flags->from);
+  watch->add_option("--timeout", flags->timeout,
+                    "give up when the server was away for so long, such as 90s; else it is waited for");
+  program.OnChosen(watch, [&program, flags]() -> absl::StatusOr<ExitCode> {
+    WatchOptions options{flags->id.empty() ? "" : PrearchiveName(flags->id), flags->project, flags->from, {}};
+    absl::Duration timeout;
+    if (!flags->timeout.empty()) {
+      if (!absl::ParseDuration(flags->timeout, &timeout))
+        return absl::InvalidArgumentError("--timeout is a duration such as 90s or 10m");
+      options.give_up_after = timeout;
+    }
+    return WatchPrearchive(program, options);
   });
 }
 

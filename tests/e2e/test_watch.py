@@ -48,6 +48,9 @@ class Terminal:
         self.server.wait_for(lambda: any(text in line for line in self.screen()), f"{text} in\n{self.screen()}")
         return self.screen()
 
+    def resize(self, columns, rows):
+        fcntl.ioctl(self.master, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+
     def close(self):
         if self.process.poll() is None:
             self.process.terminate()
@@ -161,6 +164,14 @@ class Watch(unittest.TestCase):
                 else:
                     self.assertEqual(rows, 50)
 
+        # A terminal that changes its size gets another drawing though nothing happens.
+        terminal.resize(200, 50)
+        lines = terminal.wait_for("SIZE")
+        self.assertEqual(sum("receiving" in line for line in lines[2:]), 25)
+        terminal.resize(60, 12)
+        self.server.wait_for(lambda: len(terminal.screen()) <= 12, "a smaller table")
+        self.assertLess(max(map(len, terminal.screen())), 60)
+
         self.server.narthex("prearchive", "build", names[-1])
         terminal = Terminal(self.server, 80, 24, "prearchive", "watch")
         self.addCleanup(terminal.close)
@@ -183,6 +194,30 @@ class Watch(unittest.TestCase):
         terminal.wait_for("0 sessions")
 
         self.assertEqual(terminal.process.wait(timeout=20), 0)
+
+    def test_a_server_that_stays_away_is_waited_for_unless_said_otherwise(self):
+        name = self.upload("AWAY")
+        environment = dict(os.environ, NARTHEX_SERVER=self.server.address, NARTHEX_TOKEN=self.server.token)
+        command = [BIN / "narthex", "--output", "json", "prearchive", "watch", name, "--from", "1"]
+        patient, hasty = (subprocess.Popen([*command, *flags], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                                           text=True) for flags in ((), ("--timeout", "1s")))
+        for watcher in (patient, hasty):
+            self.assertIn("RECEIVING", watcher.stdout.readline())
+
+        self.server.stop()
+        said = hasty.communicate(timeout=60)[1]
+        self.assertEqual(hasty.returncode, 3)
+        self.assertIn("the server cannot be reached since", said)
+        self.assertIsNone(patient.poll())
+        self.server.start()
+        self.server.narthex("prearchive", "delete", name)
+
+        out, said = patient.communicate(timeout=60)
+        self.assertEqual(patient.returncode, 0)
+        self.assertTrue(json.loads(out.splitlines()[-1])["removed"])
+        self.assertEqual(len(said.splitlines()), 2, said)
+        self.assertIn("trying again", said.splitlines()[0])
+        self.assertIn("is there again", said.splitlines()[1])
 
 
 if __name__ == "__main__":
