@@ -175,11 +175,16 @@ class Merge(unittest.TestCase):
                 self.assertEqual(self.server.narthex("session", "show", f"{door}/GUARD")["fileCount"], 2)
 
     def test_images_of_another_modality_are_refused_and_reports_are_not(self):
+        for door in ("GRPC", "DICOM"):
+            with self.subTest(door):
+                self.check_other_modalities(door)
+
+    def check_other_modalities(self, door):
         first = self.copy(4, slice(0, 2))
-        self.archive(self.send("GRPC", first, "CROSS"))
+        self.archive(self.send(door, first, "CROSS"))
         ct = self.copy(5, slice(0, 2))
         make_other(ct, "CT", "1.2.840.10008.5.1.4.1.1.2")
-        name = self.send("GRPC", ct, "CROSS")
+        name = self.send(door, ct, "CROSS")
         self.archive(name, "--conflict", "append", code=None)
         shown = self.server.narthex("prearchive", "show", name)
         self.assertIn(19, {conflict["code"] for conflict in shown["conflicts"]})
@@ -188,30 +193,35 @@ class Merge(unittest.TestCase):
         modify(capture, "SeriesNumber=99")
         make_other(capture, "SC", "1.2.840.10008.5.1.4.1.1.7")
 
-        answer = self.archive(self.send("GRPC", capture, "CROSS"), "--conflict", "append")
+        answer = self.archive(self.send(door, capture, "CROSS"), "--conflict", "append")
 
         self.assertEqual(answer["mergeResult"], counts(added=1))
         self.assertEqual(answer["sessionType"], "xnat:mrSessionData")
-        self.assertEqual(len(self.catalog("GRPC/CROSS", "99", "secondary")[0]), 1)
+        self.assertEqual(len(self.catalog(f"{door}/CROSS", "99", "secondary")[0]), 1)
 
     def test_the_modality_guard_can_be_switched_off(self):
+        self.addCleanup(self.server.narthex, "settings", "set", "archive.modality_guard", "")
+        for door in ("GRPC", "DICOM"):
+            with self.subTest(door):
+                self.addCleanup(self.server.narthex, "project", "update", door, "--modality-guard", "site")
+                self.check_guard(door)
+
+    def check_guard(self, door):
         def coming(label):
-            self.archive(self.send("GRPC", self.copy(4, slice(0, 2)), label))
+            self.archive(self.send(door, self.copy(4, slice(0, 2)), label))
             ct = self.copy(5, slice(0, 2))
             make_other(ct, "CT", "1.2.840.10008.5.1.4.1.1.2")
-            return self.send("GRPC", ct, label)
+            return self.send(door, ct, label)
 
         def found(name):
             check = self.server.narthex("prearchive", "check", name, code=None)
             return [conflict["type"] for conflict in check["conflicts"] if conflict["code"] == 19]
 
         name = coming("UNGUARDED")
-        self.addCleanup(self.server.narthex, "project", "update", "GRPC", "--modality-guard", "site")
-        self.addCleanup(self.server.narthex, "settings", "set", "archive.modality_guard", "")
         for site, project, type_ in (("", "site", "FAIL"), ("off", "site", "WARN"), ("off", "on", "FAIL"),
                                      ("", "off", "WARN")):
             self.server.narthex("settings", "set", "archive.modality_guard", site)
-            answer = self.server.narthex("project", "update", "GRPC", "--modality-guard", project)
+            answer = self.server.narthex("project", "update", door, "--modality-guard", project)
             self.assertEqual(answer["modalityGuard"],
                              {"site": "MODE_UNSPECIFIED", "on": "ON", "off": "OFF"}[project])
             self.assertEqual(found(name), [type_])
@@ -219,7 +229,7 @@ class Merge(unittest.TestCase):
         answer = self.archive(name, "--conflict", "append")
 
         self.assertEqual(answer["mergeResult"], counts(added=2))
-        self.assertEqual({scan["modality"] for scan in self.scans("GRPC/UNGUARDED").values()}, {"MR", "CT"})
+        self.assertEqual({scan["modality"] for scan in self.scans(f"{door}/UNGUARDED").values()}, {"MR", "CT"})
         self.assertEqual(answer["fileCount"], 4)
 
     def test_two_archivals_of_one_label_at_once(self):
