@@ -401,13 +401,17 @@ class PostgresSessionStore : public SessionStore {
                                 const SessionAddition& addition) {
     Statement change(
         "UPDATE sessions SET version = version + 1, update_time = now(), modality = coalesce($3, modality), "
-        "session_type = coalesce($4, session_type), status = CASE WHEN status = 'ACTIVE' AND $5 AND ($6 OR "
+        "session_type = coalesce($4, session_type), fields = coalesce($7, fields), note = coalesce($8, "
+        "note), "
+        "status = CASE WHEN status = 'ACTIVE' AND $5 AND ($6 OR "
         "(SELECT "
         "p.quarantine FROM projects p WHERE p.project_id = $1)) THEN 'QUARANTINE' ELSE status END WHERE "
         "project_id "
         "= $1 AND session_id = $2");
     change.Text(project).Text(id).TextOrNull(addition.modality).TextOrNull(addition.session_type);
-    return std::move(change.Bool(!addition.files.empty()).Bool(addition.quarantine));
+    change.Bool(!addition.files.empty()).Bool(addition.quarantine);
+    addition.fields ? change.Text(JsonObject(*addition.fields)) : change.Null();
+    return std::move(addition.note ? change.Text(*addition.note) : change.Null());
   }
 
   absl::StatusOr<Session> Read(absl::string_view accession_id) {

@@ -191,9 +191,11 @@ struct SessionAddition {
   std::vector<std::string> removed_scans;  // scans that lost all their files: they and their resources go
   std::string modality;                    // of the session from now on; "" keeps it
   std::string session_type;                // likewise
-  Phi<std::string> document;               // the whole new session XML; "" keeps the old one
-  bool quarantine = false;  // an ACTIVE session goes to QUARANTINE, as it does if its project says so
-  MergeCounts counts;       // for the answer and the audit event
+  std::optional<std::map<std::string, std::string>> fields;  // likewise
+  std::optional<std::string> note;                           // likewise
+  Phi<std::string> document;  // the whole new session XML; "" keeps the old one
+  bool quarantine = false;    // an ACTIVE session goes to QUARANTINE, as it does if its project says so
+  MergeCounts counts;         // for the answer and the audit event
 };
 
 // What Reserve promised to one request: known before anything is visible, so that documents can name it.
@@ -255,7 +257,8 @@ struct SessionUpdate {
   std::vector<std::string> superseded_paths;   // files that go for good, before `files` go in
   // The files say something else now: the columns that come from headers (study_instance_uid, modality,
   // session_type, session_date, session_time, scanner..., acquisition_site, description). Former versions of
-  // the document, which say what the files said, go for good.
+  // the document, which say what the files said, go for good, and so does what the session's history has of
+  // these columns in whatever project: "(anonymized)" stands there.
   std::optional<Session> described;
   std::optional<Share> share;          // with another project
   std::optional<std::string> unshare;  // with this one no more

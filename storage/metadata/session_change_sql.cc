@@ -166,6 +166,10 @@ std::vector<Statement> UpdateStatements(const SessionChange& session, const Sess
     details.after["subject"] = now.subject;
   }
   all.push_back(InsertHistory(now.project, id, update.action, session.old_row, change, details));
+  if (update.described) {
+    Statement forget("SELECT forget_history($1, $2)");
+    all.push_back(std::move(forget.Text(now.project).Text(id)));
+  }
   return all;
 }
 

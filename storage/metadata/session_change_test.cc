@@ -51,6 +51,30 @@ TEST_F(SessionStoreTest, MovingTakesEverythingAlong) {
   EXPECT_EQ(ErrorReason(store().Update(id, {.project = "P9"}, {}).status()), "PROJECT_NOT_FOUND");
 }
 
+TEST_F(SessionStoreTest, WhatHeadersSaidIsForgottenWhenFilesAreAnonymized) {
+  NewSession added = MakeSession("A");
+  added.session.study_instance_uid = "1.2.3.4.5";
+  added.session.scanner = "STATION";
+  const std::string id = Commit(added);
+  ASSERT_TRUE(store().ReserveSubject("P2", "S1").ok());
+  ASSERT_TRUE(store().Update(id, {.project = "P2"}, {.user = "ann"}).ok());
+  Session described = added.session;
+  described.study_instance_uid = "2.25.1";
+
+  SessionUpdate update{.label = "B"};
+  update.described = described;
+  ASSERT_TRUE(store().Update(id, update, {.user = "ann"}).ok());
+
+  const auto history = *reader().ListHistory(id);
+  ASSERT_EQ(history.size(), 3u);
+  for (const HistoryEntry& entry : history) {
+    EXPECT_THAT(entry.old_json + entry.new_json, ::testing::Not(HasSubstr("1.2.3.4.5")));
+    EXPECT_THAT(entry.old_json + entry.new_json, HasSubstr("STATION"));  // it says so still
+  }
+  EXPECT_THAT(history[0].new_json, HasSubstr("\"study_instance_uid\": \"(anonymized)\""));
+  EXPECT_THAT(history[2].new_json, HasSubstr("\"study_instance_uid\": \"2.25.1\""));
+}
+
 TEST_F(SessionStoreTest, OppositeMovesDoNotWaitForEachOther) {
   const std::string a = Commit(MakeSession("A"));
   const std::string b = Commit(MakeSession("B"));

@@ -181,9 +181,10 @@ Statement InsertSession(const Session& session) {
       "session_type, session_date, "
       "session_time, scanner, scanner_manufacturer, scanner_model, acquisition_site, description, fields, "
       "folder, scan_count, "
-      "file_count, size_bytes, status) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, "
-      "$15, $16, $17, 0, 0, 0, "
-      "CASE WHEN $18 OR (SELECT p.quarantine FROM projects p WHERE p.project_id = $1) THEN 'QUARANTINE' ELSE "
+      "note, file_count, size_bytes, status) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, "
+      "$14, "
+      "$15, $16, $17, 0, $18, 0, 0, "
+      "CASE WHEN $19 OR (SELECT p.quarantine FROM projects p WHERE p.project_id = $1) THEN 'QUARANTINE' ELSE "
       "'ACTIVE' END)");
   insert.Text(session.project)
       .Text(session.accession_id)
@@ -199,7 +200,7 @@ Statement InsertSession(const Session& session) {
       .Text(session.acquisition_site)
       .Text(session.description)
       .Text(JsonObject(session.fields));
-  insert.Text(session.folder).Bool(session.status == SessionStatus::kQuarantine);
+  insert.Text(session.folder).Text(session.note).Bool(session.status == SessionStatus::kQuarantine);
   return insert;
 }
 

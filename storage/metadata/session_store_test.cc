@@ -334,8 +334,12 @@ TEST_F(SessionStoreTest, HistoryAndAuditCannotBeRewritten) {
   auto connection = Connection::Connect(database_.conninfo(), absl::Seconds(5), absl::Seconds(5));
   ASSERT_TRUE(connection.ok());
 
-  for (const char* sql : {"UPDATE audit_events SET user_name = 'x'", "DELETE FROM audit_events",
-                          "TRUNCATE audit_events", "DELETE FROM session_history"}) {
+  for (const char* sql :
+       {"UPDATE audit_events SET user_name = 'x'", "DELETE FROM audit_events", "TRUNCATE audit_events",
+        "DELETE FROM session_history", "UPDATE session_history SET user_name = 'x'",
+        "UPDATE session_history SET new_row = new_row || '{\"label\": \"(anonymized)\"}'",
+        "UPDATE session_history SET new_row = new_row || '{\"scanner\": \"x\"}'",
+        "UPDATE session_history SET new_row = new_row - 'scanner'"}) {
     EXPECT_EQ(ErrorReason((*connection)->RunScript(sql)), "AUDIT_APPEND_ONLY") << sql;
   }
   // Whoever gets around that is found.
