@@ -65,7 +65,11 @@ absl::StatusOr<UploadRow> Uploads::Create(UploadRow row, absl::string_view reque
       absl::StrCat(keys::Text("CreateUpload"), keys::Text(row.user()), request_id);
   if (!request_id.empty()) {
     NX_ASSIGN_OR_RETURN(const auto known, index_.Get(Table::kRequests, request_key));
-    if (known) return Get(*known);
+    if (known) {
+      absl::StatusOr<UploadRow> first = Get(*known);
+      // One that was forgotten since is made anew.
+      if (!absl::IsNotFound(first.status())) return first;
+    }
   }
   row.set_id(NewRandomId(10));
   row.set_state(static_cast<int>(UploadState::kOpen));

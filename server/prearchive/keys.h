@@ -63,6 +63,8 @@ inline std::string ReceivedAs(const ObjectRow& object) {
 inline std::string Digest(absl::string_view project, absl::string_view digest, absl::string_view session) {
   return absl::StrCat(Text(project), digest, session);
 }
+// In the meta table: what a session that is gone was told of by uploads that were forgotten.
+inline std::string ForgottenTally(absl::string_view session) { return absl::StrCat("forgotten/", session); }
 inline std::string UploadObject(absl::string_view upload, int64_t sequence) {
   return absl::StrCat(Text(upload), Number(static_cast<uint64_t>(sequence)));
 }

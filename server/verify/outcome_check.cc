@@ -29,6 +29,7 @@ class OutcomeCheck {
     NX_RETURN_IF_ERROR(ReadSessions());
     NX_RETURN_IF_ERROR(ReadRemoved());
     NX_RETURN_IF_ERROR(ReadUploads());
+    NX_RETURN_IF_ERROR(ReadForgotten());
     for (const auto& [id, told] : told_) CompareSession(id, told);
     for (const auto& [id, counted] : counted_) CountRetold(counted, told_[id]);
     return absl::OkStatus();
@@ -87,6 +88,24 @@ class OutcomeCheck {
     for (const auto& [upload, count] : strays)
       report_.Find("UPLOAD_ROW", upload, absl::StrCat(count, " outcomes of an upload that is not there"));
     return absl::OkStatus();
+  }
+
+  // Of uploads of long ago only the counts are left, and those only of sessions whose going is known.
+  absl::Status ReadForgotten() {
+    const std::string prefix = keys::ForgottenTally("");
+    return index_.Scan(Table::kMeta, prefix, keys::EndOf(prefix),
+                       [&](absl::string_view key, absl::string_view value) {
+                         const std::string id(key.substr(prefix.size()));
+                         SessionRow row;
+                         if (!row.ParseFromArray(value.data(), static_cast<int>(value.size()))) {
+                           report_.Find("ROW_DAMAGED", id, "the counts of forgotten uploads cannot be read");
+                           return true;
+                         }
+                         if (counted_.count(id) == 0) return true;
+                         for (const auto& [outcome, count] : row.outcome_counts())
+                           told_[id][outcome] += count;
+                         return true;
+                       });
   }
 
   static bool MayBeInNoSession(int32_t outcome) {

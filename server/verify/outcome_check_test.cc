@@ -125,5 +125,18 @@ TEST_F(OutcomeCheckTest, KnowsNothingOfSessionsWhoseEventsAreNoLongerKept) {
   EXPECT_THAT(Found(), IsEmpty());
 }
 
+TEST_F(OutcomeCheckTest, WhatForgottenUploadsWereToldCounts) {
+  PutRemoved(1, "s", 3);
+  Tell(Outcome::kStored, "s");
+  Put(Table::kMeta, keys::ForgottenTally("s"), Session("s", 2, 0).SerializeAsString());
+  // Of a session whose event is not kept any more.
+  Put(Table::kMeta, keys::ForgottenTally("long ago"), Session("long ago", 7, 0).SerializeAsString());
+  EXPECT_THAT(Found(), IsEmpty());
+  EXPECT_EQ(report_.retold_outcome_count, 0);
+
+  Put(Table::kMeta, keys::ForgottenTally("s"), Session("s", 3, 0).SerializeAsString());
+  EXPECT_THAT(Found(), ElementsAre("SESSION_OUTCOMES"));
+}
+
 }  // namespace
 }  // namespace narthex::verify
