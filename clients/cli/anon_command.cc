@@ -10,6 +10,7 @@
 #include "clients/cli/calls.h"
 #include "clients/cli/change_lines.h"
 #include "clients/cli/program.h"
+#include "clients/cli/resource_tables.h"
 #include "imaging/dicom/rewriter.h"
 
 namespace narthex::cli {
@@ -165,6 +166,10 @@ absl::StatusOr<ExitCode> Preview(Program& program, const AnonFlags& flags) {
     if (response.pixel_edit_count() > 0) {
       out << "pixels: " << response.pixel_edit_count()
           << (response.pixel_edit_count() == 1 ? " rectangle" : " rectangles") << " blanked\n";
+    }
+    if (response.exported_size() > 0) {
+      out << "exported to the session:\n";
+      PrintExported(out, response.exported());
     }
     if (response.leftovers_size() > 0) out << "left of what identified the patient:\n";
     for (const v1::Leftover& left : response.leftovers()) {

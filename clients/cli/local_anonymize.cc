@@ -41,6 +41,9 @@ class Editor : public dicom::HeaderEditor {
     NX_RETURN_IF_ERROR(pixels_.EditHeader(header));
     for (const anonymize::AttributeChange& change : anonymize::DiffDataSets(*before, *header.data))
       changed_.insert(change.keyword.empty() ? "private" : change.keyword);
+    // Uploads carry objects and nothing beside them.
+    for (const auto& [target, value] : anonymizer_.outcome().exports)
+      changed_.insert(absl::StrCat("export ", target, " (not sent)"));
     return absl::OkStatus();
   }
   absl::Status AllowBulk(dicom::Tag tag) override { return pixels_.AllowBulk(tag); }

@@ -66,6 +66,14 @@ Table ProjectTable(const google::protobuf::RepeatedPtrField<v1::Project>& projec
   return table;
 }
 
+void PrintExported(std::ostream& out, const google::protobuf::RepeatedPtrField<v1::ExportedField>& exported) {
+  Table table({"FIELD", "VALUE", ">DIFFERING OBJECTS"});
+  for (const v1::ExportedField& e : exported) {
+    table.Add({e.field(), e.value(), e.differing_count() == 0 ? "" : absl::StrCat(e.differing_count())});
+  }
+  table.Print(out);
+}
+
 void PrintPrearchiveSession(std::ostream& out, const v1::PrearchiveSession& s) {
   PrintFields(
       out,
@@ -98,6 +106,10 @@ void PrintPrearchiveSession(std::ostream& out, const v1::PrearchiveSession& s) {
   if (s.scans_size() > 0) {
     out << "\n";
     ScanTable(s.scans()).Print(out);
+  }
+  if (s.exported_size() > 0) {
+    out << "\nexported by the site's script:\n";
+    PrintExported(out, s.exported());
   }
   if (s.leftovers_size() > 0) {
     out << "\nidentifiers that anonymization left, in " << s.leftover_object_count() << " objects:\n";

@@ -17,6 +17,8 @@ Table ConflictTable(const google::protobuf::RepeatedPtrField<v1::Conflict>& conf
 Table ProjectTable(const google::protobuf::RepeatedPtrField<v1::Project>& projects);
 
 void PrintPrearchiveSession(std::ostream& out, const v1::PrearchiveSession& session);
+// What scripts exported for a session.
+void PrintExported(std::ostream& out, const google::protobuf::RepeatedPtrField<v1::ExportedField>& exported);
 void PrintSession(std::ostream& out, const v1::Session& session);
 void PrintProject(std::ostream& out, const v1::Project& project);
 

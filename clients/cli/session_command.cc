@@ -31,6 +31,7 @@ struct SessionFlags {
   std::optional<std::string> project;
   std::optional<std::string> note;
   std::optional<std::string> date;
+  bool accept_leftovers = false;
   std::vector<std::string> resources;
   std::string new_label;
 };
@@ -231,6 +232,7 @@ absl::StatusOr<ExitCode> Update(Program& program, const SessionFlags& flags) {
   if (flags.project) request.set_project(*flags.project);
   if (flags.note) request.set_note(*flags.note);
   if (flags.date) request.set_session_date(*flags.date);
+  request.set_accept_leftovers(flags.accept_leftovers);
   request.set_comment(flags.comment);
   request.set_request_id(NewUuid());
   NX_ASSIGN_OR_RETURN(v1::Session session,
@@ -291,6 +293,8 @@ void AddSessionCommands(CLI::App& app, Program& program) {
   update->add_option("--project", flags->project, "other project; its subject goes along by its label");
   update->add_option("--note", flags->note, "a remark");
   update->add_option("--date", flags->date, "YYYY-MM-DD");
+  update->add_flag("--accept-leftovers", flags->accept_leftovers,
+                   "identifiers that the project's script leaves in the files do not stop the change");
   restore->add_option("--label", flags->new_label, "another label, if the former one was taken");
   for (CLI::App* command : {remove, restore, quarantine, activate, update}) {
     command->add_option("--comment", flags->comment, "why; kept in the history");

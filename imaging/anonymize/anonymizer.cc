@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "base/status.h"
 #include "imaging/anonymize/record.h"
+#include "imaging/dicom/element_head.h"
 
 namespace narthex::anonymize {
 
@@ -28,6 +29,35 @@ void AddReplacedUids(const dicom::DataSet& before, const dicom::DataSet& after, 
     if (!uid.empty() && after.TextOrEmpty(tag) != uid) identifiers->Add(dicom::TagName(tag), uid);
   }
 }
+
+// Lets a document pass and searches it.
+class DocumentSearch : public dicom::BulkFilter {
+ public:
+  DocumentSearch(const dicom::BulkHead& bulk, const Identifiers& identifiers, LeftoverReport* report)
+      : tag_(bulk.tag), head_(bulk.head_bytes), search_(identifiers), report_(report) {}
+
+  absl::Status Add(absl::string_view bytes, Put put) override {
+    NX_RETURN_IF_ERROR(PutHead(put));
+    search_.Add(bytes);
+    return put(bytes);
+  }
+  absl::Status Finish(Put put) override {
+    search_.Finish(tag_.ToString(), dicom::TagName(tag_), report_);
+    return PutHead(put);
+  }
+  bool only_looks() const override { return true; }
+
+ private:
+  absl::Status PutHead(Put put) {
+    const std::string head = std::exchange(head_, "");
+    return head.empty() ? absl::OkStatus() : put(head);
+  }
+
+  const dicom::Tag tag_;
+  std::string head_;  // not put out yet
+  StreamSearch search_;
+  LeftoverReport* const report_;
+};
 
 }  // namespace
 
@@ -100,7 +130,23 @@ absl::Status Anonymizer::EditHeader(dicom::ObjectHeader& header) {
   AddReplacedUids(*original, data, &*identifiers_);
   for (const auto& [name, value] : variables_) identifiers_->Allow(value);
   outcome_.leftovers = FindLeftovers(data, *identifiers_);
+  // What the script takes out of the object and keeps beside it is as much a patient's.
+  for (const auto& [target, value] : outcome_.exports) {
+    for (std::string& source : IdentifiersIn(value.Reveal(), *identifiers_)) {
+      const std::string place = absl::StrCat("export ", target);
+      outcome_.leftovers.found.push_back({place, place, std::move(source), 1});
+    }
+  }
   return absl::OkStatus();
+}
+
+absl::StatusOr<std::unique_ptr<dicom::BulkFilter>> Anonymizer::FilterBulk(const dicom::BulkHead& bulk,
+                                                                          const dicom::ObjectHeader& header) {
+  if (bulk.tag != tags::kEncapsulatedDocument || bulk.length == dicom::kUndefinedLength ||
+      !identifiers_.has_value()) {
+    return nullptr;
+  }
+  return std::make_unique<DocumentSearch>(bulk, *identifiers_, &outcome_.leftovers);
 }
 
 absl::Status Anonymizer::EditTrailing(dicom::DataSet& trailing, const dicom::ObjectHeader& header) {

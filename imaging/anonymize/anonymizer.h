@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 
 #include "imaging/anonymize/leftover.h"
 #include "imaging/anonymize/profile.h"
@@ -38,11 +39,11 @@ struct AnonymizationPlan {
 };
 
 struct AnonymizationOutcome {
-  bool skipped = false;                 // the script was already applied
-  std::optional<std::string> rejected;  // the script said reject[]: why
-  std::vector<PixelEdit> pixel_edits;   // what the pixel stage has to do
-  std::map<std::string, Phi<std::string>> exports;
-  LeftoverReport leftovers;  // empty unless check_leftovers
+  bool skipped = false;                             // the script was already applied
+  std::optional<std::string> rejected;              // the script said reject[]: why
+  std::vector<PixelEdit> pixel_edits;               // what the pixel stage has to do
+  std::map<std::string, Phi<std::string>> exports;  // as Result::exports
+  LeftoverReport leftovers;                         // empty unless check_leftovers
 };
 
 class Anonymizer : public dicom::HeaderEditor {
@@ -57,6 +58,9 @@ class Anonymizer : public dicom::HeaderEditor {
   // Encapsulated documents that are too large to be held cannot be de-identified by the profile:
   // FAILED_PRECONDITION (ANONYMIZATION_FAILED).
   absl::Status AllowBulk(dicom::Tag tag) override;
+  // Encapsulated documents that are too large to be held are searched while they pass, with check_leftovers.
+  absl::StatusOr<std::unique_ptr<dicom::BulkFilter>> FilterBulk(const dicom::BulkHead& bulk,
+                                                                const dicom::ObjectHeader& header) override;
   absl::Status EditTrailing(dicom::DataSet& trailing, const dicom::ObjectHeader& header) override;
 
   const AnonymizationOutcome& outcome() const { return outcome_; }

@@ -13,6 +13,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 
+#include "imaging/anonymize/export_target.h"
 #include "imaging/anonymize/function_bodies.h"
 #include "imaging/anonymize/functions.h"
 #include "imaging/anonymize/regex.h"
@@ -449,8 +450,12 @@ bool Checker::CheckStatement(Statement& statement, int depth) {
       maybe_.emplace(statement.name, statement.position.line);
       return false;
     case Kind::kExport:
-      Warn(statement.position, "EXPORT",
-           "the value is not written into the session here: export does nothing");
+      if (!ExportTargetOf(statement.text)) {
+        Warn(
+            statement.position, "EXPORT",
+            "nothing is written: headers and routing say this of a session, no export; change the attribute, "
+            "or name a custom field: \"fields/NAME\"");
+      }
       CheckVariable(statement.name, statement.position);
       return false;
     case Kind::kVersion:

@@ -9,10 +9,13 @@
 
 #include "base/error.h"
 #include "base/ids.h"
+#include "base/limits.h"
 #include "base/status.h"
+#include "imaging/anonymize/export_target.h"
 #include "imaging/anonymize/functions.h"
 #include "imaging/anonymize/regex.h"
 #include "imaging/anonymize/uids.h"
+#include "imaging/dicom/charset.h"
 
 namespace narthex::anonymize {
 
@@ -118,16 +121,8 @@ absl::Status Evaluator::RunStatement(const Statement& statement) {
       RemoveMatches(std::move(found));
       return absl::OkStatus();
     }
-    case Kind::kExport: {
-      const auto value = values_.find(statement.name);
-      const auto given = variables_.find(statement.name);
-      if (value != values_.end() && value->second.text.has_value()) {
-        result_.exports[statement.text] = Phi<std::string>(*value->second.text);
-      } else if (given != variables_.end()) {
-        result_.exports[statement.text] = Phi<std::string>(given->second);
-      }
-      return absl::OkStatus();
-    }
+    case Kind::kExport:
+      return RunExport(statement);
     case Kind::kDescribe:
     case Kind::kVersion:
       return absl::OkStatus();
@@ -148,6 +143,30 @@ absl::Status Evaluator::RunSetVariable(const Statement& statement) {
     return ResourceExhausted("ANONYMIZATION_FAILED", "the script makes too many bytes of values");
   }
   values_[statement.name] = std::move(value);
+  return absl::OkStatus();
+}
+
+absl::Status Evaluator::RunExport(const Statement& statement) {
+  const std::optional<std::string> target = ExportTargetOf(statement.text);
+  if (!target.has_value()) return absl::OkStatus();
+  std::optional<std::string> text;
+  if (const auto value = values_.find(statement.name); value != values_.end()) {
+    text = value->second.is_list ? absl::StrJoin(value->second.list, "\\") : value->second.text;
+  } else if (const auto given = variables_.find(statement.name); given != variables_.end()) {
+    text = given->second;
+  }
+  // The value of an attribute that is absent: this object says nothing of the field.
+  if (!text.has_value()) return absl::OkStatus();
+  text = dicom::ToUtf8(*text, "ISO_IR 192", dicom::TextKind::kText);
+  // One that is too long is told from one that fits by its length, and refused where it would be kept.
+  if (text->size() > limits::kCustomFieldMaxBytes) text->resize(limits::kCustomFieldMaxBytes + 1);
+  if (result_.exports.size() >= limits::kCustomFieldsMax && result_.exports.count(*target) == 0)
+    return Fail(statement.position, "the script exports too many values");
+  output_bytes_ += text->size();
+  if (output_bytes_ > context_.max_output_bytes) {
+    return ResourceExhausted("ANONYMIZATION_FAILED", "the script makes too many bytes of values");
+  }
+  result_.exports[*target] = Phi<std::string>(*std::move(text));
   return absl::OkStatus();
 }
 

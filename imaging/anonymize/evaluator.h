@@ -74,6 +74,7 @@ class Evaluator {
   bool IsLeftOut(const Statement& statement) const;
   absl::Status RunBranches(const Statement& statement);
   absl::Status RunSetVariable(const Statement& statement);
+  absl::Status RunExport(const Statement& statement);
   absl::StatusOr<bool> Holds(const Condition& condition);
   absl::StatusOr<bool> Matches(const Condition& condition, const std::string& text,
                                const std::string& pattern);

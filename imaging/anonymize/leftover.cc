@@ -25,6 +25,7 @@ using dicom::Vr;
 constexpr size_t kTermMinBytes = 3;
 constexpr size_t kTermMaxBytes = 256;
 constexpr size_t kTermsMax = 2000;
+constexpr size_t kWindowBytes = 256 << 10;  // of a value that is searched while it passes
 // From here on a term also counts in the middle of a word.
 constexpr size_t kSubstringMinBytes = 6;
 
@@ -99,6 +100,27 @@ size_t FindTerm(absl::string_view text, absl::string_view term, size_t from, boo
   return absl::string_view::npos;
 }
 
+// Lower case of Latin 1, of what is lower case as far as it is ASCII.
+std::string LowerLatin1(std::string text) {
+  for (char& c : text) {
+    const auto byte = static_cast<unsigned char>(c);
+    if (byte >= 0xc0 && byte <= 0xde && byte != 0xd7) c = static_cast<char>(byte + 0x20);
+  }
+  return text;
+}
+
+void Enter(LeftoverReport* report, const std::string& path, const std::string& name,
+           const std::string& source, int64_t count) {
+  for (Leftover& found : report->found) {
+    if (found.path == path && found.source == source) {
+      found.count += count;
+      return;
+    }
+  }
+  constexpr size_t kFoundMax = 1000;
+  if (report->found.size() < kFoundMax) report->found.push_back({path, name, source, count});
+}
+
 int64_t CountTerm(absl::string_view text, absl::string_view term) {
   int64_t count = 0;
   for (size_t at = FindTerm(text, term, 0, false); at != absl::string_view::npos;
@@ -165,31 +187,13 @@ class Searcher {
     const std::optional<std::string> text = dicom::IsText(element.vr()) ? item.TextOf(element) : std::nullopt;
     const std::string decoded = text.has_value() ? LowerUtf8(*text) : "";
     const std::string raw = absl::AsciiStrToLower(value);
-    std::string latin1;
-    if (any_latin1_) {
-      latin1 = raw;
-      for (char& c : latin1) {
-        const auto byte = static_cast<unsigned char>(c);
-        if (byte >= 0xc0 && byte <= 0xde && byte != 0xd7) c = static_cast<char>(byte + 0x20);
-      }
-    }
+    const std::string latin1 = any_latin1_ ? LowerLatin1(raw) : "";
     for (const Identifiers::Term& term : terms_) {
       int64_t count =
           std::max(CountTerm(decoded, term.folded.Reveal()), CountTerm(raw, term.folded.Reveal()));
       if (!term.latin1.Reveal().empty()) count = std::max(count, CountTerm(latin1, term.latin1.Reveal()));
-      if (count > 0) Report(item, element.tag(), path, term.source, count);
+      if (count > 0) Enter(report_, path, NameOf(item, element.tag()), term.source, count);
     }
-  }
-
-  void Report(const Item& item, Tag tag, const std::string& path, const std::string& source, int64_t count) {
-    for (Leftover& found : report_->found) {
-      if (found.path == path && found.source == source) {
-        found.count += count;
-        return;
-      }
-    }
-    constexpr size_t kFoundMax = 1000;
-    if (report_->found.size() < kFoundMax) report_->found.push_back({path, NameOf(item, tag), source, count});
   }
 
   const std::vector<Identifiers::Term>& terms_;
@@ -271,6 +275,64 @@ std::string CleanText(absl::string_view text, const Identifiers& identifiers) {
   std::string cleaned = identifiers.Scrub(text);
   for (const auto& pattern : patterns) RE2::GlobalReplace(&cleaned, *pattern, "***");
   return cleaned;
+}
+
+StreamSearch::StreamSearch(const Identifiers& identifiers)
+    : terms_(identifiers.terms()), raw_(terms_.size()), latin1_(terms_.size()) {
+  for (const Identifiers::Term& term : terms_)
+    longest_ = std::max({longest_, term.folded.Reveal().size(), term.latin1.Reveal().size()});
+}
+
+void StreamSearch::Add(absl::string_view piece) {
+  searched_bytes_ += static_cast<int64_t>(piece.size());
+  while (!piece.empty() && !terms_.empty()) {
+    const size_t take = std::min(piece.size(), kWindowBytes);
+    window_.append(piece.data(), take);
+    piece.remove_prefix(take);
+    if (window_.size() >= kWindowBytes + longest_) Search(false);
+  }
+}
+
+// Counts what begins in the window, and keeps what may go on behind it.
+void StreamSearch::Search(bool last) {
+  const std::string raw = absl::AsciiStrToLower(window_);
+  const std::string latin1 = LowerLatin1(raw);
+  // A term that begins before this ends in the window, with a byte behind it that tells whether the word
+  // does.
+  const size_t end = last ? window_.size() : window_.size() - longest_;
+  const auto count = [&](const std::string& text, const std::string& term) {
+    int64_t found = 0;
+    for (size_t at = term.empty() ? text.size() : FindTerm(text, term, begun_ ? 1 : 0, false); at < end;
+         at = FindTerm(text, term, at + term.size(), false))
+      ++found;
+    return found;
+  };
+  for (size_t i = 0; i < terms_.size(); ++i) {
+    raw_[i] += count(raw, terms_[i].folded.Reveal());
+    latin1_[i] += count(latin1, terms_[i].latin1.Reveal());
+  }
+  if (!last) window_.erase(0, end - 1);
+  begun_ = true;
+}
+
+void StreamSearch::Finish(const std::string& path, const std::string& name, LeftoverReport* report) {
+  if (!terms_.empty()) Search(true);
+  report->searched_bytes += searched_bytes_;
+  for (size_t i = 0; i < terms_.size(); ++i) {
+    if (const int64_t count = std::max(raw_[i], latin1_[i]); count > 0)
+      Enter(report, path, name, terms_[i].source, count);
+  }
+}
+
+std::vector<std::string> IdentifiersIn(absl::string_view text, const Identifiers& identifiers) {
+  const std::string folded = LowerUtf8(text);
+  std::vector<std::string> sources;
+  for (const Identifiers::Term& term : identifiers.terms()) {
+    if (FindTerm(folded, term.folded.Reveal(), 0, false) == absl::string_view::npos) continue;
+    if (std::find(sources.begin(), sources.end(), term.source) == sources.end())
+      sources.push_back(term.source);
+  }
+  return sources;
 }
 
 LeftoverReport FindLeftovers(const dicom::DataSet& result, const Identifiers& identifiers) {

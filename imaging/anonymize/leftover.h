@@ -60,6 +60,29 @@ struct LeftoverReport {
   bool clean() const { return found.empty(); }
 };
 
+// Searches a value that comes in pieces of any size, and holds a bounded part of it. Single-threaded.
+class StreamSearch {
+ public:
+  // `identifiers` must outlive the search and stay as they are meanwhile.
+  explicit StreamSearch(const Identifiers& identifiers);
+  void Add(absl::string_view piece);
+  // The value is complete: enters what was found at `path` under `name` into `report`.
+  void Finish(const std::string& path, const std::string& name, LeftoverReport* report);
+
+ private:
+  void Search(bool last);
+
+  const std::vector<Identifiers::Term>& terms_;
+  size_t longest_ = 0;                 // bytes of a term
+  std::string window_;                 // not searched, behind one byte that was
+  bool begun_ = false;                 // window_ begins with such a byte
+  std::vector<int64_t> raw_, latin1_;  // found so far, by term
+  int64_t searched_bytes_ = 0;
+};
+
+// The keywords of the attributes whose identifiers `text` holds.
+std::vector<std::string> IdentifiersIn(absl::string_view text, const Identifiers& identifiers);
+
 // Searches strings, binary and private values, sequences, SR text, and encapsulated documents of `result`, as
 // UTF-8 and as Latin 1, upper or lower case.
 LeftoverReport FindLeftovers(const dicom::DataSet& result, const Identifiers& identifiers);

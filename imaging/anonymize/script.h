@@ -71,9 +71,11 @@ struct Result {
   Outcome outcome = Outcome::kApplied;  // kRejected: the script said reject[]; the object must be dropped
   std::string reject_reason;            // for kRejected, such as "reject[] in line 3"
   std::vector<PixelEdit> pixel_edits;   // not empty: the pixels must be decoded and changed as well
-  std::map<std::string, Phi<std::string>> exports;  // session field -> value of an exported variable
-  std::vector<Phi<std::string>> echoes;             // what echo printed; may hold patient values
-  int64_t steps = 0;                                // work done, against ApplyContext::max_steps
+  // ExportTargetOf -> value of an exported variable; the last export to a target holds. Values longer than
+  // limits::kCustomFieldMaxBytes are cut one byte behind that.
+  std::map<std::string, Phi<std::string>> exports;
+  std::vector<Phi<std::string>> echoes;  // what echo printed; may hold patient values
+  int64_t steps = 0;                     // work done, against ApplyContext::max_steps
 };
 
 // "keytype/value" -> result, for lookup[]; see ParseLookupTable.

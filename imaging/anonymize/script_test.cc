@@ -93,6 +93,7 @@ TEST(CheckerTest, FindsWhatWouldFailOrDoNothing) {
             "3:1:UNREACHABLE");
   EXPECT_EQ(Codes(v + "-(0010,0010)\nset[\"(0010,0010)\", \"x\"]\n(0010,0020) := (0010,0010)"), "");
   EXPECT_EQ(Codes(v + "export project \"xnat:imageSessionData/project\""), "2:1:EXPORT");
+  EXPECT_EQ(Codes(v + "export session \"xnat:imageSessionData/fields/field[name=scanned]/field\""), "");
   EXPECT_EQ(Codes(v + "equals[(0010,0010), \"x\"] ? -(0010,0020)"), "2:8:EQUALS_PATH");
   EXPECT_EQ(Codes(v + "-(7FE0,0010)"), "2:1:PIXEL_DATA");
   EXPECT_EQ(Codes(v + "alterPixels[\"rectangle\", \"l=1,t=2\", \"solid\", \"v=0\"]"), "2:26:ALTER_PIXELS");

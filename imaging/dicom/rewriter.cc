@@ -338,10 +338,12 @@ absl::Status HeaderRewriter::Impl::Finish() {
   }
   if (part_ == Part::kHeader || part_ == Part::kTrailing) {
     NX_RETURN_IF_ERROR(PartDone(buffer_.size()));
-  } else if (filter_ != nullptr) {
+  } else if (filter_ != nullptr && !filter_->only_looks()) {
     return InvalidArgument("TRUNCATED_PIXEL_DATA",
                            "the object ends inside the pixel data that are to be changed; send it again");
   } else {
+    if (filter_ != nullptr)
+      NX_RETURN_IF_ERROR(filter_->Finish([this](absl::string_view bytes) { return Put(bytes); }));
     truncated_ = true;
     NX_RETURN_IF_ERROR(Put(buffer_));
   }

@@ -44,6 +44,9 @@ class BulkFilter {
   virtual absl::Status BeginFragment(uint32_t length, Put put) { return absl::OkStatus(); }
   // The value is complete.
   virtual absl::Status Finish(Put put) = 0;
+  // Whether everything passes as it is, so that an object which ends inside the element may, too: then Finish
+  // is called there.
+  virtual bool only_looks() const { return false; }
 };
 
 // The beginning of a bulk element. Its views live as long as the call that gets it.
@@ -65,7 +68,7 @@ class HeaderEditor {
   virtual absl::Status AllowBulk(Tag tag) { return absl::OkStatus(); }
   // Asked for each bulk element after EditHeader. Null: it passes as it is. Else the filter puts out the
   // whole element, its head included, in the encoding of the header; an object that ends inside such an
-  // element is refused (TRUNCATED_PIXEL_DATA). An error ends the rewriting.
+  // element is refused (TRUNCATED_PIXEL_DATA), unless the filter only looks. An error ends the rewriting.
   virtual absl::StatusOr<std::unique_ptr<BulkFilter>> FilterBulk(const BulkHead& bulk,
                                                                  const ObjectHeader& header) {
     return nullptr;

@@ -31,6 +31,7 @@
 #include "server/app/ready_file.h"
 #include "server/app/session_rules.h"
 #include "server/app/transport.h"
+#include "server/app/upload_sweeper.h"
 #include "server/app/workflow.h"
 #include "server/archive/archiver.h"
 #include "server/archive/checker.h"
@@ -48,6 +49,7 @@
 #include "server/rpc/archive_service.h"
 #include "server/rpc/audit_service.h"
 #include "server/rpc/convert.h"
+#include "server/rpc/field_definitions.h"
 #include "server/rpc/identity_service.h"
 #include "server/rpc/operations_service.h"
 #include "server/rpc/prearchive_service.h"
@@ -100,6 +102,7 @@ struct Application::Parts {
   std::unique_ptr<ingest::Admission> admission;
   std::unique_ptr<rpc::StallWatch> stalls;
   std::unique_ptr<DiskWatch> disks;
+  std::unique_ptr<UploadSweeper> sweeper;
   std::shared_ptr<gateway::GatewayLimits> gateway_limits = std::make_shared<gateway::GatewayLimits>();
   std::atomic<int64_t> association_idle_seconds{limits::kAssociationIdleSeconds};
   std::unique_ptr<rpc::UploadServiceImpl> upload_service;
@@ -202,6 +205,7 @@ absl::Status Application::Parts::OpenRules() {
 std::vector<rpc::SettingSpec> Application::Parts::Settings() {
   std::vector<rpc::SettingSpec> settings;
   AddBasicSettings(*gate, *prearchive, settings);
+  settings.push_back(sweeper->Setting());
   AddAnonymizationSettings(*plans, settings);
   for (rpc::SettingSpec& spec : session_rules->Settings()) settings.push_back(std::move(spec));
   for (rpc::SettingSpec& spec : door->Settings()) settings.push_back(std::move(spec));
@@ -270,13 +274,15 @@ void Application::Parts::MakeServices() {
       },
       plans.get(), [this](const std::string& project) { return session_rules->GuardsModality(project); }});
   archiver = std::make_unique<archiving::Archiver>(archiving::Archiver::Dependencies{
-      *prearchive, *database, *types, files, Clock::Real(), config.archive_dir, *checker, plans.get()});
+      *prearchive, *database, *types, files, Clock::Real(), config.archive_dir, *checker, plans.get(),
+      rpc::FieldDefinitionsOf(database->settings())});
   operations = std::make_unique<operations::Operations>(*index, Clock::Real(), kOperationWorkers);
   workflow = std::make_unique<Workflow>(
       Workflow::Dependencies{*prearchive, *operations, *archiver, *types, *projects, *database,
                              [this](const std::string& accession_id) { door->ForgetRoute(accession_id); }});
   archiver->SetFreeSpaceMin(limits::kFreeSpaceMinBytes);
   admission = std::make_unique<ingest::Admission>();
+  sweeper = std::make_unique<UploadSweeper>(*index, Clock::Real());
   std::vector<DiskWatch::Volume> volumes = {{"staging", config.data_dir + "/staging"},
                                             {"archive", config.archive_dir}};
   if (postgres) volumes.push_back({"postgres", config.data_dir + "/postgres"});
@@ -305,7 +311,8 @@ void Application::Parts::MakeServices() {
       [this] { return session_rules->claim_unassigned(); }, plans.get()});
   session_changes = std::make_unique<archiving::SessionChanges>(archiving::SessionChanges::Dependencies{
       *database, *types, files, config.archive_dir, plans.get(),
-      std::bind_front(&SessionRules::AnonymizesMoved, session_rules.get())});
+      std::bind_front(&SessionRules::AnonymizesMoved, session_rules.get()),
+      rpc::FieldDefinitionsOf(database->settings())});
   archive_service = std::make_unique<rpc::ArchiveServiceImpl>(rpc::ArchiveServiceImpl::Dependencies{
       *gate, *database, *session_changes, *types, files, config.archive_dir});
   const archiving::FileWork::Dependencies file_work{*database, files, config.archive_dir};

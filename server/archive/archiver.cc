@@ -300,8 +300,21 @@ absl::StatusOr<metadata::CommittedSession> Archiver::Create(const operations::Op
 // For the session's history: what was left out, and what the script did.
 std::string Archiver::NoteOf(const Filing& filing, const SessionRow& row) {
   std::vector<std::string> parts = {LeftOutNote(LeftOutOf(row)), filing.script->Note()};
+  parts.insert(parts.end(), filing.exported.remarks.begin(), filing.exported.remarks.end());
   parts.erase(std::remove(parts.begin(), parts.end(), ""), parts.end());
   return absl::StrJoin(parts, "; ");
+}
+
+// What scripts exported takes the place of what the headers said.
+absl::Status Archiver::TakeExported(Filing& filing, const SessionRow& row) const {
+  if (filing.built.exported.empty()) return absl::OkStatus();
+  std::vector<FieldDefinition> definitions;
+  if (with_.field_definitions) {
+    NX_ASSIGN_OR_RETURN(definitions, with_.field_definitions(row.key().project()));
+  }
+  filing.exported = ExportedFieldsOf(filing.built.exported, definitions);
+  archiving::Describe(filing.exported, filing.built.model);
+  return absl::OkStatus();
 }
 
 // The session is in the archive: what is left to be done is tried until it succeeds.
@@ -317,7 +330,7 @@ absl::Status Archiver::BuildFiled(Filing& filing, const SessionRow& row) {
   NX_ASSIGN_OR_RETURN(filing.script, ProjectScript::Open(with_.plans, with_.prearchive, with_.types, row));
   NX_ASSIGN_OR_RETURN(filing.built, filing.script->BuildModel(session::BuildOptions()));
   const auto held = filing.script->Held();
-  if (!held) return absl::OkStatus();
+  if (!held) return TakeExported(filing, row);
   NX_RETURN_IF_ERROR(with_.prearchive
                          .Apply(row.id(), prearchive::Event::kArchiveConflict,
                                 [&](SessionRow& changed) {

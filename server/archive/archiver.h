@@ -18,6 +18,7 @@
 #include "imaging/session/document.h"
 #include "imaging/session/types.h"
 #include "server/archive/checker.h"
+#include "server/archive/exported_fields.h"
 #include "server/deidentify/plans.h"
 #include "server/operations/operations.h"
 #include "server/prearchive/build.h"
@@ -63,7 +64,8 @@ class Archiver {
     const Clock& clock;
     std::string archive_root;
     const Checker& checker;
-    const deidentify::PlanSource* plans = nullptr;  // scripts of projects; null: there are none
+    const deidentify::PlanSource* plans = nullptr;      // scripts of projects; null: there are none
+    FieldDefinitionSource field_definitions = nullptr;  // null: nothing is defined
   };
 
   explicit Archiver(const Dependencies& dependencies) : with_(dependencies) {}
@@ -137,6 +139,7 @@ class Archiver {
                                 const operations::Operation& operation) const;
   absl::Status CheckSpace() const;
   absl::Status BuildFiled(Filing& filing, const prearchive::SessionRow& row);
+  absl::Status TakeExported(Filing& filing, const prearchive::SessionRow& row) const;
   void Fail(absl::string_view id, const absl::Status& status);
 
   const Dependencies with_;

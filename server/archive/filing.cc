@@ -198,6 +198,8 @@ metadata::NewSession Archiver::Describe(const Filing& filing, const prearchive::
   session.scanner_model = model.scanner.model;
   session.acquisition_site = model.acquisition_site;
   session.description = model.session_type;
+  session.note = filing.exported.note;
+  session.fields = filing.exported.fields;
   session.folder = filing.folder;
   if (operation.arguments.count("quarantine") > 0) session.status = metadata::SessionStatus::kQuarantine;
 
@@ -206,6 +208,8 @@ metadata::NewSession Archiver::Describe(const Filing& filing, const prearchive::
   facts.project = session.project;
   facts.label = session.label;
   facts.subject_id = session.subject_id;
+  facts.note = session.note;
+  facts.fields = session.fields;
   for (const auto& [key, resource] : filing.resources) {
     facts.scan_resources[resource.scan_id].push_back(
         {resource.label, resource.catalog_path, resource.format, resource.content,

@@ -36,6 +36,7 @@ using ResourceKey = std::pair<std::string, std::string>;
 struct Archiver::Filing {
   std::unique_ptr<ProjectScript> script;
   prearchive::BuiltSession built;
+  ExportedFields exported;
   std::vector<std::string> scan_ids;                               // in the archive, of the model's scans
   std::string folder;                                              // below the archive
   std::vector<FiledObject> objects;                                // those that become files

@@ -104,6 +104,8 @@ absl::StatusOr<metadata::CommittedSession> Archiver::MergeHeld(const operations:
   NX_ASSIGN_OR_RETURN(const auto writer, archive::SessionWriter::Open(options, with_.file_system));
   absl::Status done = WriteMerge(filing, *writer, row, operation, progress);
   absl::StatusOr<metadata::CommittedSession> committed;
+  if (filing.objects.empty()) filing.exported = ExportedFields();
+  FillIn(filing.exported, filing.there->session.note, filing.there->session.fields);
   if (done.ok()) {
     auto addition = DescribeMerge(filing, *writer, operation);
     done = addition.status();
@@ -258,6 +260,11 @@ absl::StatusOr<metadata::SessionAddition> Archiver::DescribeMerge(const Filing& 
   facts.label = there.session.label;
   facts.subject_id = there.session.subject_id;
   facts.fields = there.session.fields;
+  facts.note = there.session.note;
+  if (!filing.built.exported.empty()) {
+    addition.fields = there.session.fields;
+    addition.note = there.session.note;
+  }
   facts.scan_resources.clear();
   facts.resources.clear();
   for (const auto& [key, resource] : filing.resources) {

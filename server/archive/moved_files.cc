@@ -100,6 +100,7 @@ absl::StatusOr<MovedFiles::Header> MovedFiles::Run(const metadata::File& file) {
   NX_RETURN_IF_ERROR(OfFile(file, after.status()));
   Header header{*std::move(before), *std::move(after)};
   header.repeated = editor.repeated();
+  for (const auto& [target, value] : editor.outcome().exports) exports_.Add(target, value.Reveal());
   header.changed = !header.repeated || !anonymize::DiffDataSets(*editor.before(), *editor.after()).empty();
   return header;
 }
@@ -162,16 +163,27 @@ absl::Status MovedFiles::Look() {
     NX_ASSIGN_OR_RETURN(session::SessionModel scan, scan_builders_[id]->Finish());
     if (!scan.scans.empty()) scans_[id] = std::move(scan.scans.front());
   }
+  exported_ = ExportedFieldsOf(exports_, with_.definitions);
+  archiving::Describe(exported_, model_);
+  metadata::Session session = with_.work.contents().session;
+  FillIn(exported_, session.note, session.fields);
   return absl::OkStatus();
 }
 
-absl::Status MovedFiles::WriteOne(const Changed& changed, const archive::ByteSink& sink) const {
-  deidentify::PlanEditor editor(plan_, OptionsOf(changed.old_path));
+absl::Status MovedFiles::WriteOne(const Changed& changed, const archive::ByteSink& sink) {
+  deidentify::PlanEditor::Options options = OptionsOf(changed.old_path);
+  options.check_leftovers = true;
+  deidentify::PlanEditor editor(plan_, std::move(options));
   dicom::HeaderRewriter rewriter(editor, sink, {changed.transfer_syntax_uid});
   absl::Status written = ReadPieces(with_.files, with_.work.Place(changed.old_path), UINT64_MAX,
                                     [&rewriter](absl::string_view piece) { return rewriter.Add(piece); });
   if (written.ok()) written = rewriter.Finish();
   NX_RETURN_IF_ERROR(OfFile(changed.file, written));
+  // Of one that went through the script before, what identifies are the labels that it had.
+  if (!editor.repeated()) {
+    absl::MutexLock lock(&mutex_);
+    leftovers_.Add({}, editor.outcome().leftovers);
+  }
   if (rewriter.header().data->TextOrEmpty(dicom::tags::kSOPInstanceUID) == changed.file.instance_uid)
     return absl::OkStatus();
   return Internal("INTERNAL", absl::StrCat("file ", changed.old_path,
@@ -192,6 +204,7 @@ absl::Status MovedFiles::Write(const metadata::Change& change) {
     }
     NX_RETURN_IF_ERROR(writer.WriteFiles(sources));
   }
+  NX_RETURN_IF_ERROR(CheckLeftovers());
   absl::flat_hash_map<std::string, archive::WrittenFile> written;
   for (archive::WrittenFile& file : writer.files()) {
     std::string path = file.path;
@@ -206,6 +219,22 @@ absl::Status MovedFiles::Write(const metadata::Change& change) {
   }
   NX_RETURN_IF_ERROR(WriteCatalogs(change));
   return writer.Supersede(old_paths);
+}
+
+absl::Status MovedFiles::CheckLeftovers() const {
+  const auto site = with_.plans.Site();
+  const bool hold = plan_->leftovers == deidentify::Leftovers::kHold ||
+                    (site.ok() && *site != nullptr && (*site)->leftovers == deidentify::Leftovers::kHold);
+  absl::MutexLock lock(&mutex_);
+  if (!hold || leftovers_.empty() || with_.accept_leftovers) return absl::OkStatus();
+  std::vector<std::string> remarks;
+  leftovers_.AddRemarks(remarks);
+  return FailedPrecondition(
+      "LEFTOVERS_FOUND",
+      absl::StrCat("session ", with_.work.contents().session.accession_id,
+                   " stays where it is, as it is: ", leftovers_.Summary(), ": ", absl::StrJoin(remarks, "; "),
+                   "; change the script, or say that they may pass (--accept-leftovers)"),
+      {{"session", with_.work.contents().session.accession_id}});
 }
 
 absl::Status MovedFiles::WriteCatalogs(const metadata::Change& change) {
@@ -244,6 +273,14 @@ std::vector<metadata::Scan> MovedFiles::Scans(const std::vector<metadata::Scan>&
   return scans;
 }
 
+// What the headers say of the session unless somebody else said it, with what the script exports.
+std::vector<std::pair<std::string session::SessionModel::*, const std::string*>> MovedFiles::GivenTexts()
+    const {
+  return {{&session::SessionModel::acquisition_site, &exported_.acquisition_site},
+          {&session::SessionModel::operator_name, &exported_.operator_name},
+          {&session::SessionModel::session_type, &exported_.session_type}};
+}
+
 absl::StatusOr<Phi<std::string>> MovedFiles::Document(const SessionContents& now) const {
   session::SessionDocument document;
   session::SessionModel model = model_;
@@ -255,6 +292,10 @@ absl::StatusOr<Phi<std::string>> MovedFiles::Document(const SessionContents& now
     model.xsi_type = former->session.xsi_type;
     model.element = former->session.element;
     model.modality = former->session.modality;
+    for (const auto& [field, exported] : GivenTexts()) {
+      if (exported->empty() && former->session.*field != model_before_.*field)
+        model.*field = former->session.*field;
+    }
   }
   for (const metadata::Scan& row : now.scans) {
     if (const auto made = scans_.find(row.id); made != scans_.end()) {
@@ -285,9 +326,17 @@ absl::Status MovedFiles::Describe(const SessionContents& now, metadata::SessionU
   described.scanner = model_.scanner.station;
   described.scanner_manufacturer = model_.scanner.manufacturer;
   described.scanner_model = model_.scanner.model;
-  described.acquisition_site = model_.acquisition_site;
-  described.description = model_.session_type;
+  if (described.acquisition_site == model_before_.acquisition_site || !exported_.acquisition_site.empty())
+    described.acquisition_site = model_.acquisition_site;
+  if (described.description == model_before_.session_type || !exported_.session_type.empty())
+    described.description = model_.session_type;
   update.described = std::move(described);
+  if (!exports_.empty()) {
+    ExportedFields exported = exported_;
+    if (!update.note) update.note = now.session.note;
+    if (!update.fields) update.fields = now.session.fields;
+    FillIn(exported, *update.note, *update.fields);
+  }
   NX_ASSIGN_OR_RETURN(update.document, Document(now));
   update.after["files.anonymized"] = absl::StrCat(changed_.size());
   return absl::OkStatus();
@@ -298,6 +347,12 @@ std::string MovedFiles::Note() const {
                                   changed_.size() == 1 ? " file" : " files");
   if (repeated_ > 0)
     absl::StrAppend(&note, "; ", repeated_, " had gone through it before, and were only given new labels");
+  std::vector<std::string> remarks = exported_.remarks;
+  {
+    absl::MutexLock lock(&mutex_);
+    leftovers_.AddRemarks(remarks);
+  }
+  for (const std::string& remark : remarks) absl::StrAppend(&note, "; ", remark);
   return note;
 }
 

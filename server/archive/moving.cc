@@ -1,6 +1,7 @@
 // Sessions that get another project, subject or label, with what the script of the project makes of their
 // files.
 #include <utility>
+#include <vector>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
@@ -50,8 +51,9 @@ absl::Status CheckUnsettled(metadata::Database& database, const std::string& acc
 }  // namespace
 
 absl::StatusOr<metadata::Session> SessionChanges::Rename(const std::string& accession_id,
-                                                         absl::string_view etag,
+                                                         const RenameOptions& options,
                                                          const metadata::Change& change, const Edit& edit) {
+  const std::string& etag = options.etag;
   const std::string operation = OperationOf(change);
   NX_ASSIGN_OR_RETURN(const auto committed, with_.database.sessions().FindRequest(operation));
   if (committed) return with_.database.session_reader().Get(accession_id, metadata::Visibility::All(true));
@@ -70,8 +72,13 @@ absl::StatusOr<metadata::Session> SessionChanges::Rename(const std::string& acce
   FileWork work({with_.database, with_.file_system, with_.archive_root}, operation);
   NX_RETURN_IF_ERROR(work.Open(accession_id));
   NX_RETURN_IF_ERROR(work.Hold());
-  MovedFiles moved({work, with_.file_system, with_.types, *with_.plans}, std::move(plan),
-                   deidentify::VariablesOf(after.project, after.subject, after.label));
+  std::vector<FieldDefinition> definitions;
+  if (with_.field_definitions) {
+    NX_ASSIGN_OR_RETURN(definitions, with_.field_definitions(after.project));
+  }
+  MovedFiles moved(
+      {work, with_.file_system, with_.types, *with_.plans, std::move(definitions), options.accept_leftovers},
+      std::move(plan), deidentify::VariablesOf(after.project, after.subject, after.label));
   NX_RETURN_IF_ERROR(moved.Look());
   metadata::Change noted = change;
   if (!moved.nothing_changes()) {

@@ -18,19 +18,10 @@ namespace {
 
 using deidentify::Leftovers;
 using deidentify::PlanEditor;
-using prearchive::LeftoverRow;
 using prearchive::ObjectRow;
 
 // Enough behind the header that the element which holds the bulk data is seen for what it is.
 constexpr uint64_t kBulkHeadBytes = 64 << 10;
-// A note names so many attributes at most.
-constexpr size_t kNotedMax = 20;
-
-std::string Text(const LeftoverRow& row) {
-  return absl::StrCat(row.source(), " in ", row.keyword().empty() ? row.path() : row.keyword(), " (",
-                      row.count(), ")");
-}
-
 // `status` with the number of the object that it is about.
 absl::Status Of(uint64_t number, const absl::Status& status) {
   return status.ok() ? status : Annotate(status, absl::StrCat("object ", number));
@@ -73,29 +64,25 @@ absl::StatusOr<prearchive::BuiltSession> ProjectScript::BuildModel(session::Buil
     if (object.received_identity.empty() && object.sop_instance_uid != object.staged_sop_instance_uid)
       object.received_identity = plans_->Fingerprint(object.staged_sop_instance_uid);
   }
+  prearchive::ExportedValues exported;
+  const std::vector<bool> out = built.LeftOut();
+  for (size_t i = 0; i < built.objects.size(); ++i) {
+    const auto staged = staged_.find(built.objects[i].number);
+    if (out[i] || staged == staged_.end()) continue;
+    for (const auto& [target, value] : staged->second.exports) exported.Add(target, value.Reveal());
+  }
+  built.exported.Override(exported);
   return built;
-}
-
-void ProjectScript::AddLeftover(const std::string& path, const std::string& keyword,
-                                const std::string& source, int64_t count) {
-  LeftoverRow& row = leftovers_[{path, source}];
-  row.set_path(path);
-  row.set_keyword(keyword);
-  row.set_source(source);
-  row.set_count(row.count() + count);
 }
 
 absl::StatusOr<std::optional<dicom::HeaderFacts>> ProjectScript::FactsOf(const ObjectRow& object) {
   for (const std::string& step : object.applied()) ++applied_[step];
-  int64_t found = object.leftovers_size();
-  for (const LeftoverRow& row : object.leftovers())
-    AddLeftover(row.path(), row.keyword(), row.source(), row.count());
   NX_ASSIGN_OR_RETURN(dicom::HeaderFacts stored, dicom::HeaderFacts::Decode(object.facts()));
   if (plan_ == nullptr) {
-    if (found > 0) ++leftover_objects_;
+    leftovers_.Add(object.leftovers(), {});
     return stored;
   }
-  const Staged staged{deidentify::UntoldSyntax(stored), object.locally_anonymized()};
+  Staged staged{deidentify::UntoldSyntax(stored), object.locally_anonymized(), {}};
   // A deflated header ends where the object does.
   const uint64_t wanted = stored.is_deflated() ? object.size_bytes() : stored.header_bytes() + kBulkHeadBytes;
   std::string head;
@@ -126,12 +113,9 @@ absl::StatusOr<std::optional<dicom::HeaderFacts>> ProjectScript::FactsOf(const O
     return std::nullopt;
   }
   if (!facts.ok()) return Of(object.number(), facts.status());
-  for (const anonymize::Leftover& leftover : editor.outcome().leftovers.found) {
-    AddLeftover(leftover.path, leftover.name, leftover.source, leftover.count);
-    ++found;
-  }
-  if (found > 0) ++leftover_objects_;
-  staged_[object.number()] = staged;
+  leftovers_.Add(object.leftovers(), editor.outcome().leftovers);
+  staged.exports = editor.outcome().exports;
+  staged_[object.number()] = std::move(staged);
   return *std::move(facts);
 }
 
@@ -162,19 +146,11 @@ std::optional<prearchive::ConflictRow> ProjectScript::Held() const {
   prearchive::ConflictRow conflict;
   conflict.set_code(kLeftoversCode);
   conflict.set_type(static_cast<int>(ConflictType::kConflict));
-  conflict.set_message(absl::StrCat(leftover_objects_,
-                                    leftover_objects_ == 1 ? " object still holds" : " objects still hold",
-                                    " identifiers of the original after anonymization"));
+  conflict.set_message(leftovers_.Summary());
   conflict.set_remedy(absl::StrCat("see which: narthex prearchive show ", session_,
                                    "; change the script; or let them pass: narthex prearchive update ",
                                    session_, " --accept-leftovers, and archive it again"));
   return conflict;
-}
-
-void ProjectScript::Report(prearchive::SessionRow& row) const {
-  row.clear_leftovers();
-  for (const auto& [key, leftover] : leftovers_) *row.add_leftovers() = leftover;
-  row.set_leftover_object_count(static_cast<int32_t>(leftover_objects_));
 }
 
 std::string ProjectScript::Note() const {
@@ -184,11 +160,7 @@ std::string ProjectScript::Note() const {
   for (const auto& [why, count] : rejected_)
     parts.push_back(
         absl::StrCat(count, count == 1 ? " object" : " objects", " left out by the script: ", why));
-  size_t noted = 0;
-  for (const auto& [key, leftover] : leftovers_) {
-    if (++noted > kNotedMax) break;
-    parts.push_back(absl::StrCat("left: ", Text(leftover)));
-  }
+  leftovers_.AddRemarks(parts);
   return absl::StrJoin(parts, "; ");
 }
 

@@ -16,6 +16,7 @@
 
 #include "imaging/dicom/attribute_set.h"
 #include "imaging/session/types.h"
+#include "server/archive/found_leftovers.h"
 #include "server/deidentify/plans.h"
 #include "server/prearchive/build.h"
 #include "server/prearchive/prearchive.h"
@@ -48,7 +49,7 @@ class ProjectScript {
   // Why the session must not be archived before somebody has looked at it; nullopt: it may.
   std::optional<prearchive::ConflictRow> Held() const;
   // Enters what was found into the row.
-  void Report(prearchive::SessionRow& row) const;
+  void Report(prearchive::SessionRow& row) const { leftovers_.Write(row); }
   // For the session's history: scripts with their digests, objects that were left out, what was found.
   std::string Note() const;
 
@@ -56,13 +57,12 @@ class ProjectScript {
   struct Staged {
     std::string transfer_syntax_uid;
     bool honour_record = false;
+    std::map<std::string, Phi<std::string>> exports;
   };
 
   ProjectScript(prearchive::Prearchive& prearchive, const session::TypeRegistry& types,
                 const prearchive::SessionRow& row);
   absl::StatusOr<std::optional<dicom::HeaderFacts>> FactsOf(const prearchive::ObjectRow& object);
-  void AddLeftover(const std::string& path, const std::string& keyword, const std::string& source,
-                   int64_t count);
 
   prearchive::Prearchive& prearchive_;
   const session::TypeRegistry& types_;
@@ -77,8 +77,7 @@ class ProjectScript {
   absl::flat_hash_map<uint64_t, Staged> staged_;  // by number
   std::map<std::string, int64_t> rejected_;       // why -> how many
   std::map<std::string, int64_t> applied_;        // at arrival -> to how many
-  std::map<std::pair<std::string, std::string>, prearchive::LeftoverRow> leftovers_;  // by path and source
-  int64_t leftover_objects_ = 0;
+  FoundLeftovers leftovers_;
 };
 
 }  // namespace narthex::archiving

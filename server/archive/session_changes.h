@@ -11,6 +11,7 @@
 #include "absl/strings/string_view.h"
 
 #include "imaging/session/types.h"
+#include "server/archive/exported_fields.h"
 #include "server/archive/session_document.h"
 #include "storage/fs/file_system.h"
 #include "storage/metadata/database.h"
@@ -32,6 +33,7 @@ class SessionChanges {
     // Whether a project's script is applied to archived sessions that get into it or get other names there;
     // null: never.
     std::function<bool(const std::string& project)> anonymizes_moved;
+    FieldDefinitionSource field_definitions = nullptr;  // null: nothing is defined
   };
   explicit SessionChanges(Dependencies dependencies) : with_(std::move(dependencies)) {}
 
@@ -47,9 +49,13 @@ class SessionChanges {
   // The same where the edit may change project, subject or label: then, if that is set, the script of the
   // project where the session will be is applied to its files (moved_files.h), all or nothing, also over a
   // crash. That takes as long as writing the files. A repeated change.request_id changes nothing more. Errors
-  // besides those of Update: SESSION_BUSY (ABORTED), ANONYMIZATION_FAILED and the like, those of the disk;
-  // then nothing has changed.
-  absl::StatusOr<metadata::Session> Rename(const std::string& accession_id, absl::string_view etag,
+  // besides those of Update: SESSION_BUSY (ABORTED), ANONYMIZATION_FAILED and the like, LEFTOVERS_FOUND
+  // (FAILED_PRECONDITION) unless `accept_leftovers`, those of the disk; then nothing has changed.
+  struct RenameOptions {
+    std::string etag;
+    bool accept_leftovers = false;
+  };
+  absl::StatusOr<metadata::Session> Rename(const std::string& accession_id, const RenameOptions& options,
                                            const metadata::Change& change, const Edit& edit);
 
   // As SessionStore::Restore, with the document of the new label.

@@ -64,14 +64,17 @@ absl::StatusOr<std::unique_ptr<dicom::BulkFilter>> PlanEditor::FilterBulk(const 
     bulk_tag_ = bulk.tag;
     if (bulk.length != dicom::kUndefinedLength) bulk_bytes_ = bulk.head_bytes.size() + bulk.length;
   }
-  if (skipped_ || options_.pass_pixels) return nullptr;
-  return pixels_.FilterBulk(bulk, header);
+  if (skipped_) return nullptr;
+  auto filter =
+      options_.pass_pixels ? anonymizer_.FilterBulk(bulk, header) : pixels_.FilterBulk(bulk, header);
+  searches_bulk_ = searches_bulk_ || (filter.ok() && *filter != nullptr && (*filter)->only_looks());
+  return filter;
 }
 
 bool PlanEditor::EndsWithBulk(const dicom::HeaderFacts& facts, uint64_t size_bytes) const {
   // Where the scanner takes other bulk data for the first, its offset is of no use.
-  return bulk_bytes_.has_value() && bulk_tag_ == facts.bulk_tag() && !facts.is_deflated() &&
-         facts.header_bytes() + *bulk_bytes_ >= size_bytes;
+  return bulk_bytes_.has_value() && !searches_bulk_ && bulk_tag_ == facts.bulk_tag() &&
+         !facts.is_deflated() && facts.header_bytes() + *bulk_bytes_ >= size_bytes;
 }
 
 absl::Status PlanEditor::EditTrailing(dicom::DataSet& trailing, const dicom::ObjectHeader& header) {

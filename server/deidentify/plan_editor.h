@@ -47,7 +47,8 @@ class PlanEditor : public dicom::HeaderEditor {
   const anonymize::AnonymizationOutcome& outcome() const { return anonymizer_.outcome(); }
   // What stands behind the bulk data is searched, too.
   bool looks_behind() const { return steps_.check_leftovers && !skipped_; }
-  // Whether the object of `size_bytes`, of which `facts` are known, ends with its bulk data.
+  // Whether the object of `size_bytes`, of which `facts` are known, ends with its bulk data, and nobody wants
+  // to see them.
   bool EndsWithBulk(const dicom::HeaderFacts& facts, uint64_t size_bytes) const;
   // Of the header, with keep_data_sets.
   const dicom::DataSet* before() const { return before_.get(); }
@@ -66,6 +67,7 @@ class PlanEditor : public dicom::HeaderEditor {
   bool header_done_ = false;
   dicom::Tag bulk_tag_;                 // of the first bulk element
   std::optional<uint64_t> bulk_bytes_;  // its head and value; nullopt: none came, or it does not say
+  bool searches_bulk_ = false;
   std::unique_ptr<dicom::DataSet> before_, after_;
 };
 

@@ -43,6 +43,11 @@ void DescribeStored(const SiteStage* stage, prearchive::ObjectRow& row) {
   row.set_anonymized(true);
   for (const std::string& step : stage->plan().summary) row.add_applied(step);
   row.set_locally_anonymized(stage->verify_only());
+  for (const auto& [target, value] : stage->outcome().exports) {
+    prearchive::ExportedRow& to = *row.add_exported();
+    to.set_target(target);
+    to.set_value(value.Reveal());
+  }
   for (const anonymize::Leftover& leftover : stage->outcome().leftovers.found) {
     prearchive::LeftoverRow& to = *row.add_leftovers();
     to.set_path(leftover.path);

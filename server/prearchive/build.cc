@@ -87,6 +87,14 @@ absl::Status LeaveOut(const session::TypeRegistry& types, const session::BuildOp
 
 }  // namespace
 
+std::vector<bool> BuiltSession::LeftOut() const {
+  std::vector<bool> out(objects.size());
+  for (const session::ScanModel& scan : excluded) {
+    for (const session::ScanObject& object : scan.objects) out[object.index] = true;
+  }
+  return out;
+}
+
 absl::StatusOr<BuiltSession> BuildPart(Prearchive& prearchive, const session::TypeRegistry& types,
                                        const SessionRow& row,
                                        const std::function<bool(const ObjectRow&)>& belongs,
@@ -121,6 +129,7 @@ absl::StatusOr<BuiltSession> BuildPart(Prearchive& prearchive, const session::Ty
     object.instance_number = std::string(facts.Get(dicom::tags::kInstanceNumber));
     object.received_xxh3 = object_row.received_xxh3();
     object.bytes = Prearchive::StoredObjectOf(object_row);
+    object.exported.assign(object_row.exported().begin(), object_row.exported().end());
     built.objects.push_back(std::move(object));
     if (may_exclude) kept_facts.push_back(std::move(facts));
     return absl::OkStatus();
@@ -131,6 +140,11 @@ absl::StatusOr<BuiltSession> BuildPart(Prearchive& prearchive, const session::Ty
   }
   if (may_exclude) NX_RETURN_IF_ERROR(LeaveOut(types, options, row, kept_facts, built));
   if (row.edits().has_session_date()) built.model.date = row.edits().session_date();
+  const std::vector<bool> out = built.LeftOut();
+  for (size_t i = 0; i < built.objects.size(); ++i) {
+    if (out[i]) continue;
+    for (const ExportedRow& exported : built.objects[i].exported) built.exported.Add(exported);
+  }
   return built;
 }
 
@@ -149,6 +163,8 @@ void ShowModel(const BuiltSession& built, SessionRow& row) {
   row.set_modality(model.modality);
   row.set_session_type(model.xsi_type);
   row.set_session_date(model.date);
+  row.clear_exported();
+  for (const auto& [target, exported] : built.exported.rows()) *row.add_exported() = exported;
   row.clear_scans();
   for (const session::ScanModel& scan : model.scans) *row.add_scans() = ToRow(scan, built.objects);
   for (const session::ScanModel& scan : built.excluded) {

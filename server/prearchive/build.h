@@ -14,6 +14,7 @@
 #include "imaging/session/builder.h"
 #include "imaging/session/model.h"
 #include "imaging/session/types.h"
+#include "server/prearchive/exported.h"
 #include "server/prearchive/prearchive.h"
 
 namespace narthex::prearchive {
@@ -31,12 +32,17 @@ struct BuiltObject {
   std::string instance_number;
   std::string received_xxh3;
   staging::StoredObject bytes;
+  std::vector<ExportedRow> exported;  // by the site's script
 };
 
 struct BuiltSession {
   session::SessionModel model;               // ScanObject::index is an index into `objects`
   std::vector<BuiltObject> objects;          // in order of arrival
   std::vector<session::ScanModel> excluded;  // scans that a person left out; of the same objects
+  ExportedValues exported;                   // by the site's script, over what was not left out
+
+  // Which of `objects` were left out.
+  std::vector<bool> LeftOut() const;
 };
 
 // The header of an object as it will be filed; nullopt: it will not be.

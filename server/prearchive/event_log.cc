@@ -47,6 +47,7 @@ int64_t EventLog::Add(const EventRow& row, staging::IndexBatch& batch) {
   // Of the scans only how many there are: 200,000 events are kept.
   EventRow kept = row;
   for (ScanRow& scan : *kept.mutable_row()->mutable_scans()) scan.Clear();
+  kept.mutable_row()->clear_exported();
   const std::string bytes = kept.SerializeAsString();
   absl::MutexLock lock(&mutex_);
   if (next_ == reserved_) {

@@ -12,6 +12,7 @@
 #include "base/ids.h"
 #include "base/limits.h"
 #include "base/status.h"
+#include "server/prearchive/exported.h"
 #include "server/rpc/convert.h"
 #include "storage/metadata/names.h"
 
@@ -195,6 +196,7 @@ class AnonymizationServiceImpl::Preview {
     groups_.Add(anonymize::DiffDataSets(*editor.before(), *editor.after(), &truncated));
     truncated_ = truncated_ || truncated;
     pixel_edits_ += static_cast<int32_t>(editor.outcome().pixel_edits.size());
+    for (const auto& [target, value] : editor.outcome().exports) exported_.Add(target, value.Reveal());
     for (const anonymize::Leftover& leftover : editor.outcome().leftovers.found) {
       v1::Leftover& to = leftovers_[{leftover.path, leftover.source}];
       to.set_path(leftover.path);
@@ -220,6 +222,7 @@ class AnonymizationServiceImpl::Preview {
       }
       *answer.add_changes() = std::move(change);
     }
+    for (const auto& [target, row] : exported_.rows()) *answer.add_exported() = ToProto(row);
     answer.set_object_count(objects_);
     answer.set_pixel_edit_count(pixel_edits_);
     for (const auto& [why, count] : refusals_) {
@@ -236,6 +239,7 @@ class AnonymizationServiceImpl::Preview {
   const std::shared_ptr<const deidentify::Plan> plan_;
   const anonymize::Variables variables_;
   anonymize::DiffGroups groups_;
+  prearchive::ExportedValues exported_;
   std::map<std::pair<std::string, std::string>, int32_t> refusals_;
   std::map<std::pair<std::string, std::string>, v1::Leftover> leftovers_;
   int32_t objects_ = 0;

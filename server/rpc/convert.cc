@@ -61,6 +61,14 @@ v1::Scan ToProto(const prearchive::ScanRow& row) {
   return scan;
 }
 
+v1::ExportedField ToProto(const prearchive::ExportedRow& row) {
+  v1::ExportedField field;
+  field.set_field(row.target());
+  field.set_value(row.value());
+  field.set_differing_count(static_cast<int32_t>(row.differing_count()));
+  return field;
+}
+
 v1::PrearchiveSession ToProto(const prearchive::SessionRow& row, std::optional<absl::Time> build_after,
                               bool with_scans) {
   v1::PrearchiveSession session;
@@ -107,6 +115,8 @@ v1::PrearchiveSession ToProto(const prearchive::SessionRow& row, std::optional<a
   session.set_etag(absl::StrCat(row.version()));
   if (with_scans) {
     for (const prearchive::ScanRow& scan : row.scans()) *session.add_scans() = ToProto(scan);
+    for (const prearchive::ExportedRow& exported : row.exported())
+      *session.add_exported() = ToProto(exported);
   }
   return session;
 }

@@ -25,6 +25,7 @@ void SetTime(absl::Time time, google::protobuf::Timestamp* to);
 v1::ObjectOutcome ToProto(const prearchive::OutcomeRow& row);
 v1::Conflict ToProto(const prearchive::ConflictRow& row);
 v1::Scan ToProto(const prearchive::ScanRow& row);
+v1::ExportedField ToProto(const prearchive::ExportedRow& row);
 // `with_scans`: also the scans. `build_after`: see Prearchive::BuildAfter.
 v1::PrearchiveSession ToProto(const prearchive::SessionRow& row, std::optional<absl::Time> build_after,
                               bool with_scans);

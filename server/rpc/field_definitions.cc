@@ -67,6 +67,13 @@ std::vector<archiving::FieldDefinition> FromProto(const v1::ListFieldDefinitions
   return list;
 }
 
+archiving::FieldDefinitionSource FieldDefinitionsOf(metadata::SettingsStore& settings) {
+  return [&settings](const std::string& project) -> absl::StatusOr<std::vector<archiving::FieldDefinition>> {
+    NX_ASSIGN_OR_RETURN(const auto definitions, LoadFieldDefinitions(settings, project));
+    return FromProto(definitions);
+  };
+}
+
 grpc::Status ProjectServiceImpl::ListFieldDefinitions(grpc::ServerContext* context,
                                                       const v1::ListFieldDefinitionsRequest* request,
                                                       v1::ListFieldDefinitionsResponse* response) {

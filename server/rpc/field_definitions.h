@@ -8,6 +8,7 @@
 
 #include "narthex/v1/project_service.pb.h"
 #include "server/archive/custom_fields.h"
+#include "server/archive/exported_fields.h"
 #include "storage/metadata/settings_store.h"
 
 namespace narthex::rpc {
@@ -21,6 +22,9 @@ absl::StatusOr<v1::ListFieldDefinitionsResponse> LoadFieldDefinitions(metadata::
 absl::Status SaveFieldDefinitions(metadata::SettingsStore& settings, const std::string& project,
                                   const v1::ListFieldDefinitionsResponse& definitions,
                                   const metadata::Change& change);
+
+// The same, for who does not know the API. `settings` is borrowed.
+archiving::FieldDefinitionSource FieldDefinitionsOf(metadata::SettingsStore& settings);
 
 std::vector<archiving::FieldDefinition> FromProto(const v1::ListFieldDefinitionsResponse& definitions);
 

@@ -193,6 +193,41 @@ class Anonymize(unittest.TestCase):
         self.server.narthex("prearchive", "archive", session)
         self.assertIn("left: PatientName in ImageComments", str(self.server.narthex("session", "history", "P4/E4")))
 
+    def test_ea_large_documents_are_searched_by_both_doors(self):
+        """The name stands far behind what is held with a header."""
+        self.server.narthex("anon", "set", self.script('version "6.1"\n(0010,0010) := subject\n'), "--project", "P4")
+        self.server.narthex("anon", "enable", "--project", "P4", "--leftovers", "hold")
+        self.addCleanup(self.server.narthex, "anon", "disable", "--project", "P4")
+        data = pydicom.dcmread(self.images[0])
+        del data.PixelData
+        data.SOPClassUID = data.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.104.1"
+        data.PatientName = "Rumpelstiltskin^Max"
+        data.MIMETypeOfEncapsulatedDocument = "application/pdf"
+        document = bytearray(b"%PDF-1.4 " + b"x" * (3 << 20) + b" ")
+        document[2 << 20:(2 << 20) + 17] = b" rumpelstiltskin "
+        data.EncapsulatedDocument = bytes(document)
+        for door in ("GRPC", "DICOM"):
+            with self.subTest(door):
+                data.SOPInstanceUID = data.file_meta.MediaStorageSOPInstanceUID = pydicom.uid.generate_uid()
+                data.StudyInstanceUID = pydicom.uid.generate_uid()
+                data.PatientComments = f"Project:P4 Subject:S4 Session:DOC_{door}"
+                path = self.folder / f"document{door}.dcm"
+                data.save_as(path)
+                if door == "GRPC":
+                    self.server.narthex("upload", path, "--project", "P4", "--subject", "S4", "--session", f"DOC_{door}")
+                else:
+                    self.server.storescu("--to", path, tool="dcmsend")
+                session = next(s for s in self.server.prearchive("--project", "P4")
+                               if s["studyInstanceUid"] == data.StudyInstanceUID)["name"]
+                if self.server.narthex("prearchive", "show", session)["state"] == "RECEIVING":
+                    self.server.narthex("prearchive", "build", session)
+
+                self.server.narthex("prearchive", "archive", session, code=1)
+
+                held = self.server.narthex("prearchive", "show", session)
+                self.assertIn(("PatientName", "EncapsulatedDocument"), [(l["source"], l["keyword"]) for l in held["leftovers"]])
+                self.server.narthex("prearchive", "delete", session)
+
     def test_f_local_anonymization_is_verified(self):
         self.site(SITE_SCRIPT, "--profile", "basic")
         files = self.images[:2]

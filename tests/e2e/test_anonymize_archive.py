@@ -242,6 +242,13 @@ class Moves(Archive):
             root = xml.etree.ElementTree.parse(catalog).getroot()
             on_disk = {f.name for f in catalog.parent.iterdir()} - {catalog.name}
             self.assertEqual({e.get("URI") for e in root.iter(f"{CATALOG}entry")}, on_disk)
+        self.assertEqual([text for text in secrets if text in str(self.history("TO/M1"))], [])
+        # Nor in what stands of it in the project that it left.
+        kept = self.server.sql("SELECT project_id, old_row, new_row FROM session_history WHERE session_id = "
+                               f"'{before['accessionId']}'")
+        self.assertIn("FROM", kept)
+        self.assertIn("(anonymized)", kept)
+        self.assertEqual([text for text in secrets if text in kept], [])
         entry = self.history("TO/M1")[0]
         self.assertEqual(entry["action"], "MOVE")
         for text in ("goes there", enabled["digest"][:16], "project profile basic", f"{len(raw)} files"):
@@ -273,6 +280,30 @@ class Moves(Archive):
 
         self.assertEqual({f["path"]: f["sha256"] for f in self.server.files("ONCE/D2")}, before)
         self.assertEqual(self.server.narthex("session", "show", "ONCE/D2")["subject"], "S9")
+
+    def test_ba_a_move_that_leaves_identifiers_is_held(self):
+        self.project("OPEN")
+        self.project("HELD", 'version "6.1"\n(0010,0010) := subject\n', "--profile", "none", "--leftovers", "hold", on_move=True)
+        folder = pathlib.Path(tempfile.mkdtemp(dir=self.folder))
+        data = pydicom.dcmread(self.images[0])
+        data.PatientName = "Rumpelstiltskin^Max"
+        data.ImageComments = "seen with Rumpelstiltskin today"
+        data.save_as(folder / "left.dcm")
+        self.upload("OPEN", "L1", [folder / "left.dcm"], "--archive")
+        before = {f["path"]: f["sha256"] for f in self.server.files("OPEN/L1")}
+
+        refused = self.server.narthex("session", "update", "OPEN/L1", "--project", "HELD", code=1)
+
+        self.assertEqual(refused["error"]["reason"], "LEFTOVERS_FOUND")
+        self.assertIn("PatientName in ImageComments", refused["error"]["message"])
+        self.assertNotIn("Rumpelstiltskin", str(refused))
+        self.assertEqual({f["path"]: f["sha256"] for f in self.server.files("OPEN/L1")}, before)
+        self.assertEqual(self.server.narthex("session", "check", "OPEN/L1").get("findings", []), [])
+        self.assertEqual(list((self.server.data_dir / "d/archive").rglob(".incoming-*")), [])
+        self.server.narthex("session", "update", "OPEN/L1", "--project", "HELD", "--accept-leftovers")
+        self.assertIn("left: PatientName in ImageComments", self.history("HELD/L1")[0]["comment"])
+        # Another label: nothing of the original is there to be found.
+        self.server.narthex("session", "update", "HELD/L1", "--label", "L2")
 
     def test_c_what_fails_changes_nothing(self):
         self.project("HERE")
