@@ -7,6 +7,8 @@ import subprocess
 import tempfile
 import unittest
 
+import pydicom
+
 from harness import Server, needs_shared, shared_folder
 from test_races import data_set, instance_of
 
@@ -109,6 +111,45 @@ class Switches(unittest.TestCase):
 
         self.assertIsNone(self.settled("D3"))
         self.assertEqual(self.downloaded("MANUAL/D3"), self.data_sets(files))
+
+    def test_direct_archive_says_which_scripts_were_applied(self):
+        script = pathlib.Path(self.temporary.name) / "applied.das"
+        digests = {}
+        for whose, text in ((("--project", "SCRIPTED"), '(0008,1030) := project'), ((), '(0008,0080) := "SITE"')):
+            if whose:
+                self.server.narthex("project", "create", "SCRIPTED")
+            script.write_text(f'version "6.3"\n{text}\n')
+            self.server.narthex("anon", "set", script, *whose)
+            digests["project" if whose else "site"] = self.server.narthex("anon", "enable", *whose)["digest"][:16]
+            self.addCleanup(self.server.narthex, "anon", "disable", *whose)
+        for door, label in (("DICOM", "DA"), ("GRPC", "DB")):
+            with self.subTest(door):
+                first, late = self.images("SCRIPTED", label), self.images("SCRIPTED", label, slice(4, 6))
+                send = ((lambda files: self.send("DIRECT", files)) if door == "DICOM" else
+                        (lambda files: self.server.narthex("upload", *files, "--auto-archive", "auto")))
+
+                send(first)
+                self.server.wait_for(lambda: self.server.sessions(f'label = "{label}"'), "the archive")
+                self.assertIsNone(self.settled(label))
+                send(late)
+                reference = f"SCRIPTED/{label}"
+                self.server.wait_for(lambda: self.server.narthex("session", "show", reference)["fileCount"] == 6, "the merge")
+                self.assertIsNone(self.settled(label))
+
+                entries = self.server.narthex("session", "history", reference)["entries"]
+                self.assertEqual({entry["action"] for entry in entries}, {"CREATE", "MERGE"})
+                for entry in entries:
+                    for whose, digest in digests.items():
+                        self.assertIn(f"{whose} script {digest}", entry["comment"])
+                codes = self.codes(reference)
+                self.assertEqual(codes, {(digests["site"], digests["project"])})
+
+    def codes(self, reference):
+        """The scripts that the archived objects say they went through."""
+        folder = tempfile.mkdtemp(dir=self.temporary.name)
+        self.server.narthex("session", "download", reference, "-o", folder, "--verify")
+        return {tuple(item.CodeValue for item in pydicom.dcmread(path).DeidentificationMethodCodeSequence)
+                for path in pathlib.Path(folder).rglob("*.dcm")}
 
     def test_anonymization_off_keeps_what_comes_through_it_as_it_is(self):
         script = pathlib.Path(self.temporary.name) / "site.das"
