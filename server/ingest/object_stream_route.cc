@@ -191,7 +191,9 @@ absl::StatusOr<std::unique_ptr<Reception>> ObjectStream::Join(prearchive::Arrivi
   object.pet_part = IsPetPart(stored);
   outcome.set_sop_instance_uid(object.sop_instance_uid);
   outcome.set_series_instance_uid(object.series_instance_uid);
-  return dependencies_.prearchive.Begin(std::move(object));
+  NX_ASSIGN_OR_RETURN(auto reception, dependencies_.prearchive.Begin(std::move(object)));
+  at_hand_ = reception->KeepAtHand();
+  return reception;
 }
 
 }  // namespace narthex::ingest

@@ -92,6 +92,9 @@ class Reception {
   absl::Status Finish(ObjectRow row);
 
   const std::string& session_id() const { return session_->id; }
+  // Keeps the session at hand, and its segment file open, as long as it lives: for a sender whose next object
+  // most likely goes there, too. Removing the session does not wait for it.
+  std::shared_ptr<const void> KeepAtHand() const { return session_; }
   // The object whose place is taken, after Decide said kConflict, kReplace or kContest; null if it is still
   // on its way.
   const ObjectRow* other() const { return other_ ? &*other_ : nullptr; }
