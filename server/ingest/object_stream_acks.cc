@@ -85,7 +85,6 @@ void ObjectStream::Commit(std::vector<Arrived> batch) {
     if (on_failure) on_failure();
     return;
   }
-  CrashPoint("ingest.indexed");
   std::map<int, int> counts;
   for (const OutcomeRow& outcome : *outcomes) ++counts[outcome.outcome()];
   for (const auto& [outcome, count] : counts) {
@@ -94,6 +93,9 @@ void ObjectStream::Commit(std::vector<Arrived> batch) {
   }
   // If the sender is gone, what it sent is kept all the same.
   sink_(*outcomes);
+  CrashPoint("ingest.answered");
+  dependencies_.prearchive.Settle();
+  CrashPoint("ingest.indexed");
 }
 
 void ObjectStream::OnFailure(std::function<void()> callback) {

@@ -219,6 +219,9 @@ class Prearchive {
   // given. An object whose bytes could not be made durable becomes REJECTED. On error nothing may be
   // acknowledged.
   absl::StatusOr<std::vector<OutcomeRow>> Commit(std::vector<Arrived> arrived);
+  // To be called behind Commit once the outcomes were told: writes rows that need not keep a sender waiting.
+  // Whoever looks sooner sees them all the same. What fails is tried again by the next who reads or writes.
+  void Settle();
 
   // ---- sessions
 

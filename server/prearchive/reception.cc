@@ -283,6 +283,11 @@ absl::StatusOr<std::vector<OutcomeRow>> Prearchive::Commit(std::vector<Arrived> 
   return outcomes;
 }
 
+void Prearchive::Settle() {
+  if (const absl::Status settled = index_.Settle(); !settled.ok())
+    Log(LogLevel::kError, "index rows are late", {{"error", settled}});
+}
+
 // Adds the outcome of an object that is not kept to the session it would have gone to. False: there is none
 // (or none that takes objects), and nothing was written.
 absl::StatusOr<bool> Prearchive::CountInSession(Arrived& object) {
@@ -398,6 +403,8 @@ absl::Status Prearchive::CommitSession(const std::shared_ptr<LiveSession>& sessi
       row.mutable_indexed()->set_offset(end.offset);
     }
     const bool first = !session->persisted;
+    // What the segment tells, too, need not keep the sender waiting. A session begins to exist by its row.
+    if (!first && durability == staging::Durability::kProcessCrash) durability = staging::Durability::kBehind;
     if (first) {
       batch.Put(staging::Table::kSessionKeys, keys::OfSession(row.key()), session->id);
     }

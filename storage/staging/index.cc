@@ -19,6 +19,7 @@
 #include "base/error.h"
 #include "base/status.h"
 #include "storage/fs/file_system.h"
+#include "storage/staging/index_behind.h"
 
 namespace narthex::staging {
 namespace {
@@ -191,7 +192,8 @@ class RocksDbIndex : public Index {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Index>> Index::OpenRocksDb(const std::string& directory) {
-  return RocksDbIndex::Open(directory);
+  NX_ASSIGN_OR_RETURN(std::unique_ptr<Index> index, RocksDbIndex::Open(directory));
+  return NewIndexBehind(std::move(index));
 }
 
 }  // namespace narthex::staging

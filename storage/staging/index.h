@@ -33,6 +33,9 @@ enum class Table : uint8_t {
 inline constexpr int kTableCount = 13;
 
 enum class Durability {
+  // May be written after the call returns, though before anything else is read or written: a crash may lose
+  // it. For rows that can be made again from the segments.
+  kBehind,
   kProcessCrash,  // survives kill -9, not a power loss
   kPowerLoss,     // on the disk when the call returns
 };
@@ -57,6 +60,10 @@ class IndexBatch {
   void DeleteRange(Table table, absl::string_view begin, absl::string_view end) {
     changes_.push_back({Change::Kind::kDeleteRange, table, std::string(begin), std::string(end)});
   }
+  // Adds the changes of `later` behind those of this batch.
+  void Append(const IndexBatch& later) {
+    changes_.insert(changes_.end(), later.changes_.begin(), later.changes_.end());
+  }
   bool empty() const { return changes_.empty(); }
   const std::vector<Change>& changes() const { return changes_; }
 
@@ -76,6 +83,10 @@ class Index {
 
   // Applies `batch` atomically. Concurrent kPowerLoss writers share one sync.
   virtual absl::Status Write(const IndexBatch& batch, Durability durability) = 0;
+
+  // Writes what was written kBehind and is still held, if there is any. Who writes so calls it as soon as his
+  // caller waits no longer. Errors as Write; then it stays held.
+  virtual absl::Status Settle() const { return absl::OkStatus(); }
 
   // The row, or nullopt.
   virtual absl::StatusOr<std::optional<std::string>> Get(Table table, absl::string_view key) const = 0;

@@ -9,6 +9,7 @@
 #include "absl/synchronization/mutex.h"
 
 #include "storage/staging/index.h"
+#include "storage/staging/index_behind.h"
 
 namespace narthex::staging {
 namespace {
@@ -102,6 +103,6 @@ class InMemoryIndex : public Index {
 
 }  // namespace
 
-std::unique_ptr<Index> Index::NewInMemory() { return std::make_unique<InMemoryIndex>(); }
+std::unique_ptr<Index> Index::NewInMemory() { return NewIndexBehind(std::make_unique<InMemoryIndex>()); }
 
 }  // namespace narthex::staging

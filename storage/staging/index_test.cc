@@ -15,7 +15,9 @@
 #include <sys/wait.h>
 
 #include "base/error.h"
+#include "base/status.h"
 #include "storage/fs/file_system.h"
+#include "storage/staging/index_behind.h"
 
 namespace narthex::staging {
 namespace {
@@ -51,6 +53,72 @@ absl::Status PutOne(Index& index, Table table, absl::string_view key, absl::stri
   IndexBatch batch;
   batch.Put(table, key, value);
   return index.Write(batch, durability);
+}
+
+// Refuses to be written while `broken`.
+class BreakableIndex : public Index {
+ public:
+  absl::Status Write(const IndexBatch& batch, Durability durability) override {
+    ++writes;
+    return broken ? ResourceExhausted("DISK_FULL", "no space") : inner->Write(batch, durability);
+  }
+  absl::StatusOr<std::optional<std::string>> Get(Table table, absl::string_view key) const override {
+    return inner->Get(table, key);
+  }
+  absl::Status Scan(Table table, absl::string_view begin, absl::string_view end,
+                    const std::function<bool(absl::string_view, absl::string_view)>& visit) const override {
+    return inner->Scan(table, begin, end, visit);
+  }
+  absl::Status SyncAll() override { return inner->SyncAll(); }
+  absl::Status Checkpoint(const std::string& directory) override { return inner->Checkpoint(directory); }
+
+  const std::unique_ptr<Index> inner = Index::NewInMemory();
+  bool broken = false;
+  int writes = 0;
+};
+
+TEST(IndexBehindTest, WritesTogetherWhatWasHeld) {
+  auto owned = std::make_unique<BreakableIndex>();
+  BreakableIndex& inner = *owned;
+  const auto index = NewIndexBehind(std::move(owned));
+  ASSERT_TRUE(PutOne(*index, Table::kMeta, "a", "1", Durability::kBehind).ok());
+  ASSERT_TRUE(PutOne(*index, Table::kMeta, "b", "2", Durability::kBehind).ok());
+  ASSERT_TRUE(PutOne(*index, Table::kMeta, "a", "3", Durability::kBehind).ok());
+  EXPECT_EQ(inner.writes, 0);
+
+  ASSERT_TRUE(index->Settle().ok());
+
+  EXPECT_EQ(inner.writes, 1);
+  EXPECT_EQ(GetOr(inner, Table::kMeta, "a"), "3");
+  EXPECT_EQ(GetOr(inner, Table::kMeta, "b"), "2");
+}
+
+TEST(IndexBehindTest, NobodySeesAnIndexThatLacksWhatIsHeld) {
+  const auto index = NewIndexBehind(std::make_unique<BreakableIndex>());
+  ASSERT_TRUE(PutOne(*index, Table::kMeta, "a", "1", Durability::kBehind).ok());
+  EXPECT_EQ(GetOr(*index, Table::kMeta, "a"), "1");
+  ASSERT_TRUE(PutOne(*index, Table::kMeta, "b", "1", Durability::kBehind).ok());
+  EXPECT_THAT(Keys(*index, Table::kMeta), ElementsAre("a", "b"));
+  ASSERT_TRUE(PutOne(*index, Table::kMeta, "a", "behind", Durability::kBehind).ok());
+  ASSERT_TRUE(PutOne(*index, Table::kMeta, "a", "later").ok());
+  EXPECT_EQ(GetOr(*index, Table::kMeta, "a"), "later");
+}
+
+TEST(IndexBehindTest, WhatCannotBeWrittenStaysHeld) {
+  auto owned = std::make_unique<BreakableIndex>();
+  BreakableIndex& inner = *owned;
+  const auto index = NewIndexBehind(std::move(owned));
+  ASSERT_TRUE(PutOne(*index, Table::kMeta, "a", "1", Durability::kBehind).ok());
+  inner.broken = true;
+
+  EXPECT_EQ(ErrorReason(index->Settle()), "DISK_FULL");
+  EXPECT_EQ(GetOr(*index, Table::kMeta, "a"), "DISK_FULL");
+  EXPECT_EQ(ErrorReason(PutOne(*index, Table::kMeta, "c", "3")), "DISK_FULL");
+  ASSERT_TRUE(PutOne(*index, Table::kMeta, "b", "2", Durability::kBehind).ok());
+  inner.broken = false;
+
+  EXPECT_EQ(GetOr(*index, Table::kMeta, "a"), "1");
+  EXPECT_THAT(Keys(inner, Table::kMeta), ElementsAre("a", "b"));
 }
 
 class IndexContract : public ::testing::TestWithParam<bool> {
