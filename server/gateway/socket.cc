@@ -133,14 +133,13 @@ absl::StatusOr<size_t> Socket::Receive(char* to, size_t size, absl::Time deadlin
   }
   while (true) {
     const ssize_t count = recv(fd_.get(), to, size, MSG_DONTWAIT);
-    if (count >= 0) {
-      SetOption(fd_.get(), IPPROTO_TCP, TCP_QUICKACK, 1);
-      return static_cast<size_t>(count);
-    }
+    if (count >= 0) return static_cast<size_t>(count);
     if (errno == EINTR) continue;
     if (errno != EAGAIN && errno != EWOULDBLOCK) {
       return absl::UnavailableError(Broken("receiving", errno).message());
     }
+    // A sender that has TCP_NODELAY off keeps the end of its message back until the rest is acknowledged.
+    SetOption(fd_.get(), IPPROTO_TCP, TCP_QUICKACK, 1);
     NX_RETURN_IF_ERROR(Wait(fd_.get(), POLLIN, deadline, stop));
   }
 }
