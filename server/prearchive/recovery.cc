@@ -1,10 +1,14 @@
 // What a start does: brings the index up to what the segments hold.
 
 #include <algorithm>
+#include <atomic>
+#include <thread>
 #include <utility>
+#include <vector>
 
 #include "absl/container/flat_hash_set.h"
 #include "absl/strings/str_cat.h"
+#include "absl/synchronization/mutex.h"
 
 #include "base/error.h"
 #include "base/log.h"
@@ -19,6 +23,9 @@ using staging::IndexBatch;
 using staging::Table;
 
 namespace {
+
+constexpr size_t kRecoveryThreads = 4;
+constexpr size_t kSessionsPerThread = 64;  // fewer are not worth a thread
 
 // The outcome that Commit would have written of an object that recovery found.
 void AddOutcome(const ObjectRow& object, SessionRow& row, IndexBatch& batch) {
@@ -44,10 +51,27 @@ void AddOutcome(const ObjectRow& object, SessionRow& row, IndexBatch& batch) {
 
 }  // namespace
 
+// Sessions have nothing to do with each other, and most of the time goes by waiting for folders and rows.
 absl::Status Prearchive::Recover() {
   NX_ASSIGN_OR_RETURN(const std::vector<std::string> ids, store_.ListSessions());
-  for (const std::string& id : ids)
-    NX_RETURN_IF_ERROR(Annotate(RecoverSession(id), absl::StrCat("recovering ", id)));
+  std::atomic<size_t> next{0};
+  absl::Mutex mutex;
+  absl::Status failed;
+  const auto work = [&] {
+    for (size_t i = next++; i < ids.size(); i = next++) {
+      absl::Status recovered = Annotate(RecoverSession(ids[i]), absl::StrCat("recovering ", ids[i]));
+      if (recovered.ok()) continue;
+      absl::MutexLock lock(&mutex);
+      failed.Update(std::move(recovered));
+      next = ids.size();
+    }
+  };
+  std::vector<std::thread> threads;
+  for (size_t i = 1; i < kRecoveryThreads && i * kSessionsPerThread < ids.size(); ++i)
+    threads.emplace_back(work);
+  work();
+  for (std::thread& thread : threads) thread.join();
+  NX_RETURN_IF_ERROR(failed);
   return ArmTimers();
 }
 
