@@ -56,8 +56,8 @@ std::optional<std::string> CustomField(absl::string_view name) {
 std::optional<std::string> ExportTargetOf(absl::string_view path) {
   std::vector<absl::string_view> steps =
       absl::StrSplit(absl::StripAsciiWhitespace(path), '/', absl::SkipEmpty());
-  // The type, such as xnat:mrSessionData, if there is more than that.
-  if (steps.size() > 1 && absl::StrContains(steps.front(), ':') && absl::EndsWith(steps.front(), "Data"))
+  // The type, such as xnat:mrSessionData.
+  if (!steps.empty() && absl::StrContains(steps.front(), ':') && absl::EndsWith(steps.front(), "Data"))
     steps.erase(steps.begin());
   if (steps.empty()) return std::nullopt;
   for (absl::string_view& step : steps) {
@@ -66,8 +66,8 @@ std::optional<std::string> ExportTargetOf(absl::string_view path) {
   const std::string first = absl::AsciiStrToLower(steps.front());
   if (first == "fields") {
     if (steps.size() == 1) return std::nullopt;
-    const std::string named = NameInBrackets(steps[1]);
-    return CustomField(named.empty() ? absl::StrJoin(steps.begin() + 1, steps.end(), "_") : named);
+    if (absl::StrContains(steps[1], '[')) return CustomField(NameInBrackets(steps[1]));
+    return CustomField(absl::StrJoin(steps.begin() + 1, steps.end(), "_"));
   }
   if (IsTaken(first)) return std::nullopt;
   if (steps.size() == 1) {

@@ -54,9 +54,10 @@ TEST(ExportTargetTest, KnowsTheFieldsOfASessionAndMakesTheRestCustomFields) {
 }
 
 TEST(ExportTargetTest, LeavesWhatHeadersAndRoutingSay) {
-  for (const char* path : {"", "/", "xnat:mrSessionData/project", "xnat:mrSessionData/label", "subject_ID",
-                           "xnat:imageSessionData/date", "xnat:imageSessionData/scans/scan[ID=1]/type",
-                           "xnat:mrSessionData/dcmPatientName", "fields"}) {
+  for (const char* path :
+       {"", "/", "xnat:mrSessionData", "fields/field[name=]", "fields/field[2]", "xnat:mrSessionData/project",
+        "xnat:mrSessionData/label", "subject_ID", "xnat:imageSessionData/date",
+        "xnat:imageSessionData/scans/scan[ID=1]/type", "xnat:mrSessionData/dcmPatientName", "fields"}) {
     EXPECT_EQ(ExportTargetOf(path), std::nullopt) << path;
   }
   EXPECT_EQ(ExportTargetOf(std::string(limits::kLabelMaxBytes + 1, 'x')), std::nullopt);
@@ -97,8 +98,7 @@ TEST(ExportTest, CutsLongValuesAndTakesControlCharactersOut) {
       "a := \"" + std::string(limits::kCustomFieldMaxBytes * 2, 'x') + "\"\nexport a " + path, *data);
   ASSERT_EQ(exports.count("fields/long"), 1u);
   EXPECT_EQ(exports.at("fields/long").size(), limits::kCustomFieldMaxBytes + 1);
-  EXPECT_THAT(ExportsOf("a := \"b\x01\x7f c\"\nexport a \"note\"", *data),
-              ElementsAre(Pair("note", "b c")));
+  EXPECT_THAT(ExportsOf("a := \"b\x01\x7f c\"\nexport a \"note\"", *data), ElementsAre(Pair("note", "b c")));
 }
 
 TEST(ExportTest, ASecondRunExportsNoValueOfTheObject) {
