@@ -22,6 +22,7 @@ import time
 import unittest
 
 import external_postgres
+import marks
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BIN = pathlib.Path(os.environ.get("NARTHEX_BIN", ROOT / "build/dev/bin"))
@@ -129,6 +130,8 @@ class Server:
     def stop(self):
         """Stops it as an operator would; a clean stop exits with 0, and what it leaves adds up."""
         if self.process and self.process.poll() is None:
+            if found := marks.search(self):
+                raise AssertionError(f"a patient's value is in {found}")
             self.process.send_signal(signal.SIGTERM)
             try:
                 code = self.process.wait(timeout=40)
