@@ -291,8 +291,12 @@ void SegmentLog::Fail(const absl::Status& cause) {
            : DataLoss("SEGMENT_FAILED",
                       absl::StrCat("writing or syncing segment ", tail_.segment, " of session ", session_id_,
                                    " failed; send the objects again"));
-  Log(LogLevel::kError, "staging segment failed",
-      {{"session", session_id_}, {"segment", tail_.segment}, {"cause", ErrorReason(cause)}});
+  if (full) {
+    core_->free_space.Full();
+  } else {
+    Log(LogLevel::kError, "staging segment failed",
+        {{"session", session_id_}, {"segment", tail_.segment}, {"cause", ErrorReason(cause)}});
+  }
   FailedRange range = {durable_, tail_, std::move(status)};
   range.untold.assign(unsynced_objects_.begin(), unsynced_objects_.end());
   range.untold_until = absl::Now() + kUntoldPatience;

@@ -6,6 +6,7 @@
 #include "absl/time/clock.h"
 
 #include "base/error.h"
+#include "base/log.h"
 #include "base/status.h"
 #include "storage/staging/segment_log.h"
 
@@ -13,13 +14,46 @@ namespace narthex::staging {
 namespace {
 
 constexpr int64_t kFreeSpaceRefreshNs = 250'000'000;
+constexpr uint64_t kRoomAgainBytes = 16 << 20;  // after a write that found no space
 constexpr size_t kOpenFilesMax = 256;
 constexpr size_t kPoolMinBytes = 4 << 20;                         // the largest record takes 3 MiB
 constexpr absl::Duration kSlabPatience = absl::Milliseconds(20);  // then other logs are looked at again
 
 }  // namespace
 
+absl::Status FreeSpace::CheckFull() {
+  const int64_t now = absl::GetCurrentTimeNanos();
+  absl::MutexLock lock(&full_mutex_);
+  if (!full_) return absl::OkStatus();
+  absl::StatusOr<uint64_t> free = 0;
+  if (now >= next_look_ns_) {
+    free = files_.FreeBytes(path_);
+    next_look_ns_ = now + kFreeSpaceRefreshNs;
+  }
+  if (free.ok() && *free >= kRoomAgainBytes) {
+    full_ = false;
+    room_again_ns_ = now;
+    Log(LogLevel::kInfo, "the staging disk has room again", {{"refused", refused_count_}});
+    return absl::OkStatus();
+  }
+  ++refused_count_;
+  return ResourceExhausted("DISK_FULL", "the staging disk is full; archive or delete sessions, or add space");
+}
+
+void FreeSpace::Full() {
+  const int64_t now = absl::GetCurrentTimeNanos();
+  absl::MutexLock lock(&full_mutex_);
+  if (full_) return;
+  full_ = true;
+  refused_count_ = 0;
+  // Where it is full again at once (a quota, no inodes), the free bytes say nothing: wait before the next
+  // attempt.
+  next_look_ns_ = now - room_again_ns_ < kFreeSpaceRefreshNs ? now + kFreeSpaceRefreshNs : 0;
+  Log(LogLevel::kError, "the staging disk is full");
+}
+
 absl::Status FreeSpace::Check() {
+  if (full_) NX_RETURN_IF_ERROR(CheckFull());
   const int64_t now = absl::GetCurrentTimeNanos();
   uint64_t free = free_.load(std::memory_order_relaxed);
   const uint64_t written = written_.load(std::memory_order_relaxed);

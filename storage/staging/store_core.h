@@ -50,8 +50,12 @@ class FreeSpace {
   FreeSpace(fs::FileSystem& files, std::string path, uint64_t min_bytes)
       : files_(files), path_(std::move(path)), min_bytes_(min_bytes) {}
 
-  // RESOURCE_EXHAUSTED (DISK_FULL): fewer than the minimum are free.
+  // RESOURCE_EXHAUSTED (DISK_FULL): fewer than the minimum are free, or a write found no space and there
+  // still is little.
   absl::Status Check();
+  // A write found no space, whatever the minimum. Until there is room again nothing more is tried; one line
+  // of the log tells of that, and one of its end.
+  void Full();
   // Bytes were written since.
   void Wrote(uint64_t bytes) { written_.fetch_add(bytes, std::memory_order_relaxed); }
   void SetMin(uint64_t bytes) {
@@ -59,7 +63,10 @@ class FreeSpace {
     Refresh();
   }
   // Space was released; ask again.
-  void Refresh() { next_refresh_ns_ = 0; }
+  void Refresh() {
+    next_refresh_ns_ = 0;
+    next_look_ns_ = 0;
+  }
 
  private:
   fs::FileSystem& files_;
@@ -68,6 +75,14 @@ class FreeSpace {
   std::atomic<int64_t> next_refresh_ns_{0};
   std::atomic<uint64_t> free_{0};
   std::atomic<uint64_t> written_{0};
+
+  // OK if it is full no more.
+  absl::Status CheckFull();
+  std::atomic<bool> full_{false};
+  std::atomic<int64_t> next_look_ns_{0};
+  absl::Mutex full_mutex_;
+  int64_t room_again_ns_ ABSL_GUARDED_BY(full_mutex_) = 0;  // when it last ended
+  uint64_t refused_count_ ABSL_GUARDED_BY(full_mutex_) = 0;
 };
 
 // Open files, the least recently used closed first. Thread-safe.
