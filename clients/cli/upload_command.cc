@@ -122,7 +122,13 @@ absl::Status Transfer::SendFiles(const std::vector<client::LocalFile>& files) {
   absl::StatusOr<client::UploadReport> sent;
   {
     ProgressBar bar(program_);
+    bool told = false;  // where there is no bar to say so, that the server is gone
     options.on_progress = [&](const client::UploadProgress& progress) {
+      if (progress.reconnecting && !told && !program_.draws()) {
+        told = true;
+        program_.err() << "narthex: the connection to the server was lost; trying to go on for "
+                       << HumanDuration(options.reconnect_timeout) << std::endl;
+      }
       const std::string problems =
           progress.problem_count > 0 ? absl::StrCat(", ", progress.problem_count, " problems") : "";
       bar.DrawBytes(std::max(progress.sent_bytes, progress.acknowledged_bytes), progress.total_bytes,
