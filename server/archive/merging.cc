@@ -12,6 +12,7 @@
 #include "absl/container/flat_hash_set.h"
 #include "absl/strings/str_cat.h"
 
+#include "base/crash_point.h"
 #include "base/error.h"
 #include "base/log.h"
 #include "base/status.h"
@@ -107,6 +108,7 @@ absl::StatusOr<metadata::CommittedSession> Archiver::MergeHeld(const operations:
   if (filing.objects.empty()) filing.exported = ExportedFields();
   FillIn(filing.exported, filing.there->session.note, filing.there->session.fields);
   if (done.ok()) {
+    CrashPoint("merge.written");
     auto addition = DescribeMerge(filing, *writer, operation);
     done = addition.status();
     if (done.ok()) {
@@ -127,6 +129,7 @@ absl::StatusOr<metadata::CommittedSession> Archiver::MergeHeld(const operations:
     if (!absl::IsUnavailable(done)) NX_RETURN_IF_ERROR(writer->Abandon());
     return done;
   }
+  CrashPoint("merge.committed");
   NX_RETURN_IF_ERROR(OnlyTidyingLeft(writer->Finish()));
   return committed;
 }

@@ -14,6 +14,7 @@
 #include "absl/strings/strip.h"
 
 #include "base/crc32c.h"
+#include "base/crash_point.h"
 #include "base/error.h"
 #include "base/status.h"
 #include "storage/archive/layout.h"
@@ -377,6 +378,7 @@ absl::Status SessionWriter::Finish() {
   NX_RETURN_IF_ERROR(SyncFolders(target_, places));
   if (options_.into_existing) {
     in_place_.reset();
+    CrashPoint("merge.replaced");
     NX_RETURN_IF_ERROR(fs_.RemoveTree(incoming_));
     return fs_.SyncDirectory(fs::ParentPath(incoming_));
   }

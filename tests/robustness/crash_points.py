@@ -1,36 +1,49 @@
 """Lets the server die at every named place (base/crash_point.h), each time with an outside record of what was acknowledged.
 
     tests/robustness/crash_points.py --rounds 20 [--seed N]    every place so often, at its first, second... passing
-    tests/robustness/crash_points.py                           every place once, as a unit test (CI)
+    tests/robustness/crash_points.py                           every place once, as a unit test, and those of merges (CI)
 
 Load and checks are those of kill9.py. A place that is not reached is a failure: the list is that of docs/durability.md.
 """
 
 import argparse
+import json
 import os
 import pathlib
 import random
 import re
 import sys
+import tempfile
 import threading
 import time
 import unittest
 
+import pydicom
 from kill9 import VERIFIED_CRASHES, Campaign, check
+
+from harness import Server, phantom, sha256  # on the path since kill9
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PATIENCE_SECONDS = 40
-# Another program's tests reach these.
+# Not reached by the load of kill9.py. Merges are below; another program's tests reach the others.
 ELSEWHERE = re.compile(r"^(merge|gateway|move|files)\.")
 
 
-def places():
+def all_places():
     """The names in the sources."""
     found = set()
     for folder in ("server", "storage"):
         for path in (ROOT / folder).rglob("*.cc"):
             found.update(re.findall(r'CrashPoint\("([\w.]+)"\)', path.read_text()))
-    return sorted(name for name in found if not ELSEWHERE.match(name))
+    return found
+
+
+def places():
+    return sorted(name for name in all_places() if not ELSEWHERE.match(name))
+
+
+def merge_places():
+    return sorted(name for name in all_places() if name.startswith("merge."))
 
 
 class PlacesCampaign(Campaign):
@@ -88,8 +101,50 @@ class CrashPoints(unittest.TestCase):
 
     def test_the_places_are_documented(self):
         page = (ROOT / "docs/durability.md").read_text()
-        for place in places():
+        for place in all_places():
             self.assertIn(f"`{place}`", page)
+
+
+class CrashPointsOfMerges(unittest.TestCase):
+    """A session goes into an archived one, of which it replaces a part, adds a part and leaves a part."""
+
+    def crash_in_a_merge(self, server, folder, place):
+        label = place.replace(".", "_")
+        first = phantom(folder / "first", series=2, slices=4, session=label, seed=7)
+        changed = phantom(folder / "changed", series=2, slices=4, session=label, seed=7)[2:]
+        for path in changed:
+            data_set = pydicom.dcmread(path)
+            data_set.ImageComments = "changed"
+            data_set.save_as(path)
+        server.narthex("upload", *first[:-2], "--project", "P1", "--session", label, "--archive")
+        server.narthex("upload", *changed, "--project", "P1", "--session", label, "--no-commit")
+        name, = [row["name"] for row in server.prearchive("--project", "P1")]
+        server.narthex("prearchive", "build", name)
+        server.kill()
+        server.wrapper = ["env", f"NARTHEX_CRASH_POINT={place}"]
+        server.start()
+        server.wrapper = []
+        server.narthex("prearchive", "archive", name, "--conflict", "overwrite", "--no-wait", code=None)
+        self.assertEqual(server.process.wait(timeout=PATIENCE_SECONDS), -9, f"{place} was not reached")
+        return f"P1/{label}", sorted(map(sha256, first[:2] + changed))
+
+    def test_a_merge_goes_on_wherever_the_server_dies(self):
+        self.assertGreaterEqual(len(merge_places()), 3)
+        with Server() as server, tempfile.TemporaryDirectory() as root:
+            server.narthex("project", "create", "P1")
+            for place in merge_places():
+                with self.subTest(place):
+                    folder = pathlib.Path(root) / place
+                    reference, digests = self.crash_in_a_merge(server, folder, place)
+                    server.check_data()
+                    server.start()
+                    server.wait_for(lambda: not server.prearchive("--project", "P1"), "the merge to go on")
+                    filed = [file["sha256"] for file in server.files(reference) if file["format"] == "DICOM"]
+                    self.assertEqual(sorted(filed), digests)
+            # Nothing is left of what was interrupted.
+            server.stop()
+            report = json.loads(server.verify("--output", "json").stdout)
+            self.assertEqual(report["unfinishedCount"], 0, report)
 
 
 def main():
