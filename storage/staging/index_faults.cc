@@ -16,6 +16,8 @@ using rocksdb::IOStatus;
 using rocksdb::Slice;
 
 struct IndexFaults::State {
+  enum class Need { kNothing, kSpace };
+
   std::atomic<uint64_t> calls{0};
   std::atomic<uint64_t> fail_at{0};
   std::atomic<Fault> fault{Fault::kIoError};
@@ -23,11 +25,11 @@ struct IndexFaults::State {
   std::atomic<bool> full{false};
 
   // OK, or the error that this call must fail with.
-  IOStatus Enter() {
+  IOStatus Enter(Need need = Need::kNothing) {
     const bool now = calls.fetch_add(1) + 1 == fail_at.load();
     if (now) fired = true;
     if (now && fault.load() == Fault::kFullDisk) full = true;
-    if (!now && !full) return IOStatus::OK();
+    if (full ? need == Need::kNothing : !now) return IOStatus::OK();
     if (fault.load() == Fault::kIoError) return IOStatus::IOError("injected fault");
     IOStatus status = IOStatus::NoSpace("injected fault");
     status.SetRetryable(true);  // as that of the operating system
@@ -48,7 +50,7 @@ class FaultyWritableFile : public rocksdb::FSWritableFileOwnerWrapper {
       : FSWritableFileOwnerWrapper(std::move(target)), state_(std::move(state)) {}
 
   IOStatus Append(const Slice& data, const IOOptions& options, IODebugContext* debug) override {
-    IOStatus status = state_->Enter();
+    IOStatus status = state_->Enter(IndexFaults::State::Need::kSpace);
     if (status.ok()) return FSWritableFileOwnerWrapper::Append(data, options, debug);
     if (state_->writes_half()) {
       FSWritableFileOwnerWrapper::Append(Slice(data.data(), data.size() / 2), options, debug)
@@ -115,7 +117,7 @@ class FaultyFiles : public rocksdb::FileSystemWrapper {
 
   IOStatus NewWritableFile(const std::string& path, const rocksdb::FileOptions& options,
                            std::unique_ptr<FSWritableFile>* file, IODebugContext* debug) override {
-    IOStatus status = state_->Enter();
+    IOStatus status = state_->Enter(IndexFaults::State::Need::kSpace);
     if (status.ok()) status = FileSystemWrapper::NewWritableFile(path, options, file, debug);
     if (status.ok()) *file = std::make_unique<FaultyWritableFile>(std::move(*file), state_);
     return status;

@@ -30,7 +30,8 @@ class IndexFaults {
     kIoError,     // nothing was done
     kNoSpace,     // nothing was done
     kShortWrite,  // a write does its first half, then as kNoSpace; other calls as kNoSpace
-    kFullDisk,    // this and every later call as kShortWrite, and no byte is free, until Heal()
+    kFullDisk,    // from here on nothing can be created, and of a write only the first half is done, until
+                  // Heal()
   };
   struct Options {
     size_t table_write_buffer_bytes = 8 << 20;  // small: tables are flushed and compacted often
