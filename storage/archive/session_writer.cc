@@ -13,8 +13,8 @@
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
 
-#include "base/crc32c.h"
 #include "base/crash_point.h"
+#include "base/crc32c.h"
 #include "base/error.h"
 #include "base/status.h"
 #include "storage/archive/layout.h"

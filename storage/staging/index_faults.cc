@@ -4,6 +4,8 @@
 
 #include <rocksdb/file_system.h>
 
+#include "base/status.h"
+#include "storage/staging/index_behind.h"
 #include "storage/staging/index_rocksdb.h"
 
 namespace narthex::staging {
@@ -163,7 +165,8 @@ absl::StatusOr<std::unique_ptr<Index>> IndexFaults::OpenRocksDb(const std::strin
   ground.free_bytes = [state = state_](const std::string&) -> absl::StatusOr<uint64_t> {
     return state->full ? 0 : uint64_t{1} << 40;
   };
-  return RocksDbIndex::Open(directory, ground);
+  NX_ASSIGN_OR_RETURN(std::unique_ptr<Index> index, RocksDbIndex::Open(directory, ground));
+  return NewIndexBehind(std::move(index));
 }
 
 void IndexFaults::FailCall(uint64_t n, Fault fault) {
