@@ -31,7 +31,7 @@ using Rows = std::map<std::string, std::string>;
 constexpr size_t kSmallBuffer = 64 << 10;
 constexpr int kSteps = 60;
 // Of some 250 calls so many are passed over each time, unless NARTHEX_EVERY_CALL is set (docs/durability.md).
-constexpr uint64_t kStepOfCalls = 19;
+constexpr uint64_t kStepOfCalls = 41;
 
 class IndexFaultsTest : public ::testing::Test {
  protected:
@@ -126,7 +126,7 @@ void ExpectPossible(const Index& index, const Expected& expected) {
 
 bool TakesWrites(Index& index) { return index.Write(IndexBatch(), Durability::kPowerLoss).ok(); }
 
-// Fails each call in turn (or each 19th); returns how many there were.
+// Fails each call in turn (or each 41st); returns how many there were.
 uint64_t IndexFaultsTest::FailEachCall(Fault fault) {
   const uint64_t step = ::getenv("NARTHEX_EVERY_CALL") != nullptr ? 1 : kStepOfCalls;
   for (uint64_t n = 1;; n += step) {
@@ -242,7 +242,7 @@ TEST_F(IndexFaultsTest, ReadersAndWritersMeetAFullDiskManyTimes) {
       }
     });
   }
-  for (uint64_t round = 0; round < 20; ++round) {
+  for (uint64_t round = 0; round < 8; ++round) {
     faults.FailCall(1 + round % 7, Fault::kFullDisk);
     while (TakesWrites(*index)) std::this_thread::yield();
     faults.Heal();
