@@ -27,6 +27,24 @@ std::string PrearchiveName(absl::string_view id) { return WithPrefix("prearchive
 std::string ProjectName(absl::string_view id) { return WithPrefix("projects/", id); }
 std::string OperationName(absl::string_view id) { return WithPrefix("operations/", id); }
 
+std::string SubjectName(absl::string_view ref) {
+  const size_t slash = ref.find('/');
+  if (slash == absl::string_view::npos || absl::StartsWith(ref, "projects/")) return std::string(ref);
+  return absl::StrCat("projects/", ref.substr(0, slash), "/subjects/", ref.substr(slash + 1));
+}
+
+absl::Status SetFields(const std::vector<std::string>& words,
+                       google::protobuf::Map<std::string, std::string>& fields) {
+  for (const std::string& word : words) {
+    const size_t equals = word.find('=');
+    if (equals == std::string::npos) {
+      return absl::InvalidArgumentError(absl::StrCat("expected NAME=VALUE, not ", word));
+    }
+    fields[word.substr(0, equals)] = word.substr(equals + 1);
+  }
+  return absl::OkStatus();
+}
+
 std::string ShortName(absl::string_view name) {
   const size_t slash = name.rfind('/');
   return std::string(slash == absl::string_view::npos ? name : name.substr(slash + 1));

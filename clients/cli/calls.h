@@ -2,9 +2,12 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include <google/protobuf/map.h>
 
 #include "base/limits.h"
 #include "base/status.h"
@@ -19,8 +22,14 @@ std::string SessionName(absl::string_view ref);
 std::string PrearchiveName(absl::string_view id);
 std::string ProjectName(absl::string_view id);
 std::string OperationName(absl::string_view id);
+// "PROJECT/SUBJECT" to projects/PROJECT/subjects/SUBJECT; full names stay.
+std::string SubjectName(absl::string_view ref);
 // "prearchiveSessions/x" to "x".
 std::string ShortName(absl::string_view name);
+
+// The words NAME=VALUE as custom fields. INVALID_ARGUMENT: one has no '='.
+absl::Status SetFields(const std::vector<std::string>& words,
+                       google::protobuf::Map<std::string, std::string>& fields);
 
 // The pages of a list, put together into one response. `request` may hold a page size; else pages are large.
 template <typename Stub, typename Request, typename Response>

@@ -157,6 +157,7 @@ int RunNarthex(int argc, const char* const* argv, const Terminal& terminal) {
   AddPrearchiveCommands(app, program);
   AddSessionCommands(app, program);
   AddProjectCommands(app, program);
+  AddSubjectCommands(app, program);
   AddIdentityCommands(app, program);
   AddAnonCommands(app, program);
   AddOperationCommands(app, program);

@@ -96,6 +96,7 @@ void AddSessionCommands(CLI::App& app, Program& program);
 void AddSessionChangeCommands(CLI::App* group, Program& program);
 void AddProjectCommands(CLI::App& app, Program& program);
 void AddProjectFieldCommands(CLI::App* group, Program& program);
+void AddSubjectCommands(CLI::App& app, Program& program);
 void AddAnonCommands(CLI::App& app, Program& program);
 void AddOperationCommands(CLI::App& app, Program& program);
 void AddReceiverCommands(CLI::App& app, Program& program);

@@ -1,4 +1,4 @@
-// narthex project field list|set|remove: the custom fields of a project's sessions
+// narthex project field list|set|remove: the custom fields of a project, its subjects and sessions
 #include <memory>
 #include <string>
 #include <vector>
@@ -20,10 +20,22 @@ struct FieldFlags {
   std::string project;
   std::string name;
   std::string type = "string";
+  std::string holder = "session";
   bool required = false;
   std::vector<std::string> values;
   std::string description;
 };
+
+v1::FieldDefinition::Holder HolderOf(const std::string& text) {
+  v1::FieldDefinition::Holder holder = v1::FieldDefinition::SESSION;
+  v1::FieldDefinition::Holder_Parse(absl::AsciiStrToUpper(text), &holder);
+  return holder;
+}
+
+v1::FieldDefinition::Holder HolderOf(const v1::FieldDefinition& definition) {
+  const bool unset = definition.holder() == v1::FieldDefinition::HOLDER_UNSPECIFIED;
+  return unset ? v1::FieldDefinition::SESSION : definition.holder();
+}
 
 absl::StatusOr<v1::ListFieldDefinitionsResponse> Load(client::Connection& connection,
                                                       const FieldFlags& flags) {
@@ -34,9 +46,10 @@ absl::StatusOr<v1::ListFieldDefinitionsResponse> Load(client::Connection& connec
 
 ExitCode Print(Program& program, const v1::ListFieldDefinitionsResponse& response) {
   return program.Print(response, [&](std::ostream& out) {
-    Table table({"NAME", "TYPE", "REQUIRED", "VALUES", "DESCRIPTION"});
+    Table table({"NAME", "OF", "TYPE", "REQUIRED", "VALUES", "DESCRIPTION"});
     for (const v1::FieldDefinition& d : response.definitions()) {
-      table.Add({d.name(), Lower(v1::FieldDefinition::Type_Name(d.type())), d.required() ? "yes" : "no",
+      table.Add({d.name(), Lower(v1::FieldDefinition::Holder_Name(HolderOf(d))),
+                 Lower(v1::FieldDefinition::Type_Name(d.type())), d.required() ? "yes" : "no",
                  Printable(absl::StrJoin(d.possible_values(), ", ")), Printable(d.description())});
     }
     table.Print(out);
@@ -49,7 +62,7 @@ absl::StatusOr<ExitCode> List(Program& program, const FieldFlags& flags) {
   return Print(program, response);
 }
 
-// All definitions but the one of this name, and `added` if it is not null.
+// All definitions but the one of this name and holder, and `added` if it is not null.
 absl::StatusOr<ExitCode> Change(Program& program, const FieldFlags& flags, const v1::FieldDefinition* added) {
   NX_ASSIGN_OR_RETURN(auto connection, program.Connect());
   NX_ASSIGN_OR_RETURN(const auto before, Load(*connection, flags));
@@ -57,7 +70,8 @@ absl::StatusOr<ExitCode> Change(Program& program, const FieldFlags& flags, const
   request.set_project(ProjectName(flags.project));
   request.set_request_id(NewUuid());
   for (const v1::FieldDefinition& definition : before.definitions()) {
-    if (definition.name() != flags.name) *request.add_definitions() = definition;
+    const bool meant = definition.name() == flags.name && HolderOf(definition) == HolderOf(flags.holder);
+    if (!meant) *request.add_definitions() = definition;
   }
   if (added != nullptr) *request.add_definitions() = *added;
   NX_ASSIGN_OR_RETURN(v1::ListFieldDefinitionsResponse response,
@@ -71,6 +85,7 @@ absl::StatusOr<ExitCode> Set(Program& program, const FieldFlags& flags) {
   v1::FieldDefinition::Type type = v1::FieldDefinition::STRING;
   v1::FieldDefinition::Type_Parse(absl::AsciiStrToUpper(flags.type), &type);
   definition.set_type(type);
+  definition.set_holder(HolderOf(flags.holder));
   definition.set_required(flags.required);
   for (const std::string& value : flags.values) definition.add_possible_values(value);
   definition.set_description(flags.description);
@@ -85,7 +100,7 @@ absl::StatusOr<ExitCode> Remove(Program& program, const FieldFlags& flags) {
 
 void AddProjectFieldCommands(CLI::App* group, Program& program) {
   auto flags = std::make_shared<FieldFlags>();
-  CLI::App* field = group->add_subcommand("field", "custom fields of a project's sessions");
+  CLI::App* field = group->add_subcommand("field", "custom fields of a project, its subjects and sessions");
   field->require_subcommand(1);
   CLI::App* list = field->add_subcommand("list", "lists the definitions");
   CLI::App* set = field->add_subcommand("set", "defines a field, or defines it anew");
@@ -95,10 +110,13 @@ void AddProjectFieldCommands(CLI::App* group, Program& program) {
   }
   for (CLI::App* command : {set, remove}) {
     command->add_option("NAME", flags->name, "field name")->required();
+    command->add_option("--of", flags->holder, "session, subject or project; default session")
+        ->check(CLI::IsMember({"session", "subject", "project"}));
   }
   set->add_option("--type", flags->type, "string, integer, float, boolean or date")
       ->check(CLI::IsMember({"string", "integer", "float", "boolean", "date"}));
-  set->add_flag("--required", flags->required, "sessions whose fields are changed must have it");
+  set->add_flag("--required", flags->required,
+                "whatever has such fields must have it whenever they are changed");
   set->add_option("--value", flags->values, "possible value; may be repeated; none: any")
       ->allow_extra_args(false);
   set->add_option("--description", flags->description, "for people");

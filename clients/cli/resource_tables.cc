@@ -8,6 +8,41 @@
 #include "clients/cli/calls.h"
 
 namespace narthex::cli {
+namespace {
+
+std::string FieldList(const google::protobuf::Map<std::string, std::string>& fields) {
+  const std::map<std::string, std::string> sorted(fields.begin(), fields.end());
+  return Printable(absl::StrJoin(sorted, ", ", absl::PairFormatter("=")));
+}
+
+std::string Changes(const v1::HistoryEntry& entry) {
+  std::vector<std::string> changes;
+  for (const auto& [field, before] : entry.before()) {
+    auto after = entry.after().find(field);
+    changes.push_back(
+        absl::StrCat(field, ": ", before, " -> ", after == entry.after().end() ? "" : after->second));
+  }
+  return absl::StrJoin(changes, ", ");
+}
+
+}  // namespace
+
+Table HistoryTable(const google::protobuf::RepeatedPtrField<v1::HistoryEntry>& entries) {
+  Table table({"TIME", "USER", "ACTION", "CHANGES", "COMMENT"});
+  for (const v1::HistoryEntry& entry : entries) {
+    table.Add({HumanTime(entry.time()), entry.user(), entry.action(), Changes(entry), entry.comment()});
+  }
+  return table;
+}
+
+Table SubjectTable(const google::protobuf::RepeatedPtrField<v1::Subject>& subjects) {
+  Table table({"ID", "LABEL", ">SESSIONS", "FIELDS", "CREATED"});
+  for (const v1::Subject& s : subjects) {
+    table.Add({s.accession_id(), s.label(), absl::StrCat(s.session_count()), FieldList(s.fields()),
+               HumanTime(s.create_time())});
+  }
+  return table;
+}
 
 Table PrearchiveTable(const std::vector<v1::PrearchiveSession>& sessions) {
   Table table({"ID", "STATE", "PROJECT", "SUBJECT", "LABEL", "MODALITY", "DATE", ">SCANS", ">OBJECTS",
@@ -125,7 +160,6 @@ void PrintPrearchiveSession(std::ostream& out, const v1::PrearchiveSession& s) {
 }
 
 void PrintSession(std::ostream& out, const v1::Session& s) {
-  const std::map<std::string, std::string> fields(s.fields().begin(), s.fields().end());
   const std::string shares = absl::StrJoin(s.shares(), " ", [](std::string* text, const v1::Share& share) {
     absl::StrAppend(text, share.project(), "/", share.label());
   });
@@ -146,7 +180,7 @@ void PrintSession(std::ostream& out, const v1::Session& s) {
             {"files", absl::StrCat(s.file_count())},
             {"size", HumanSize(s.size_bytes())},
             {"note", Printable(s.note())},
-            {"fields", Printable(absl::StrJoin(fields, ", ", absl::PairFormatter("=")))},
+            {"fields", FieldList(s.fields())},
             {"shared as", shares},
             {"archived", HumanTime(s.create_time())},
             {"changed", HumanTime(s.update_time())}});
@@ -160,8 +194,19 @@ void PrintProject(std::ostream& out, const v1::Project& p) {
                     {"accessibility", Lower(v1::Project::Accessibility_Name(p.accessibility()))},
                     {"auto-archive", Lower(v1::AutoArchive::Mode_Name(p.auto_archive()))},
                     {"quarantine", p.quarantine() ? "on" : "off"},
+                    {"fields", FieldList(p.fields())},
                     {"created", HumanTime(p.create_time())},
                     {"changed", HumanTime(p.update_time())}});
+}
+
+void PrintSubject(std::ostream& out, const v1::Subject& s) {
+  PrintFields(out, {{"id", s.accession_id()},
+                    {"project", s.project()},
+                    {"label", s.label()},
+                    {"sessions", absl::StrCat(s.session_count())},
+                    {"fields", FieldList(s.fields())},
+                    {"created", HumanTime(s.create_time())},
+                    {"changed", HumanTime(s.update_time())}});
 }
 
 std::string OutcomeCounts(const google::protobuf::Map<std::string, int32_t>& counts) {

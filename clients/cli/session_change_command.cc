@@ -128,16 +128,10 @@ absl::StatusOr<ExitCode> ShowScan(Program& program, const ChangeFlags& flags) {
 
 absl::StatusOr<ExitCode> ChangeFields(Program& program, const ChangeFlags& flags, bool set) {
   v1::UpdateSessionRequest request;
-  for (const std::string& word : flags.words) {
-    const size_t equals = word.find('=');
-    if (set && equals == std::string::npos) {
-      return absl::InvalidArgumentError(absl::StrCat("expected NAME=VALUE, not ", word));
-    }
-    if (set) {
-      (*request.mutable_set_fields())[word.substr(0, equals)] = word.substr(equals + 1);
-    } else {
-      request.add_remove_fields(word);
-    }
+  if (set) {
+    NX_RETURN_IF_ERROR(cli::SetFields(flags.words, *request.mutable_set_fields()));
+  } else {
+    request.mutable_remove_fields()->Assign(flags.words.begin(), flags.words.end());
   }
   NX_ASSIGN_OR_RETURN(auto connection, program.Connect());
   request.set_name(SessionName(flags.ref));

@@ -107,29 +107,13 @@ absl::StatusOr<ExitCode> Files(Program& program, const SessionFlags& flags) {
   return program.Print(response, [&](std::ostream& out) { FileTable(response.files()).Print(out); });
 }
 
-std::string Changes(const v1::HistoryEntry& entry) {
-  std::vector<std::string> changes;
-  for (const auto& [field, before] : entry.before()) {
-    auto after = entry.after().find(field);
-    changes.push_back(
-        absl::StrCat(field, ": ", before, " -> ", after == entry.after().end() ? "" : after->second));
-  }
-  return absl::StrJoin(changes, ", ");
-}
-
 absl::StatusOr<ExitCode> History(Program& program, const SessionFlags& flags) {
   NX_ASSIGN_OR_RETURN(auto connection, program.Connect());
   v1::ListSessionHistoryRequest request;
   request.set_name(SessionName(flags.ref));
   NX_ASSIGN_OR_RETURN(v1::ListSessionHistoryResponse response,
                       connection->Call(connection->archive(), &Stub::ListSessionHistory, request));
-  return program.Print(response, [&](std::ostream& out) {
-    Table table({"TIME", "USER", "ACTION", "CHANGES", "COMMENT"});
-    for (const v1::HistoryEntry& entry : response.entries()) {
-      table.Add({HumanTime(entry.time()), entry.user(), entry.action(), Changes(entry), entry.comment()});
-    }
-    table.Print(out);
-  });
+  return program.Print(response, [&](std::ostream& out) { HistoryTable(response.entries()).Print(out); });
 }
 
 ExitCode PrintDownload(Program& program, const SessionFlags& flags, const client::DownloadReport& report) {

@@ -97,8 +97,7 @@ absl::Status CheckDefinitions(const std::vector<FieldDefinition>& definitions) {
 
 absl::Status CheckFields(const Fields& fields, const std::vector<FieldDefinition>& definitions) {
   if (fields.size() > limits::kCustomFieldsMax) {
-    return Refused(fields.begin()->first,
-                   absl::StrCat("a session has at most ", limits::kCustomFieldsMax, " fields"));
+    return Refused(fields.begin()->first, absl::StrCat("more than ", limits::kCustomFieldsMax, " fields"));
   }
   for (const auto& [name, value] : fields) {
     if (!IsName(name)) return Refused(name, "a name is 1 to 64 of letters, digits, '_', '.' and '-'");

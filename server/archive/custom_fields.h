@@ -1,4 +1,5 @@
-// Custom fields of archived sessions: what a project defines, and whether values fit. Pure functions.
+// Custom fields of projects, subjects and sessions: what a project defines, and whether values fit. Pure
+// functions.
 #pragma once
 
 #include <map>
@@ -29,7 +30,7 @@ absl::Status CheckDefinitions(const std::vector<FieldDefinition>& definitions);
 // Whether a value fits the type: an integer of 64 bits, a finite decimal number, true or false, YYYY-MM-DD.
 bool FitsType(absl::string_view value, FieldType type);
 
-// Whether a session may have these fields. Fields that nobody defined are texts. INVALID_ARGUMENT
+// Whether something may have these fields. Fields that nobody defined are texts. INVALID_ARGUMENT
 // (CUSTOM_FIELD, metadata "field"): says what is wrong and never the value.
 absl::Status CheckFields(const Fields& fields, const std::vector<FieldDefinition>& definitions);
 

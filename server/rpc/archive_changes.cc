@@ -88,11 +88,11 @@ grpc::Status ArchiveServiceImpl::UpdateSession(grpc::ServerContext* context,
                                              request->has_project() ? request->project() : session.project));
     NX_ASSIGN_OR_RETURN(
         const auto updated,
-        with_.changes.Rename(session.accession_id, {request->etag(), request->accept_leftovers()},
-                             ToChange(caller, *request),
-                             [&](const archiving::SessionContents& now, metadata::SessionUpdate& update) {
-                               return FillUpdate(*request, FromProto(definitions), now, update);
-                             }));
+        with_.changes.Rename(
+            session.accession_id, {request->etag(), request->accept_leftovers()}, ToChange(caller, *request),
+            [&](const archiving::SessionContents& now, metadata::SessionUpdate& update) {
+              return FillUpdate(*request, FromProto(definitions, v1::FieldDefinition::SESSION), now, update);
+            }));
     return View(caller, updated);
   });
 }

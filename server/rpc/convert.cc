@@ -278,6 +278,7 @@ v1::Project ToProto(const metadata::Project& from) {
   SetTime(from.create_time, project.mutable_create_time());
   SetTime(from.update_time, project.mutable_update_time());
   project.set_etag(from.etag);
+  for (const auto& [name, value] : from.fields) (*project.mutable_fields())[name] = value;
   return project;
 }
 

@@ -28,6 +28,24 @@ archiving::FieldType ToType(v1::FieldDefinition::Type type) {
   }
 }
 
+v1::FieldDefinition::Holder HolderOf(const v1::FieldDefinition& definition) {
+  const bool unset = definition.holder() == v1::FieldDefinition::HOLDER_UNSPECIFIED;
+  return unset ? v1::FieldDefinition::SESSION : definition.holder();
+}
+
+absl::Status CheckAll(const v1::ListFieldDefinitionsResponse& definitions) {
+  for (const v1::FieldDefinition& definition : definitions.definitions()) {
+    if (!v1::FieldDefinition::Holder_IsValid(definition.holder())) {
+      return InvalidField("definitions.holder", "expected SESSION, SUBJECT or PROJECT");
+    }
+  }
+  for (const auto holder :
+       {v1::FieldDefinition::SESSION, v1::FieldDefinition::SUBJECT, v1::FieldDefinition::PROJECT}) {
+    NX_RETURN_IF_ERROR(archiving::CheckDefinitions(FromProto(definitions, holder)));
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::StatusOr<v1::ListFieldDefinitionsResponse> LoadFieldDefinitions(metadata::SettingsStore& settings,
@@ -53,9 +71,11 @@ absl::Status SaveFieldDefinitions(metadata::SettingsStore& settings, const std::
   return settings.Set(project, kFieldDefinitionsKey, json, change).status();
 }
 
-std::vector<archiving::FieldDefinition> FromProto(const v1::ListFieldDefinitionsResponse& definitions) {
+std::vector<archiving::FieldDefinition> FromProto(const v1::ListFieldDefinitionsResponse& definitions,
+                                                  v1::FieldDefinition::Holder holder) {
   std::vector<archiving::FieldDefinition> list;
   for (const v1::FieldDefinition& from : definitions.definitions()) {
+    if (HolderOf(from) != holder) continue;
     archiving::FieldDefinition definition;
     definition.name = from.name();
     definition.type = ToType(from.type());
@@ -70,8 +90,20 @@ std::vector<archiving::FieldDefinition> FromProto(const v1::ListFieldDefinitions
 archiving::FieldDefinitionSource FieldDefinitionsOf(metadata::SettingsStore& settings) {
   return [&settings](const std::string& project) -> absl::StatusOr<std::vector<archiving::FieldDefinition>> {
     NX_ASSIGN_OR_RETURN(const auto definitions, LoadFieldDefinitions(settings, project));
-    return FromProto(definitions);
+    return FromProto(definitions, v1::FieldDefinition::SESSION);
   };
+}
+
+absl::Status ChangeCustomFields(metadata::SettingsStore& settings, const std::string& project,
+                                v1::FieldDefinition::Holder holder,
+                                const google::protobuf::Map<std::string, std::string>& set,
+                                const google::protobuf::RepeatedPtrField<std::string>& remove,
+                                archiving::Fields& fields) {
+  if (set.empty() && remove.empty()) return absl::OkStatus();
+  NX_ASSIGN_OR_RETURN(const auto definitions, LoadFieldDefinitions(settings, project));
+  for (const std::string& name : remove) fields.erase(name);
+  for (const auto& [name, value] : set) fields[name] = value;
+  return archiving::CheckFields(fields, FromProto(definitions, holder));
 }
 
 grpc::Status ProjectServiceImpl::ListFieldDefinitions(grpc::ServerContext* context,
@@ -94,7 +126,7 @@ grpc::Status ProjectServiceImpl::SetFieldDefinitions(grpc::ServerContext* contex
         NX_RETURN_IF_ERROR(caller.RequireOwn(id));
         v1::ListFieldDefinitionsResponse definitions;
         *definitions.mutable_definitions() = request->definitions();
-        NX_RETURN_IF_ERROR(archiving::CheckDefinitions(FromProto(definitions)));
+        NX_RETURN_IF_ERROR(CheckAll(definitions));
         NX_RETURN_IF_ERROR(SaveFieldDefinitions(database_.settings(), id, definitions,
                                                 {caller.user(), "", request->request_id()}));
         return definitions;

@@ -23,9 +23,19 @@ absl::Status SaveFieldDefinitions(metadata::SettingsStore& settings, const std::
                                   const v1::ListFieldDefinitionsResponse& definitions,
                                   const metadata::Change& change);
 
-// The same, for who does not know the API. `settings` is borrowed.
+// Those of sessions, for who does not know the API. `settings` is borrowed.
 archiving::FieldDefinitionSource FieldDefinitionsOf(metadata::SettingsStore& settings);
 
-std::vector<archiving::FieldDefinition> FromProto(const v1::ListFieldDefinitionsResponse& definitions);
+// Those of what a `holder` has.
+std::vector<archiving::FieldDefinition> FromProto(const v1::ListFieldDefinitionsResponse& definitions,
+                                                  v1::FieldDefinition::Holder holder);
+
+// Removes and sets fields and checks all that are there then against the project's definitions for `holder`,
+// if any is changed. INVALID_ARGUMENT (CUSTOM_FIELD).
+absl::Status ChangeCustomFields(metadata::SettingsStore& settings, const std::string& project,
+                                v1::FieldDefinition::Holder holder,
+                                const google::protobuf::Map<std::string, std::string>& set,
+                                const google::protobuf::RepeatedPtrField<std::string>& remove,
+                                archiving::Fields& fields);
 
 }  // namespace narthex::rpc

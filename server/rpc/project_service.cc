@@ -9,6 +9,7 @@
 #include "imaging/identify/labels.h"
 #include "server/auth/project_rules.h"
 #include "server/rpc/convert.h"
+#include "server/rpc/field_definitions.h"
 #include "storage/metadata/access.h"
 
 namespace narthex::rpc {
@@ -66,6 +67,13 @@ absl::StatusOr<metadata::Role> FromProto(v1::Member::Role role) {
   }
 }
 
+// Who only knows that there is a project learns what it is called, not what was noted about it.
+v1::Project View(const auth::Caller& caller, const metadata::Project& project) {
+  v1::Project view = rpc::ToProto(project);
+  if (!caller.MayRead(project.id)) view.clear_fields();
+  return view;
+}
+
 }  // namespace
 
 grpc::Status ProjectServiceImpl::CreateProject(grpc::ServerContext* context,
@@ -105,7 +113,7 @@ grpc::Status ProjectServiceImpl::GetProject(grpc::ServerContext* context,
     NX_ASSIGN_OR_RETURN(const std::string id, IdOf(request->name(), "projects", "name"));
     if (!caller.MayKnow(id)) NX_RETURN_IF_ERROR(caller.RequireRead(id));
     NX_ASSIGN_OR_RETURN(const auto project, database_.projects().Get(id));
-    return rpc::ToProto(project);
+    return View(caller, project);
   });
 }
 
@@ -125,7 +133,7 @@ grpc::Status ProjectServiceImpl::ListProjects(grpc::ServerContext* context,
         NX_ASSIGN_OR_RETURN(const auto list,
                             database_.projects().ListProjects(visible, {size, request->page_token()}));
         v1::ListProjectsResponse answer;
-        for (const auto& project : list.projects) *answer.add_projects() = rpc::ToProto(project);
+        for (const auto& project : list.projects) *answer.add_projects() = View(caller, project);
         answer.set_next_page_token(list.next_page_token);
         return answer;
       });
@@ -157,8 +165,10 @@ grpc::Status ProjectServiceImpl::UpdateProject(grpc::ServerContext* context,
     }
     auth::SetRules(rules, project);
     if (request->replace_aliases()) project.aliases = {request->aliases().begin(), request->aliases().end()};
-    NX_ASSIGN_OR_RETURN(const auto updated,
-                        database_.projects().Update(project, {caller.user(), "", request->request_id()}));
+    NX_RETURN_IF_ERROR(ChangeFields(*request, id, v1::FieldDefinition::PROJECT, project.fields));
+    NX_ASSIGN_OR_RETURN(
+        const auto updated,
+        database_.projects().Update(project, {caller.user(), request->comment(), request->request_id()}));
     NX_RETURN_IF_ERROR(cache_.Refresh());
     return rpc::ToProto(updated);
   });
@@ -201,31 +211,6 @@ grpc::Status ProjectServiceImpl::ListMembers(grpc::ServerContext* context,
         NX_ASSIGN_OR_RETURN(const auto members, database_.members().ListMembers(id));
         v1::ListMembersResponse answer;
         for (const auto& member : members) *answer.add_members() = ToProto(member);
-        return answer;
-      });
-}
-
-grpc::Status ProjectServiceImpl::ListSubjects(grpc::ServerContext* context,
-                                              const v1::ListSubjectsRequest* request,
-                                              v1::ListSubjectsResponse* response) {
-  return gate_.Unary(
-      context, response, [&](const auth::Caller& caller) -> absl::StatusOr<v1::ListSubjectsResponse> {
-        NX_ASSIGN_OR_RETURN(const std::string id, IdOf(request->project(), "projects", "project"));
-        NX_RETURN_IF_ERROR(caller.RequireRead(id));
-        NX_ASSIGN_OR_RETURN(const int size, PageSize(request->page_size()));
-        NX_ASSIGN_OR_RETURN(const auto list,
-                            database_.subjects().ListSubjects(id, {size, request->page_token()}));
-        v1::ListSubjectsResponse answer;
-        for (const auto& from : list.subjects) {
-          v1::Subject& subject = *answer.add_subjects();
-          subject.set_name(absl::StrCat("projects/", id, "/subjects/", from.label));
-          subject.set_accession_id(from.id);
-          subject.set_project(id);
-          subject.set_label(from.label);
-          subject.set_session_count(static_cast<int32_t>(from.session_count));
-          SetTime(from.create_time, subject.mutable_create_time());
-        }
-        answer.set_next_page_token(list.next_page_token);
         return answer;
       });
 }

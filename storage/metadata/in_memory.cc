@@ -17,6 +17,7 @@
 #include "base/status.h"
 #include "storage/metadata/database.h"
 #include "storage/metadata/in_memory_tables.h"
+#include "storage/metadata/json.h"
 #include "storage/metadata/names.h"
 #include "storage/metadata/page_token.h"
 
@@ -101,13 +102,29 @@ class InMemoryProjects : public ProjectStore {
     now.etag = absl::StrCat(version + 1);
     now.create_time = old.create_time;
     now.update_time = absl::Now();
+    t_.project_history[project.id].push_back(
+        {version + 1, now.update_time, change.user, "UPDATE", change.note, Row(old), Row(now)});
     old = now;
     t_.Answer(change, "UpdateProject", project.id);
     t_.Note(project.id, change, "PROJECT_UPDATE", project.id);
     return now;
   }
 
+  absl::StatusOr<std::vector<HistoryEntry>> ListHistory(absl::string_view project,
+                                                        absl::string_view subject_id) override {
+    absl::MutexLock lock(&t_.mutex);
+    const auto found = t_.project_history.find(std::string(project));
+    if (found == t_.project_history.end() || !subject_id.empty()) return std::vector<HistoryEntry>();
+    return std::vector<HistoryEntry>(found->second.rbegin(), found->second.rend());
+  }
+
  private:
+  static std::string Row(const Project& project) {
+    std::map<std::string, std::string> row = {{"name", project.name}, {"description", project.description}};
+    for (const auto& [name, value] : project.fields) row[absl::StrCat("fields.", name)] = value;
+    return JsonObject(row);
+  }
+
   static absl::Status Taken(const Project& project) {
     return Error(absl::StatusCode::kAlreadyExists, "PROJECT_EXISTS",
                  absl::StrCat("project ", project.id, " or one of its aliases is taken by another project"),

@@ -26,6 +26,7 @@ using Key = std::pair<std::string, std::string>;
 struct InMemoryTables {
   absl::Mutex mutex;
   std::map<std::string, Project> projects ABSL_GUARDED_BY(mutex);
+  std::map<std::string, std::vector<HistoryEntry>> project_history ABSL_GUARDED_BY(mutex);
   std::map<Key, Member> members ABSL_GUARDED_BY(mutex);
   std::map<std::string, User> users ABSL_GUARDED_BY(mutex);
   std::map<std::string, Token> tokens ABSL_GUARDED_BY(mutex);        // by id

@@ -1,7 +1,6 @@
-// Projects, members and subjects in PostgreSQL.
+// Projects and members in PostgreSQL.
 #include <utility>
 
-#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 
 #include "base/error.h"
@@ -19,7 +18,7 @@ namespace {
 constexpr char kProjectColumns[] =
     "p.project_id, p.name, p.description, p.aliases, p.accessibility, p.auto_archive, p.quarantine, "
     "p.settings, p.version, "
-    "unix_us(p.create_time), unix_us(p.update_time)";
+    "unix_us(p.create_time), unix_us(p.update_time), p.fields";
 
 Project ToProject(const Rows& rows, int row) {
   Project project;
@@ -34,10 +33,12 @@ Project ToProject(const Rows& rows, int row) {
   project.etag = rows.Text(row, 8);
   project.create_time = rows.Time(row, 9);
   project.update_time = rows.Time(row, 10);
+  project.fields = ParseJsonObject(rows.View(row, 11));
   return project;
 }
 
-// Binds id, name, description, aliases, accessibility, auto_archive, quarantine, settings as $1 to $8.
+// Binds id, name, description, aliases, accessibility, auto_archive, quarantine, settings, fields as $1 to
+// $9.
 Statement& BindProject(Statement& statement, const Project& project) {
   return statement.Text(project.id)
       .Text(project.name)
@@ -46,7 +47,8 @@ Statement& BindProject(Statement& statement, const Project& project) {
       .Text(ToText(project.accessibility))
       .Text(ToText(project.auto_archive))
       .Bool(project.quarantine)
-      .Text(project.settings_json);
+      .Text(project.settings_json)
+      .Text(JsonObject(project.fields));
 }
 
 Statement InsertNames(const Project& project) {
@@ -72,8 +74,7 @@ class PostgresProjectStore : public ProjectStore {
     NX_RETURN_IF_ERROR(CheckProject(project));
     Statement insert(
         "INSERT INTO projects (project_id, name, description, aliases, accessibility, auto_archive, "
-        "quarantine, settings) "
-        "VALUES ($1, $2, $3, $4, $5, $6, $7, $8)");
+        "quarantine, settings, fields) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)");
     BindProject(insert, project);
     // The id is folded: P1 and p1 would be one folder on some file systems.
     Statement own_name(
@@ -149,15 +150,37 @@ class PostgresProjectStore : public ProjectStore {
       Statement update(
           "UPDATE projects SET name = $2, description = $3, aliases = $4, accessibility = $5, auto_archive = "
           "$6, quarantine = $7, "
-          "settings = $8, version = version + 1, update_time = now() WHERE project_id = $1");
+          "settings = $8, fields = $9, version = version + 1, update_time = now() WHERE project_id = $1");
       BindProject(update, project);
       Statement clear("DELETE FROM project_names WHERE project_id = $1 AND is_alias");
       clear.Text(project.id);
-      return std::vector<Statement>{std::move(update), std::move(clear), InsertNames(project)};
+      Statement note(
+          "INSERT INTO project_history (project_id, subject_id, number, user_name, note, request_id, "
+          "old_row, "
+          "new_row) SELECT p.project_id, '', p.version, $2, $3, $4, $5, to_jsonb(p) FROM projects p WHERE "
+          "p.project_id = $1");
+      note.Text(project.id).Text(change.user).Text(change.note).Text(change.request_id);
+      note.Text(rows[0].View(0, 1));
+      return std::vector<Statement>{std::move(update), std::move(clear), InsertNames(project),
+                                    std::move(note)};
     };
     absl::StatusOr<MutationResult> result = Apply(pool_, std::move(mutation));
     if (!result.ok()) return Taken(result.status(), project);
     return Get(project.id);
+  }
+
+  absl::StatusOr<std::vector<HistoryEntry>> ListHistory(absl::string_view project,
+                                                        absl::string_view subject_id) override {
+    Statement select(
+        "SELECT number, unix_us(change_time), user_name, note, old_row::text, new_row::text FROM "
+        "project_history WHERE project_id = $1 AND subject_id = $2 ORDER BY number DESC LIMIT 10000");
+    NX_ASSIGN_OR_RETURN(Rows rows, pool_.Read(select.Text(project).Text(subject_id)));
+    std::vector<HistoryEntry> entries;
+    for (int i = 0; i < rows.size(); ++i) {
+      entries.push_back({rows.Int(i, 0), rows.Time(i, 1), rows.Text(i, 2), "UPDATE", rows.Text(i, 3),
+                         rows.Text(i, 4), rows.Text(i, 5)});
+    }
+    return entries;
   }
 
  private:
@@ -220,95 +243,6 @@ class PostgresMemberStore : public MemberStore {
   Pool& pool_;
 };
 
-constexpr char kSubjectColumns[] =
-    "u.subject_id, u.uid, u.project_id, u.label, (SELECT count(*) FROM sessions s WHERE s.project_id = "
-    "u.project_id AND "
-    "s.subject_id = u.subject_id AND s.status <> 'DELETED'), unix_us(u.create_time)";
-
-Subject ToSubject(const Rows& rows, int row) {
-  Subject subject;
-  subject.id = rows.Text(row, 0);
-  subject.uid = rows.Text(row, 1);
-  subject.project = rows.Text(row, 2);
-  subject.label = rows.Text(row, 3);
-  subject.session_count = rows.Int(row, 4);
-  subject.create_time = rows.Time(row, 5);
-  return subject;
-}
-
-class PostgresSubjectStore : public SubjectStore {
- public:
-  PostgresSubjectStore(Pool& pool, std::string site_id) : pool_(pool), site_id_(std::move(site_id)) {}
-
-  absl::StatusOr<Subject> Create(absl::string_view project, absl::string_view label,
-                                 const Change& change) override {
-    if (!IsLabel(label))
-      return InvalidArgument("SUBJECT_LABEL_INVALID", "a label is 1 to 64 of letters, digits and _ . -", {});
-    // A reserved subject is made visible; an active one is in the way.
-    Statement upsert(
-        "INSERT INTO subjects AS u (project_id, subject_id, label, status) VALUES ($1, take_accession($3, "
-        "'S'), $2, 'ACTIVE') "
-        "ON CONFLICT (project_id, lower(label)) DO UPDATE SET status = 'ACTIVE', label = excluded.label "
-        "WHERE u.status = 'RESERVED' "
-        "RETURNING u.subject_id");
-    upsert.Text(project).Text(label).Text(site_id_);
-    Mutation mutation{.method = "CreateSubject",
-                      .change = change,
-                      .project = std::string(project),
-                      .action = "SUBJECT_CREATE"};
-    mutation.first = {std::move(upsert)};
-    mutation.then = [&](const std::vector<Rows>& rows, Mutation&) -> absl::StatusOr<std::vector<Statement>> {
-      if (rows[0].size() == 0) {
-        return Error(absl::StatusCode::kAlreadyExists, "SUBJECT_EXISTS",
-                     "the project has a subject of this label", {});
-      }
-      return std::vector<Statement>();
-    };
-    const absl::Status status = Apply(pool_, std::move(mutation)).status();
-    if (Violates(status, "subjects_project_id_fkey")) return ProjectNotFound(project);
-    NX_RETURN_IF_ERROR(status);
-    return Get(project, label);
-  }
-
-  absl::StatusOr<Subject> Get(absl::string_view project, absl::string_view label_or_id) override {
-    Statement select(
-        absl::StrCat("SELECT ", kSubjectColumns,
-                     " FROM subjects u WHERE u.project_id = $1 AND u.status = 'ACTIVE' AND "
-                     "(lower(u.label) = lower($2) OR u.subject_id = $2) ORDER BY u.subject_id = $2 LIMIT 1"));
-    NX_ASSIGN_OR_RETURN(Rows rows, pool_.Read(select.Text(project).Text(label_or_id)));
-    if (rows.size() == 0) {
-      return NotFound("SUBJECT_NOT_FOUND", absl::StrCat("project ", project, " has no such subject"),
-                      {{"project", std::string(project)}});
-    }
-    return ToSubject(rows, 0);
-  }
-
-  absl::StatusOr<List> ListSubjects(absl::string_view project, const Page& page) override {
-    const int size = PageSize(page, limits::kPageSizeMax);
-    const std::string list_name = absl::StrCat("subjects/", project);
-    std::string after;
-    if (!page.token.empty()) {
-      NX_ASSIGN_OR_RETURN(std::vector<std::string> values, DecodePageToken(list_name, page.token, 1));
-      after = values.front();
-    }
-    Statement select(absl::StrCat(
-        "SELECT ", kSubjectColumns,
-        " FROM subjects u WHERE u.project_id = $1 AND u.status = 'ACTIVE' AND lower(u.label) > $2 "
-        "ORDER BY lower(u.label) LIMIT $3"));
-    NX_ASSIGN_OR_RETURN(Rows rows, pool_.Read(select.Text(project).Text(after).Int(size + 1)));
-    List list;
-    for (int i = 0; i < rows.size() && i < size; ++i) list.subjects.push_back(ToSubject(rows, i));
-    if (rows.size() > size) {
-      list.next_page_token = EncodePageToken(list_name, {absl::AsciiStrToLower(list.subjects.back().label)});
-    }
-    return list;
-  }
-
- private:
-  Pool& pool_;
-  const std::string site_id_;
-};
-
 }  // namespace
 
 std::unique_ptr<ProjectStore> NewPostgresProjectStore(Pool& pool) {
@@ -316,9 +250,6 @@ std::unique_ptr<ProjectStore> NewPostgresProjectStore(Pool& pool) {
 }
 std::unique_ptr<MemberStore> NewPostgresMemberStore(Pool& pool) {
   return std::make_unique<PostgresMemberStore>(pool);
-}
-std::unique_ptr<SubjectStore> NewPostgresSubjectStore(Pool& pool, const std::string& site_id) {
-  return std::make_unique<PostgresSubjectStore>(pool, site_id);
 }
 
 }  // namespace narthex::metadata

@@ -38,6 +38,11 @@ class ProjectStore {
 
   // Replaces all input fields. ABORTED (ETAG_MISMATCH): project.etag is set and no longer current.
   virtual absl::StatusOr<Project> Update(const Project& project, const Change& change) = 0;
+
+  // What was changed in a project's row, or in that of its subject `subject_id` ("": the project's), the
+  // newest first; at most 10,000.
+  virtual absl::StatusOr<std::vector<HistoryEntry>> ListHistory(absl::string_view project,
+                                                                absl::string_view subject_id) = 0;
 };
 
 class MemberStore {
@@ -69,6 +74,10 @@ class SubjectStore {
     std::string next_page_token;
   };
   virtual absl::StatusOr<List> ListSubjects(absl::string_view project, const Page& page) = 0;
+
+  // Replaces the custom fields of the subject with that project and id. NOT_FOUND (SUBJECT_NOT_FOUND).
+  // ABORTED (ETAG_MISMATCH): subject.etag is set and no longer current.
+  virtual absl::StatusOr<Subject> Update(const Subject& subject, const Change& change) = 0;
 };
 
 }  // namespace narthex::metadata

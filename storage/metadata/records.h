@@ -41,11 +41,12 @@ struct Project {
   std::vector<std::string> aliases;  // names that route to this project; unique among all ids and aliases
   Accessibility accessibility = Accessibility::kPrivate;
   AutoArchive auto_archive = AutoArchive::kManual;
-  bool quarantine = false;           // new sessions start in QUARANTINE
-  std::string settings_json = "{}";  // a JSON object for what has no column yet
-  std::string etag;                  // output only
-  absl::Time create_time;            // output only
-  absl::Time update_time;            // output only
+  bool quarantine = false;                    // new sessions start in QUARANTINE
+  std::string settings_json = "{}";           // a JSON object for what has no column yet
+  std::map<std::string, std::string> fields;  // custom variables
+  std::string etag;                           // output only
+  absl::Time create_time;                     // output only
+  absl::Time update_time;                     // output only
 };
 
 struct Member {
@@ -61,6 +62,9 @@ struct Subject {
   std::string label;  // unique in the project without regard to case
   int64_t session_count = 0;
   absl::Time create_time;
+  std::map<std::string, std::string> fields;  // custom variables
+  absl::Time update_time;
+  std::string etag;
 };
 
 // ---- sessions ----

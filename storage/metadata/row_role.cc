@@ -23,7 +23,7 @@ DO $$ BEGIN
   EXECUTE format('GRANT USAGE ON SCHEMA %I TO narthex_rows', current_schema());
   EXECUTE format('GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA %I TO narthex_rows', current_schema());
   EXECUTE format('GRANT USAGE ON ALL SEQUENCES IN SCHEMA %I TO narthex_rows', current_schema());
-  EXECUTE 'REVOKE UPDATE, DELETE, TRUNCATE ON audit_events, session_history FROM narthex_rows';
+  EXECUTE 'REVOKE UPDATE, DELETE, TRUNCATE ON audit_events, session_history, project_history FROM narthex_rows';
   EXECUTE 'REVOKE INSERT, UPDATE, DELETE ON schema_migrations FROM narthex_rows';
 END $$)";
 

@@ -43,7 +43,7 @@ Statement SetColumns(const SessionChange& session) {
       "$12, "
       "session_time = $13, scanner = $14, scanner_manufacturer = $15, scanner_model = $16, acquisition_site "
       "= "
-      "$17, description = $18, version = version + 1, update_time = now() FROM subjects u WHERE "
+      "$17, description = $18, version = s.version + 1, update_time = now() FROM subjects u WHERE "
       "s.project_id = $1 AND s.session_id = $2 AND u.project_id = $3 AND lower(u.label) = lower($5)");
   set.Text(session.old.project).Text(now.accession_id).Text(now.project).Text(now.label).Text(now.subject);
   set.Text(now.folder).TextOrNull(now.session_date).Text(JsonObject(now.fields)).Text(now.note);

@@ -75,6 +75,31 @@ TEST_F(SessionStoreTest, RepeatedRequestReturnsTheFirstAnswer) {
   EXPECT_EQ(Search("").size(), 1u);
 }
 
+TEST_F(SessionStoreTest, SubjectsHaveFieldsAndTheirHistory) {
+  Commit(MakeSession("A"));
+  Subject subject = *database_->subjects().Get("P1", "S1");
+  EXPECT_TRUE(subject.fields.empty());
+
+  subject.fields = {{"hand", "left"}};
+  auto updated = database_->subjects().Update(subject, {.user = "ann", .note = "asked", .request_id = "r"});
+  ASSERT_TRUE(updated.ok()) << updated.status();
+  EXPECT_EQ(updated->fields, subject.fields);
+  EXPECT_NE(updated->etag, subject.etag);
+  EXPECT_TRUE(database_->subjects().Update(subject, {.user = "ann", .request_id = "r"}).ok()) << "repeated";
+  EXPECT_EQ(ErrorReason(database_->subjects().Update(subject, {}).status()), "ETAG_MISMATCH");
+  subject.id = "NARTHEX_S99999";
+  EXPECT_EQ(ErrorReason(database_->subjects().Update(subject, {}).status()), "SUBJECT_NOT_FOUND");
+
+  const auto history = database_->projects().ListHistory("P1", updated->id);
+  ASSERT_EQ(history->size(), 1u);
+  EXPECT_EQ(history->at(0).user, "ann");
+  EXPECT_EQ(history->at(0).note, "asked");
+  EXPECT_NE(history->at(0).new_json.find("left"), std::string::npos);
+  EXPECT_TRUE(database_->projects().ListHistory("P1", "")->empty());
+  EXPECT_EQ(Search("subject.fields.hand = left"), Labels{"A"});
+  EXPECT_TRUE(Search("subject.fields.hand = right").empty());
+}
+
 TEST_F(SessionStoreTest, ReservedIdsAreUsedAndNeverGivenTwice) {
   auto reserved = store().Reserve("P1", "S9", "op-1");
   auto again = store().Reserve("P1", "s9", "op-1");
