@@ -1,10 +1,9 @@
 // Finding archived sessions in PostgreSQL.
+#include <optional>
 #include <utility>
 
-#include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
 
 #include "base/error.h"
 #include "base/limits.h"
@@ -13,108 +12,16 @@
 #include "storage/metadata/page_token.h"
 #include "storage/metadata/postgres_stores.h"
 #include "storage/metadata/session_rows.h"
+#include "storage/metadata/session_search_sql.h"
 
 namespace narthex::metadata {
 namespace {
 
 constexpr int kFilePageMax = 100000;
 
-// Parameters and the text that refers to them.
-class Query {
- public:
-  explicit Query(std::string sql) : sql_(std::move(sql)) {}
-
-  std::string Bind(const std::string& value) {
-    values_.push_back(value);
-    return absl::StrCat("$", values_.size() + arrays_);
-  }
-  int next() const { return static_cast<int>(values_.size()) + arrays_ + 1; }
-
-  std::string sql_;
-  std::vector<std::string> values_;
-  static constexpr int arrays_ = 2;  // the projects of a Visibility come first
-};
-
-// $1: projects, $2: projects whose quarantined sessions may be seen. `shares`: whether any session is shared.
-std::string VisibleSql(const Visibility& visible, bool shares = true) {
-  const std::string deleted = visible.deleted ? "TRUE" : "s.status <> 'DELETED'";
-  if (visible.all_projects)
-    return absl::StrCat("($1::text[] IS NOT NULL AND $2::text[] IS NOT NULL AND ", deleted, ")");
-  const std::string own = absl::StrCat(
-      "(s.project_id = ANY($1) AND (s.status IN ('ACTIVE', 'LOCKED') OR s.project_id = ANY($2)) AND ",
-      deleted, ")");
-  if (!shares) return own;
-  // Shared sessions are read where they are shared to, but for those in quarantine.
-  return absl::StrCat(
-      "(", own,
-      " OR (s.status IN ('ACTIVE', 'LOCKED') AND s.session_id = ANY(ARRAY(SELECT v.session_id "
-      "FROM session_shares v WHERE v.project_id = ANY($1)))))");
-}
-
-Shares SharesFor(const Visibility& visible, bool shares) {
-  if (!shares) return Shares::kNone;
-  return visible.all_projects ? Shares::kAll : Shares::kNamedProjects;
-}
-
-// The session's project or label (`column`) as the reader knows it: its own, else that of a share.
-std::string KnownAs(const Visibility& visible, absl::string_view column) {
-  if (visible.all_projects) return absl::StrCat("s.", column);
-  return absl::StrCat("CASE WHEN s.project_id = ANY($1) THEN s.", column, " ELSE (SELECT h.", column,
-                      " FROM session_shares h WHERE h.session_id = s.session_id AND h.project_id = ANY($1) "
-                      "ORDER BY h.project_id LIMIT 1) END");
-}
-
 Statement BindVisible(std::string sql, const Visibility& visible) {
   Statement statement(std::move(sql));
   return std::move(statement.TextArray(visible.projects).TextArray(visible.quarantine_projects));
-}
-
-// Rows behind the ones of the page token: (a, b) < ($3, $4), or OR-ed where directions differ.
-std::string AfterSql(const std::vector<OrderKey>& keys, const std::vector<std::string>& values,
-                     Query& query) {
-  std::vector<std::string> expressions, bound;
-  bool same = true;
-  for (size_t i = 0; i < keys.size(); ++i) {
-    expressions.push_back(keys[i].expression);
-    bound.push_back(absl::StrCat(query.Bind(values[i]), "::", keys[i].type));
-    same &= keys[i].descending == keys[0].descending;
-  }
-  if (same) {
-    return absl::StrCat("(", absl::StrJoin(expressions, ", "), ") ", keys[0].descending ? "<" : ">", " (",
-                        absl::StrJoin(bound, ", "), ")");
-  }
-  std::vector<std::string> cases;
-  for (size_t i = 0; i < keys.size(); ++i) {
-    std::string one;
-    for (size_t j = 0; j < i; ++j) absl::StrAppend(&one, expressions[j], " = ", bound[j], " AND ");
-    cases.push_back(
-        absl::StrCat("(", one, expressions[i], keys[i].descending ? " < " : " > ", bound[i], ")"));
-  }
-  return absl::StrCat("(", absl::StrJoin(cases, " OR "), ")");
-}
-
-// The keys as columns ", a::text, b::text" and behind ORDER BY.
-struct Ordering {
-  std::string columns;
-  std::string order;
-};
-
-Ordering OrderSql(const std::vector<OrderKey>& keys) {
-  Ordering ordering;
-  for (const OrderKey& key : keys) {
-    absl::StrAppend(&ordering.columns, ", (", key.expression, ")::text");
-    absl::StrAppend(&ordering.order, ordering.order.empty() ? "" : ", ", key.expression,
-                    key.descending ? " DESC" : "");
-  }
-  return ordering;
-}
-
-// The rows s and u of a page. Only those on the page get their subject, unless subjects decide which those
-// are.
-std::string SessionsOf(const std::string& conditions, const std::string& order) {
-  if (absl::StrContains(conditions, "u.")) return absl::StrCat(kSessionTables, conditions);
-  return absl::StrCat("(SELECT s.* FROM sessions s", conditions,
-                      ") s LEFT JOIN subjects u USING (project_id, subject_id) ORDER BY ", order);
 }
 
 std::vector<std::string> KeysOf(const Rows& rows, int row, int first, size_t count) {
@@ -265,74 +172,28 @@ class PostgresSessionReader : public SessionReader {
   }
 
   absl::StatusOr<SearchResult> Search(const SearchRequest& request, const Visibility& visible) override {
-    NX_ASSIGN_OR_RETURN(const std::vector<OrderKey> keys, CompileOrder(request.order_by));
     const int size = PageSize(request.page, limits::kPageSizeMax);
-    const std::string list_name =
-        absl::StrCat("sessions\n", request.filter.ToString(), "\n", request.order_by);
     NX_ASSIGN_OR_RETURN(const bool shares, AnyShares());
-    Query query("");
-    const SqlFragment filter =
-        CompileFilter(request.filter, query.next(), FilterTarget::kSessions, SharesFor(visible, shares));
-    query.values_ = filter.parameters;
-    const std::string matching = absl::StrCat(VisibleSql(visible, shares), " AND ", filter.sql);
-
-    std::vector<Statement> batch;
-    Statement count =
-        BindVisible(absl::StrCat("SELECT count(*) FROM ", kSessionTables, " WHERE ", matching), visible);
-    for (const std::string& value : query.values_) count.Text(value);
-
-    std::string after = "TRUE";
-    if (!request.page.token.empty()) {
-      NX_ASSIGN_OR_RETURN(std::vector<std::string> values,
-                          DecodePageToken(list_name, request.page.token, keys.size()));
-      after = AfterSql(keys, values, query);
+    NX_ASSIGN_OR_RETURN(const SessionSearch search,
+                        SessionSearch::Make(request, visible, shares, FilterTarget::kSessions));
+    NX_ASSIGN_OR_RETURN(const std::vector<Rows> rows, ReadPage(search, size, request.count_total));
+    SearchResult result;
+    for (int i = 0; i < rows[0].size() && i < size; ++i) result.sessions.push_back(ToSession(rows[0], i));
+    if (rows[0].size() > size) {
+      result.next_page_token =
+          search.TokenAfter(KeysOf(rows[0], size - 1, kSessionColumnCount, search.key_count()));
     }
-    const Ordering ordering = OrderSql(keys);
-    const std::string conditions =
-        absl::StrCat(" WHERE ", matching, " AND ", after, " ORDER BY ", ordering.order, " LIMIT ", size + 1);
-    Statement select = BindVisible(absl::StrCat("SELECT ", kSessionColumns, ordering.columns, " FROM ",
-                                                SessionsOf(conditions, ordering.order)),
-                                   visible);
-    for (const std::string& value : query.values_) select.Text(value);
-    batch.push_back(std::move(select.Once()));
-    if (request.count_total) batch.push_back(std::move(count.Once()));
-    NX_ASSIGN_OR_RETURN(std::vector<Rows> rows, pool_.Read(batch));
-    return ToResult(rows, request, list_name, keys.size(), size);
+    if (request.count_total) result.total_count = rows[1].Int(0, 0);
+    return result;
   }
 
   absl::StatusOr<ScanSearchResult> SearchScans(const SearchRequest& request,
                                                const Visibility& visible) override {
-    NX_ASSIGN_OR_RETURN(const std::vector<OrderKey> keys,
-                        CompileOrder(request.order_by, FilterTarget::kScans));
     const int size = PageSize(request.page, limits::kPageSizeMax);
-    const std::string list_name = absl::StrCat("scans\n", request.filter.ToString(), "\n", request.order_by);
     NX_ASSIGN_OR_RETURN(const bool shares, AnyShares());
-    Query query("");
-    const SqlFragment filter =
-        CompileFilter(request.filter, query.next(), FilterTarget::kScans, SharesFor(visible, shares));
-    query.values_ = filter.parameters;
-    const std::string from =
-        absl::StrCat(" FROM ", kSessionTables,
-                     " JOIN scans c ON c.project_id = s.project_id AND c.session_id = s.session_id WHERE ",
-                     VisibleSql(visible, shares), " AND ", filter.sql);
-    Statement count = BindVisible(absl::StrCat("SELECT count(*)", from), visible);
-    for (const std::string& value : query.values_) count.Text(value);
-    std::string after = "TRUE";
-    if (!request.page.token.empty()) {
-      NX_ASSIGN_OR_RETURN(std::vector<std::string> values,
-                          DecodePageToken(list_name, request.page.token, keys.size()));
-      after = AfterSql(keys, values, query);
-    }
-    std::string columns = absl::StrCat(kScanColumns, ", s.session_id, ", KnownAs(visible, "project_id"),
-                                       ", u.label, ", KnownAs(visible, "label"));
-    const Ordering ordering = OrderSql(keys);
-    Statement select = BindVisible(absl::StrCat("SELECT ", columns, ordering.columns, from, " AND ", after,
-                                                " ORDER BY ", ordering.order, " LIMIT ", size + 1),
-                                   visible);
-    for (const std::string& value : query.values_) select.Text(value);
-    std::vector<Statement> batch = {std::move(select.Once())};
-    if (request.count_total) batch.push_back(std::move(count.Once()));
-    NX_ASSIGN_OR_RETURN(std::vector<Rows> rows, pool_.Read(batch));
+    NX_ASSIGN_OR_RETURN(const SessionSearch search,
+                        SessionSearch::Make(request, visible, shares, FilterTarget::kScans));
+    NX_ASSIGN_OR_RETURN(const std::vector<Rows> rows, ReadPage(search, size, request.count_total));
     ScanSearchResult result;
     for (int i = 0; i < rows[0].size() && i < size; ++i) {
       constexpr int kNext = kScanColumnCount;
@@ -341,7 +202,7 @@ class PostgresSessionReader : public SessionReader {
     }
     if (rows[0].size() > size) {
       result.next_page_token =
-          EncodePageToken(list_name, KeysOf(rows[0], size - 1, kScanColumnCount + 4, keys.size()));
+          search.TokenAfter(KeysOf(rows[0], size - 1, kScanColumnCount + 4, search.key_count()));
     }
     if (request.count_total) result.total_count = rows[1].Int(0, 0);
     return result;
@@ -382,6 +243,18 @@ class PostgresSessionReader : public SessionReader {
   }
 
  private:
+  // A page and one row more, and the count if asked for.
+  absl::StatusOr<std::vector<Rows>> ReadPage(const SessionSearch& search, int size, bool count) {
+    const std::optional<Statement> near = search.NearPage(size + 1);
+    std::vector<Statement> batch = {near ? *near : search.Page(size + 1)};
+    if (count) batch.push_back(search.Count());
+    NX_ASSIGN_OR_RETURN(std::vector<Rows> rows, pool_.Read(batch));
+    if (near && rows[0].size() <= size) {
+      NX_ASSIGN_OR_RETURN(rows[0], pool_.Read(search.Page(size + 1)));
+    }
+    return rows;
+  }
+
   // Whether the asking user may see any share. Mostly there is none, and then indexes on projects serve
   // better.
   absl::StatusOr<bool> AnyShares() {
@@ -399,18 +272,6 @@ class PostgresSessionReader : public SessionReader {
   static constexpr char kOfSession[] =
       "(project_id, session_id) = (SELECT s.project_id, s.session_id FROM sessions s WHERE s.session_id = "
       "$1)";
-
-  static SearchResult ToResult(const std::vector<Rows>& rows, const SearchRequest& request,
-                               const std::string& list_name, size_t keys, int size) {
-    SearchResult result;
-    for (int i = 0; i < rows[0].size() && i < size; ++i) result.sessions.push_back(ToSession(rows[0], i));
-    if (rows[0].size() > size) {
-      result.next_page_token =
-          EncodePageToken(list_name, KeysOf(rows[0], size - 1, kSessionColumnCount, keys));
-    }
-    if (request.count_total) result.total_count = rows[1].Int(0, 0);
-    return result;
-  }
 
   Pool& pool_;
 };

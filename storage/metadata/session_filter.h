@@ -76,8 +76,8 @@ struct SqlFragment {
 enum class FilterTarget { kSessions, kScans };
 
 // What the reader sees of shared sessions. kNone: there is none, which is quicker. kAll: everything.
-// kNamedProjects: the projects in $1 and what is shared with them; conditions do not tell the project and
-// label that a shared session has where it comes from.
+// kNamedProjects: the projects in $1 and what is shared with them; conditions and orders do not tell the
+// project, subject and label that a shared session has where it comes from.
 enum class Shares { kNone, kAll, kNamedProjects };
 
 // A condition over the rows `s` of table sessions and `u` of its subject; "TRUE" for the empty filter. For
@@ -93,9 +93,14 @@ struct OrderKey {
   bool descending = false;
 };
 
-// INVALID_ARGUMENT (ORDER_BY_INVALID). The accession id (and the scan id) are always the last keys, so the
-// order is total.
+// A shared session's project and label as the readers of the projects in $1 know them.
+extern const char kKnownProject[];
+extern const char kKnownLabel[];
+
+// INVALID_ARGUMENT (ORDER_BY_INVALID). With kNamedProjects the keys are those of shared sessions. The
+// accession id (and the scan id) are always the last keys, so the order is total.
 absl::StatusOr<std::vector<OrderKey>> CompileOrder(absl::string_view order_by,
-                                                   FilterTarget target = FilterTarget::kSessions);
+                                                   FilterTarget target = FilterTarget::kSessions,
+                                                   Shares shares = Shares::kAll);
 
 }  // namespace narthex::metadata

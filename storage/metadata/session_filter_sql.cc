@@ -129,6 +129,11 @@ bool IsTimestamp(absl::string_view text) {
   return IsDate(text) || (rfc3339 && time > absl::UnixEpoch() - absl::Hours(24 * 365 * 1900));
 }
 
+// What a shared session has where it comes from.
+bool IsOfHome(absl::string_view column) {
+  return column == "s.project_id" || column == "s.label" || column == "s.subject_id";
+}
+
 class Compiler {
  public:
   Compiler(int first, FilterTarget target, Shares shares) : next_(first), target_(target), shares_(shares) {}
@@ -156,8 +161,10 @@ class Compiler {
     }
     if (RowOf(*field) == 'd') return Related("session_facts d", "d", [&] { return Compare(*field, node); });
     if (RowOf(*field) == 'p') {
-      // There are few projects: found first, their sessions by index.
+      // There are few projects: found first, their sessions by index. Those that are only known tell nothing.
+      const bool named = shares_ == Shares::kNamedProjects;
       return absl::StrCat("(s.project_id = ANY(ARRAY(SELECT p.project_id FROM projects p WHERE ",
+                          named ? "p.project_id = ANY($1) AND " : "",
                           Inside([&] { return Compare(*field, node); }), ")))");
     }
     return Compare(*field, node);
@@ -263,7 +270,7 @@ class Compiler {
     }
     std::string condition = CompareText(text, node, op);
     // Whoever sees a share may not guess its name at home.
-    if (shares_ == Shares::kNamedProjects && (field.column == "s.project_id" || field.column == "s.label")) {
+    if (shares_ == Shares::kNamedProjects && IsOfHome(field.column)) {
       condition = node.op == Op::kNe ? absl::StrCat("(", condition, " OR s.project_id <> ALL($1))")
                                      : absl::StrCat("(", condition, " AND s.project_id = ANY($1))");
     }
@@ -326,7 +333,15 @@ std::string OfRow(const SessionField& field, absl::string_view without) {
   }
 }
 
-absl::StatusOr<OrderKey> CompileKey(absl::string_view item, FilterTarget target) {
+// The same of a shared session.
+std::string OfShare(const SessionField& field, absl::string_view without) {
+  if (field.column == "s.project_id") return kKnownProject;
+  if (field.column == "s.label") return kKnownLabel;
+  if (IsOfHome(field.column) || RowOf(field) == 'p' || RowOf(field) == 'u') return std::string(without);
+  return field.column;
+}
+
+absl::StatusOr<OrderKey> CompileKey(absl::string_view item, FilterTarget target, Shares shares) {
   const std::vector<absl::string_view> words =
       absl::StrSplit(item, absl::ByAnyChar(" \t"), absl::SkipWhitespace());
   if (words.empty() || words.size() > 2) return OrderError("each part is a field and asc or desc");
@@ -340,6 +355,7 @@ absl::StatusOr<OrderKey> CompileKey(absl::string_view item, FilterTarget target)
   if (words.size() == 2 && words[1] != "asc" && words[1] != "desc")
     return OrderError("a direction is asc or desc");
   if (RowOf(*field) == 'd') return OrderError("what documents say is for filters only");
+  const auto of_row = shares == Shares::kNamedProjects ? OfShare : OfRow;
   OrderKey key;
   key.descending = words.size() == 2 && words[1] == "desc";
   switch (field->type) {
@@ -352,7 +368,7 @@ absl::StatusOr<OrderKey> CompileKey(absl::string_view item, FilterTarget target)
       key.type = "time";
       break;
     case Type::kTimestamp:
-      key.expression = OfRow(*field, "'-infinity'");
+      key.expression = of_row(*field, "'-infinity'::timestamptz");
       key.type = "timestamptz";
       break;
     case Type::kMap:
@@ -362,7 +378,10 @@ absl::StatusOr<OrderKey> CompileKey(absl::string_view item, FilterTarget target)
                                       "'), '-Infinity'::double precision)");
         key.type = "double precision";
       } else {
-        key.expression = absl::StrCat("coalesce(", field->column, " ->> '", field->key, "', '')");
+        SessionField member = *field;
+        member.column = absl::StrCat(field->column, " ->> '", field->key, "'");
+        key.expression = RowOf(*field) == 's' ? absl::StrCat("coalesce(", member.column, ", '')")
+                                              : of_row(member, "''::text");
         key.type = "text";
       }
       break;
@@ -371,7 +390,7 @@ absl::StatusOr<OrderKey> CompileKey(absl::string_view item, FilterTarget target)
       key.type = "bigint";
       break;
     default:
-      key.expression = OfRow(*field, "''");
+      key.expression = of_row(*field, "''::text");
       key.type = "text";
   }
   return key;
@@ -379,9 +398,19 @@ absl::StatusOr<OrderKey> CompileKey(absl::string_view item, FilterTarget target)
 
 }  // namespace
 
+const char kKnownProject[] =
+    "coalesce((SELECT h.project_id FROM session_shares h WHERE h.session_id = s.session_id AND h.project_id "
+    "= "
+    "ANY($1) ORDER BY h.project_id LIMIT 1), '')";
+const char kKnownLabel[] =
+    "coalesce((SELECT h.label FROM session_shares h WHERE h.session_id = s.session_id AND h.project_id = "
+    "ANY($1) ORDER BY h.project_id LIMIT 1), '') COLLATE \"C\"";
+
 std::optional<SessionField> FindField(absl::string_view name) {
   if (name.size() > 200) return std::nullopt;
   for (const auto& [prefix, column] : {std::pair<absl::string_view, absl::string_view>{"fields.", "s.fields"},
+                                       {"subject.fields.", "u.fields"},
+                                       {"project.fields.", "p.fields"},
                                        {"document.", "d.facts"},
                                        {"scans.parameters.", "c.parameters"}}) {
     absl::string_view key = name;
@@ -438,14 +467,15 @@ SqlFragment CompileFilter(const SessionFilter& filter, int first, FilterTarget t
   return fragment;
 }
 
-absl::StatusOr<std::vector<OrderKey>> CompileOrder(absl::string_view order_by, FilterTarget target) {
+absl::StatusOr<std::vector<OrderKey>> CompileOrder(absl::string_view order_by, FilterTarget target,
+                                                   Shares shares) {
   std::vector<OrderKey> keys;
   if (absl::StripAsciiWhitespace(order_by).empty()) order_by = "createTime desc";
   const std::vector<absl::string_view> items = absl::StrSplit(order_by, ',');
   if (items.size() > limits::kOrderFieldsMax)
     return OrderError(absl::StrCat("at most ", limits::kOrderFieldsMax, " fields"));
   for (absl::string_view item : items) {
-    NX_ASSIGN_OR_RETURN(OrderKey key, CompileKey(item, target));
+    NX_ASSIGN_OR_RETURN(OrderKey key, CompileKey(item, target, shares));
     keys.push_back(std::move(key));
   }
   const bool descending = keys.back().descending;
