@@ -27,8 +27,9 @@ absl::Status StudyRoutes::Load() {
   return absl::OkStatus();
 }
 
-absl::Status StudyRoutes::Set(const metadata::StudyRoute& route, const metadata::Change& change) {
-  NX_RETURN_IF_ERROR(store_.Put(route, change));
+absl::Status StudyRoutes::Set(const metadata::StudyRoute& route, const metadata::Visibility& by,
+                              const metadata::Change& change) {
+  NX_RETURN_IF_ERROR(store_.Put(route, by, change));
   absl::MutexLock lock(&mutex_);
   routes_[route.study_instance_uid] = {route.project, route.subject, route.label};
   return absl::OkStatus();

@@ -26,7 +26,8 @@ class StudyRoutes : public identify::StudyRoutingTable {
   absl::Status Load();
 
   // Durable when they return. Errors as the store's.
-  absl::Status Set(const metadata::StudyRoute& route, const metadata::Change& change);
+  absl::Status Set(const metadata::StudyRoute& route, const metadata::Visibility& by,
+                   const metadata::Change& change);
   absl::Status Forget(absl::string_view study_instance_uid, const metadata::Change& change);
 
   // identify::StudyRoutingTable.

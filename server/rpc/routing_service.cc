@@ -174,7 +174,8 @@ grpc::Status RoutingServiceImpl::SetStudyRoute(grpc::ServerContext* context,
         }
         const metadata::StudyRoute route{given.study_instance_uid(), *project, given.subject(),
                                          given.session()};
-        NX_RETURN_IF_ERROR(with_.routes.Set(route, {caller.user(), "", request->request_id()}));
+        NX_RETURN_IF_ERROR(
+            with_.routes.Set(route, caller.Visible(), {caller.user(), "", request->request_id()}));
         return ToProto(route);
       });
 }

@@ -69,6 +69,27 @@ TEST_P(AdminStoresTest, ProjectsComeBackAsTheyWereCreated) {
   EXPECT_FALSE(read->etag.empty());
 }
 
+TEST_P(AdminStoresTest, ChangesOfProjectsAreHistory) {
+  Project project = MakeProject("P1");
+  EXPECT_TRUE(stores().projects().ListHistory("P1", "")->empty());
+
+  project.fields = {{"ward", "7 West"}, {"beds", "12"}};
+  ASSERT_TRUE(stores().projects().Update(project, {.user = "ann", .note = "moved in"}).ok());
+  auto renamed = stores().projects().Get("P1");
+  renamed->name = "Knees";
+  ASSERT_TRUE(stores().projects().Update(*renamed, {.user = "ben"}).ok());
+
+  EXPECT_EQ(stores().projects().Get("P1")->fields, project.fields);
+  const auto history = stores().projects().ListHistory("P1", "");
+  ASSERT_EQ(history->size(), 2u);
+  EXPECT_EQ(history->at(0).user, "ben");
+  EXPECT_EQ(history->at(1).user, "ann");
+  EXPECT_EQ(history->at(1).note, "moved in");
+  EXPECT_EQ(history->at(1).number, 2);
+  EXPECT_EQ(history->at(1).old_json.find("7 West"), std::string::npos);
+  EXPECT_NE(history->at(1).new_json.find("7 West"), std::string::npos);
+}
+
 TEST_P(AdminStoresTest, ProjectNamesAreUniqueWithoutRegardToCase) {
   MakeProject("Brain", {"head"});
 
@@ -323,15 +344,28 @@ TEST_P(AdminStoresTest, ReceiversAndRoutes) {
   EXPECT_TRUE(stores().receivers().Remove("CT", kBy).ok());
   EXPECT_EQ(ErrorReason(stores().receivers().Remove("CT", kBy)), "RECEIVER_NOT_FOUND");
 
-  EXPECT_TRUE(stores().study_routes().Put({"1.2.3", "P1", "S", "L"}, kBy).ok());
+  const Visibility all = Visibility::All();
+  EXPECT_TRUE(stores().study_routes().Put({"1.2.3", "P1", "S", "L"}, all, kBy).ok());
   EXPECT_EQ((*stores().study_routes().Get("1.2.3"))->label, "L");
-  EXPECT_TRUE(stores().study_routes().Put({"1.2.10", "P1", "S", "M"}, kBy).ok());
+  EXPECT_TRUE(stores().study_routes().Put({"1.2.10", "P1", "S", "M"}, all, kBy).ok());
   EXPECT_EQ(stores().study_routes().ListRoutes("", 10)->size(), 2u);
   ASSERT_EQ(stores().study_routes().ListRoutes("1.2.10", 1)->size(), 1u);
   EXPECT_EQ(stores().study_routes().ListRoutes("1.2.10", 1)->front().label, "L");
   EXPECT_TRUE(stores().study_routes().Remove("1.2.3", kBy).ok());
   EXPECT_TRUE(stores().study_routes().Remove("1.2.3", kBy).ok());
   EXPECT_FALSE(stores().study_routes().Get("1.2.3")->has_value());
+
+  // Nobody takes a study from somebody else's project.
+  MakeProject("P2");
+  Visibility owner_of_p2;
+  owner_of_p2.projects = {"P1", "P2"};
+  owner_of_p2.quarantine_projects = {"P2"};
+  EXPECT_EQ(ErrorReason(stores().study_routes().Put({"1.2.10", "P2", "", ""}, owner_of_p2, kBy)),
+            "STUDY_ROUTED");
+  EXPECT_EQ((*stores().study_routes().Get("1.2.10"))->project, "P1");
+  EXPECT_TRUE(stores().study_routes().Put({"1.2.11", "P2", "", ""}, owner_of_p2, kBy).ok());
+  EXPECT_TRUE(stores().study_routes().Put({"1.2.11", "P2", "", "N"}, owner_of_p2, kBy).ok());
+  EXPECT_TRUE(stores().study_routes().Put({"1.2.10", "P2", "", ""}, all, kBy).ok());
 }
 
 TEST_P(AdminStoresTest, AuditIsAChain) {

@@ -173,9 +173,15 @@ class InMemoryStudyRoutes : public StudyRouteStore {
  public:
   explicit InMemoryStudyRoutes(InMemoryTables& tables) : t_(tables) {}
 
-  absl::Status Put(const StudyRoute& route, const Change& change) override {
+  absl::Status Put(const StudyRoute& route, const Visibility& by, const Change& change) override {
     absl::MutexLock lock(&t_.mutex);
     if (route.project.empty() || !t_.KnowsProject(route.project)) return ProjectNotFound(route.project);
+    const auto found = t_.routes.find(route.study_instance_uid);
+    if (found != t_.routes.end() && !by.all_projects &&
+        std::count(by.quarantine_projects.begin(), by.quarantine_projects.end(), found->second.project) ==
+            0) {
+      return StudyRouted();
+    }
     t_.routes[route.study_instance_uid] = route;
     t_.Note(route.project, change, "STUDY_ROUTE_SET", route.study_instance_uid);
     return absl::OkStatus();

@@ -112,6 +112,11 @@ absl::Status CheckAuditEvent(const AuditEvent& event) {
                          "an audit event needs an action of letters and _, and details as JSON object", {});
 }
 
+absl::Status StudyRouted() {
+  return Error(absl::StatusCode::kAlreadyExists, "STUDY_ROUTED",
+               "this study is routed to another project; its owners or an administrator change that");
+}
+
 absl::Status ProjectNotFound(absl::string_view project) {
   return NotFound("PROJECT_NOT_FOUND",
                   absl::StrCat("there is no project ", project, "; `narthex project list` lists them"),

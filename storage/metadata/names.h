@@ -28,6 +28,8 @@ absl::Status CheckAuditEvent(const AuditEvent& event);
 bool IsLabel(absl::string_view text);  // [A-Za-z0-9_.-]{1,64}
 
 absl::Status ProjectNotFound(absl::string_view project);
+// ALREADY_EXISTS (STUDY_ROUTED). Does not say whose it is.
+absl::Status StudyRouted();
 absl::Status LastAdministrator(absl::string_view name);
 absl::Status UserNotFound(absl::string_view user);
 

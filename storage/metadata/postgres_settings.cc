@@ -279,19 +279,26 @@ class PostgresStudyRouteStore : public StudyRouteStore {
  public:
   explicit PostgresStudyRouteStore(Pool& pool) : pool_(pool) {}
 
-  absl::Status Put(const StudyRoute& route, const Change& change) override {
+  absl::Status Put(const StudyRoute& route, const Visibility& by, const Change& change) override {
     Statement upsert(
-        "INSERT INTO study_routes (study_instance_uid, project_id, subject_label, session_label) VALUES ($1, "
+        "INSERT INTO study_routes AS r (study_instance_uid, project_id, subject_label, session_label) VALUES "
+        "($1, "
         "$2, $3, $4) "
         "ON CONFLICT (study_instance_uid) DO UPDATE SET project_id = excluded.project_id, "
-        "subject_label = excluded.subject_label, session_label = excluded.session_label");
+        "subject_label = excluded.subject_label, session_label = excluded.session_label WHERE $5 OR "
+        "r.project_id = ANY($6) RETURNING 1");
     upsert.Text(route.study_instance_uid).Text(route.project).Text(route.subject).Text(route.label);
+    upsert.Bool(by.all_projects).TextArray(by.quarantine_projects);
     Mutation mutation{.method = "PutStudyRoute",
                       .change = change,
                       .project = route.project,
                       .action = "STUDY_ROUTE_SET",
                       .object = route.study_instance_uid};
     mutation.first = {std::move(upsert)};
+    mutation.then = [](const std::vector<Rows>& rows, Mutation&) -> More {
+      if (rows[0].size() == 0) return StudyRouted();
+      return std::vector<Statement>();
+    };
     const absl::Status status = Apply(pool_, std::move(mutation)).status();
     return Violates(status, "study_routes_project_id_fkey") ? ProjectNotFound(route.project) : status;
   }

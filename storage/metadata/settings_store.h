@@ -68,8 +68,9 @@ class StudyRouteStore {
  public:
   virtual ~StudyRouteStore() = default;
 
-  // Creates or replaces the route of one study.
-  virtual absl::Status Put(const StudyRoute& route, const Change& change) = 0;
+  // Creates the route of one study, or replaces it if `by` owns the project that it leads to (all projects,
+  // or those of Visibility::quarantine_projects). ALREADY_EXISTS (STUDY_ROUTED): it leads to another one.
+  virtual absl::Status Put(const StudyRoute& route, const Visibility& by, const Change& change) = 0;
   virtual absl::StatusOr<std::optional<StudyRoute>> Get(absl::string_view study_instance_uid) = 0;
   // By Study Instance UID (as text), behind `after`, at most `limit`.
   virtual absl::StatusOr<std::vector<StudyRoute>> ListRoutes(absl::string_view after, int limit) = 0;

@@ -1,5 +1,6 @@
 """Routing: every link of the chain decides, through both doors, and `routing test` says the same as what happens."""
 
+import json
 import pathlib
 import shutil
 import subprocess
@@ -175,6 +176,26 @@ class Routing(unittest.TestCase):
                          "PROJECT_NOT_FOUND")
         self.assertEqual(self.server.narthex("routing", "study", "set", "x y", "--project", "P1", code=1)["error"]["reason"],
                          "INVALID_FIELD")
+
+    def test_nobody_takes_a_study_from_somebody_elses_project(self):
+        run = self.server.narthex
+        for user, project in (("rita", "R1"), ("sam", "R2")):
+            run("project", "create", project)
+            run("user", "create", user)
+            run("project", "member", "add", project, user, "owner")
+        rita, sam = (run("token", "create", "--user", user)["secret"] for user in ("rita", "sam"))
+        ask = lambda token, project, *more: self.server.run("routing", "study", "set", "1.2.3.77", "--project", project, *more,
+                                                            token=token)
+        self.assertEqual(ask(rita, "R1").returncode, 0)
+        refused = ask(sam, "R2")
+        self.assertEqual(json.loads(refused.stdout)["error"]["reason"], "ALREADY_EXISTS", refused)
+        self.assertNotIn("R1", refused.stdout + refused.stderr)
+        self.assertEqual(json.loads(ask(sam, "R1").stdout)["error"]["reason"], "PROJECT_NOT_FOUND")
+        self.assertEqual(ask(rita, "R1", "--subject", "other").returncode, 0)
+        route = next(r for r in run("routing", "study", "list")["routes"] if r["studyInstanceUid"] == "1.2.3.77")
+        self.assertEqual((route["project"], route["subject"]), ("R1", "other"))
+        self.assertEqual(ask(self.server.token, "R2").returncode, 0)
+        run("routing", "study", "delete", "1.2.3.77")
 
     @needs_shared
     def test_real_images_go_where_routing_test_says(self):
