@@ -114,6 +114,31 @@ TEST_F(RowSecurityTest, WhatBelongsToSessionsIsHiddenWithTheirProject) {
   }
 }
 
+TEST_F(RowSecurityTest, WhatBelongsToAQuarantinedOrDeletedSessionIsSeenByOwnersOnly) {
+  const std::string held = reader().Get("P1/held", Visibility::All())->accession_id;
+  for (const char* table :
+       {"scans", "resources", "files", "session_documents", "session_facts", "session_history"}) {
+    const std::string sql =
+        absl::StrCat("SELECT DISTINCT session_id FROM ", table, " WHERE session_id = '", held, "'");
+    for (const char* user : {"outsider", "collaborator", "member", "reader", "guest"}) {
+      EXPECT_THAT(Ask(user, sql), IsEmpty()) << user << " " << table;
+    }
+    for (const char* user : {"owner", "alladmin", "admin", ""}) {
+      EXPECT_THAT(Ask(user, sql), ElementsAre(held)) << user << " " << table;
+    }
+  }
+  const std::string scans = "SELECT count(*) FROM scans WHERE project_id = 'P1'";
+  EXPECT_THAT(Ask("member", scans), ElementsAre("2"));
+  ASSERT_TRUE(store().SetStatus(held, SessionStatus::kActive, "", {.user = "owner"}).ok());
+  EXPECT_THAT(Ask("member", scans), ElementsAre("4"));
+  {
+    const UserScope owner("owner");
+    ASSERT_TRUE(store().SetStatus(held, SessionStatus::kDeleted, "", {.user = "owner"}).ok());
+  }
+  EXPECT_THAT(Ask("member", scans), ElementsAre("2"));
+  EXPECT_THAT(Ask("owner", scans), ElementsAre("4"));
+}
+
 TEST_F(RowSecurityTest, ProjectsPeopleAndAudit) {
   EXPECT_THAT(Ask("outsider", "SELECT project_id FROM projects ORDER BY 1"), ElementsAre("P2", "P3"));
   EXPECT_THAT(Ask("outsider", "SELECT DISTINCT project_id FROM project_names ORDER BY 1"),
@@ -150,7 +175,8 @@ TEST_F(RowSecurityTest, ChangesNeedTheRight) {
 
 TEST_F(RowSecurityTest, HistoryAndAuditCannotBeRewrittenEvenByTheServer) {
   for (const char* sql : {"DELETE FROM audit_events", "UPDATE audit_events SET user_name = 'x'",
-                          "DELETE FROM session_history", "UPDATE session_history SET note = 'x'"}) {
+                          "DELETE FROM session_history", "UPDATE session_history SET note = 'x'",
+                          "DELETE FROM project_history", "UPDATE project_history SET note = 'x'"}) {
     EXPECT_THAT(Ask("", sql), ElementsAre("error PERMISSION_DENIED")) << sql;
   }
 }
@@ -312,6 +338,7 @@ TEST_F(RowSecurityTest, EveryTableIsUnderARuleOrKnownNotToBe) {
       {"settings", "must hold whoever asks; services guard them"},
       {"study_routes", "the gateway's, read for every object; services guard them"},
       {"users", "names only; services guard them"},
+      {"withheld_sessions", "ids only, for the policies of what belongs to sessions"},
   };
   const std::string tables =
       "SELECT c.relname::text FROM pg_tables t JOIN pg_class c ON c.oid = (quote_ident(t.schemaname) || '.' "

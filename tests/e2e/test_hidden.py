@@ -1,6 +1,7 @@
 """What one may not see does not exist: in answers, counts, search, events and error texts. Asked by somebody who has no role in a
 private project and knows every one of its names, and by members about a session in quarantine."""
 
+import base64
 import json
 import pathlib
 import shutil
@@ -21,6 +22,10 @@ QUESTIONS = {
     "ProjectService.AddMember": {"project": "projects/{project}", "member": {"user": "outsider", "role": "OWNER"}},
     "ProjectService.RemoveMember": {"project": "projects/{project}", "user": "keeper"},
     "ProjectService.ListSubjects": {"project": "projects/{project}"},
+    "ProjectService.GetSubject": {"name": "projects/{project}/subjects/{subject}"},
+    "ProjectService.UpdateSubject": {"name": "projects/{project}/subjects/{subject}", "setFields": {"x": "y"}},
+    "ProjectService.ListProjectHistory": {"project": "projects/{project}"},
+    "ProjectService.ListProjectHistory of a subject": {"project": "projects/{project}", "subject": "{subject}"},
     "ProjectService.ListFieldDefinitions": {"project": "projects/{project}"},
     "ProjectService.SetFieldDefinitions": {"project": "projects/{project}"},
     "ArchiveService.GetSession": {"name": "sessions/{session}"},
@@ -296,6 +301,17 @@ class Hidden(unittest.TestCase):
                 answer = self.ask(name, {"filter": question, "countTotal": True})
                 self.assertEqual(answer.code, grpc.StatusCode.OK, answer.message)
                 self.assertFalse(answer.reply[0].get("totalSize"), f"{name} {question}")
+        for name in ("ArchiveService.SearchSessions", "ArchiveService.SearchScans"):
+            for order in ("label", "project", "subject", "projectTitle", "subjectId"):
+                token, tokens = "", ""
+                while True:
+                    reply = self.ask(name, {"orderBy": order, "pageSize": 1, "pageToken": token}).reply[0]
+                    if not (token := reply.get("nextPageToken", "")):
+                        break
+                    tokens += base64.urlsafe_b64decode(token + "==").decode("latin-1")
+                self.assertTrue(tokens)
+                for word in hidden:
+                    self.assertNotIn(word, tokens, f"{name} by {order}")
         answer = self.ask("ArchiveService.UpdateSession", {"name": f"sessions/{lent}", "label": "x"})
         self.assertEqual(answer.code, grpc.StatusCode.PERMISSION_DENIED)
         for word in hidden:
