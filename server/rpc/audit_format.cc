@@ -30,6 +30,7 @@ Kind KindOf(absl::string_view action) {
   if (action == "PREARCHIVE_DELETE") return {"110105", "DICOM Study Deleted", "", ""};
   if (absl::StartsWith(action, "PREARCHIVE_")) return {"110103", "DICOM Instances Accessed", "", ""};
   if (absl::StartsWith(action, "BACKUP_")) return {"110106", "Export", "", ""};
+  if (action == "AUDIT_EXPORT") return {"110101", "Audit Log Used", "", ""};
   if (absl::StartsWith(action, "SESSION_")) return {"110103", "DICOM Instances Accessed", "", "", true};
   if (absl::StartsWith(action, "USER_") || absl::StartsWith(action, "TOKEN_") ||
       absl::StartsWith(action, "MEMBER_")) {
@@ -38,13 +39,14 @@ Kind KindOf(absl::string_view action) {
   return {"110113", "Security Alert", "110129", "Security Configuration"};
 }
 
-// Create, update, delete or execute; we record no reading.
+// Create, read, update, delete or execute; of reading we record that of the trail itself.
 char ActionCode(absl::string_view action) {
   if (absl::EndsWith(action, "_CREATE")) return 'C';
   if (absl::EndsWith(action, "_DELETE") || absl::EndsWith(action, "_REMOVE") ||
       absl::EndsWith(action, "_PURGE") || absl::EndsWith(action, "_REVOKE")) {
     return 'D';
   }
+  if (action == "AUDIT_EXPORT") return 'R';
   if (action == "PREARCHIVE_BUILD" || action == "PREARCHIVE_ARCHIVE") return 'E';
   return 'U';
 }

@@ -9,6 +9,7 @@
 #include "base/status.h"
 #include "server/rpc/audit_format.h"
 #include "server/rpc/convert.h"
+#include "storage/metadata/json.h"
 
 namespace narthex::rpc {
 namespace {
@@ -74,6 +75,15 @@ grpc::Status AuditServiceImpl::ExportAudit(grpc::ServerContext* context,
     NX_ASSIGN_OR_RETURN(const auto chains, Chains(caller, request->project()));
     const absl::Time from = request->has_from_time() ? ToTime(request->from_time()) : absl::InfinitePast();
     const absl::Time to = request->has_to_time() ? ToTime(request->to_time()) : absl::InfiniteFuture();
+    // Before the first line leaves: nobody reads the trail without a trace.
+    metadata::AuditEvent event;
+    event.project = request->project();
+    event.user = caller.user();
+    event.action = "AUDIT_EXPORT";
+    event.object = request->project().empty() ? "all" : request->project();
+    event.details_json =
+        metadata::JsonObject({{"format", v1::ExportAuditRequest::Format_Name(request->format())}});
+    NX_RETURN_IF_ERROR(audit_.Append(event).status());
     auto client = gate_.Watched(context, writer);
     for (const std::string& chain : chains) {
       metadata::Page page{limits::kPageSizeMax, ""};

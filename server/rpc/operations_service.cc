@@ -14,6 +14,7 @@
 #include "server/archive/archiver.h"
 #include "server/rpc/convert.h"
 #include "server/rpc/session_view.h"
+#include "storage/metadata/json.h"
 
 namespace narthex::rpc {
 namespace {
@@ -153,14 +154,27 @@ grpc::Status OperationsServiceImpl::DeleteOperation(
 grpc::Status OperationsServiceImpl::CancelOperation(
     grpc::ServerContext* context, const google::longrunning::CancelOperationRequest* request,
     google::protobuf::Empty* response) {
-  return gate_.Unary(context, response,
-                     [&](const auth::Caller& caller) -> absl::StatusOr<google::protobuf::Empty> {
-                       NX_ASSIGN_OR_RETURN(const auto operation, Find(caller, request->name()));
-                       if (operation.user != caller.user())
-                         NX_RETURN_IF_ERROR(caller.RequireEdit(operation.project));
-                       NX_RETURN_IF_ERROR(operations_.Cancel(operation.id));
-                       return google::protobuf::Empty();
-                     });
+  return gate_.Unary(
+      context, response, [&](const auth::Caller& caller) -> absl::StatusOr<google::protobuf::Empty> {
+        NX_ASSIGN_OR_RETURN(const auto operation, Find(caller, request->name()));
+        if (operation.user != caller.user()) NX_RETURN_IF_ERROR(caller.RequireEdit(operation.project));
+        // As deeds in the prearchive: the event first, the failure after it.
+        metadata::AuditEvent event;
+        event.project = operation.project;
+        event.user = caller.user();
+        event.action = "OPERATION_CANCEL";
+        event.object = operation.id;
+        event.details_json = metadata::JsonObject({{"kind", operation.kind}});
+        NX_RETURN_IF_ERROR(sources_.database.audit().Append(event).status());
+        const absl::Status cancelled = operations_.Cancel(operation.id);
+        if (!cancelled.ok()) {
+          event.details_json =
+              metadata::JsonObject({{"kind", operation.kind}, {"failed", ErrorReason(cancelled)}});
+          sources_.database.audit().Append(event).IgnoreError();
+          return cancelled;
+        }
+        return google::protobuf::Empty();
+      });
 }
 
 grpc::Status OperationsServiceImpl::WaitOperation(grpc::ServerContext* context,

@@ -57,6 +57,23 @@ class AuditTest(unittest.TestCase):
         self.assertEqual(self.server.run("server", "export-audit", "--format", "atna", "--to", "2020-01-01").stdout, "")
         self.assertEqual(self.server.run("server", "export-audit", "--format", "atna", "--from", "soon").returncode, 1)
 
+    def test_exports_are_events_themselves(self):
+        export = lambda **more: self.server.run("server", "export-audit", "--format", "fhir", "--project", "P1", **more).stdout
+        self.assertEqual(self.server.run("server", "export-audit", "--format", "atna", "--project", "P1", token=self.ann).returncode, 0)
+        events = [json.loads(line) for line in export().splitlines()]
+        found = [e for e in events if e["subtype"][-1]["code"] == "AUDIT_EXPORT"]
+        self.assertEqual({e["action"] for e in found}, {"R"})
+        self.assertIn("ann", json.dumps(found))
+        self.assertEqual(self.verify()[0], 0)
+
+    def test_cancelling_an_operation_is_an_event(self):
+        operation = self.server.narthex("operation", "list")["operations"][0]["name"]
+        self.server.run("operation", "cancel", operation)  # it is done: nothing to cancel, and that is noted too
+        lines = self.server.run("server", "export-audit", "--format", "fhir", "--project", "P1").stdout.splitlines()
+        found = [json.loads(line) for line in lines if "OPERATION_CANCEL" in line]
+        self.assertTrue(found)
+        self.assertIn(operation.split("/")[1], json.dumps(found))
+
     def test_owners_export_their_projects_only(self):
         lines = self.server.run("server", "export-audit", "--format", "fhir", token=self.ann).stdout
         projects = {detail["valueString"] for line in lines.splitlines() for detail in json.loads(line)["entity"][0]["detail"]
@@ -137,8 +154,10 @@ class PeopleTest(unittest.TestCase):
                           event["outcome"]))
         lines = self.server.run("server", "export-audit", "--format", "atna", *arguments).stdout.splitlines()
         messages = [xml.etree.ElementTree.fromstring(line) for line in lines]
-        self.assertEqual([(m[0].findall("EventTypeCode")[-1].get("csd-code"), m[0].get("EventOutcomeIndicator"),
-                           m[1].get("UserID")) for m in messages], [(e[0], e[5], e[1]) for e in found])
+        told = [(m[0].findall("EventTypeCode")[-1].get("csd-code"), m[0].get("EventOutcomeIndicator"), m[1].get("UserID"))
+                for m in messages]
+        found = [event for event in found if event[0] != "AUDIT_EXPORT"]  # each export is one event more
+        self.assertEqual([event for event in told if event[0] != "AUDIT_EXPORT"], [(e[0], e[5], e[1]) for e in found])
         return found
 
     def test_changes_in_the_prearchive(self):
