@@ -24,11 +24,29 @@ class Bench:
     def __init__(self, programs, work):
         self.programs, self.work = programs, work
         self.log = work / "client.log"
+        self.past = []
+
+    def folder(self, name):
+        """A new one; it stays until clear().
+
+        ext4 without journal does not use the inode of a deleted file again for a while, and has to look at each of them to find
+        a free one: whoever creates files would pay for the one who was measured before him.
+        """
+        path = self.work / f"{name}-{len(self.past)}"
+        self.past.append(path)
+        return path
+
+    def clear(self):
+        """Between rounds: removes what was measured."""
+        for path in self.past:
+            shutil.rmtree(path, ignore_errors=True)
+        self.past = []
+        self.sync()
 
     @contextlib.contextmanager
     def running(self, make):
-        """A server with an empty folder, which is gone afterwards."""
-        folder = self.work / "server"
+        """A server with an empty folder."""
+        folder = self.folder("server")
         folder.mkdir(mode=0o755)
         server = make(self.programs, folder)
         try:
@@ -36,7 +54,6 @@ class Bench:
             yield server
         finally:
             server.stop()
-            shutil.rmtree(folder)
             subprocess.run(["sync", "-f", self.work], check=True)
 
     # Sync is over when what was answered is on the disk: nothing to do for a server that syncs before it answers.
@@ -169,9 +186,6 @@ class Bench:
 
     def copy(self, data, number):
         """What any upload and any archive is compared with: a plain copy, synced."""
-        target = self.work / "copy"
-        row = self.row("copy", data, number, "cp -r", "cp -r",
-                       lambda: (accounting.run(["cp", "-r", data.folder, target], self.log), {}))
-        shutil.rmtree(target)
-        self.sync()
-        return row
+        target = self.folder("copy")
+        return self.row("copy", data, number, "cp -r", "cp -r",
+                        lambda: (accounting.run(["cp", "-r", data.folder, target], self.log), {}))
