@@ -20,6 +20,8 @@ class IndexBehind : public Index {
 
   absl::Status Write(const IndexBatch& batch, Durability durability) override {
     if (durability == Durability::kBehind) {
+      // What waits must not pile up while nothing can be written.
+      if (failing_.load(std::memory_order_acquire)) NX_RETURN_IF_ERROR(Settle());
       absl::MutexLock lock(&mutex_);
       held_.push_back(batch);
       held_count_.fetch_add(1, std::memory_order_release);
@@ -42,6 +44,7 @@ class IndexBehind : public Index {
     IndexBatch all = std::move(batches.front());
     for (auto batch = std::next(batches.begin()); batch != batches.end(); ++batch) all.Append(*batch);
     const absl::Status written = inner_->Write(all, Durability::kProcessCrash);
+    failing_.store(!written.ok(), std::memory_order_release);
     if (!written.ok()) {
       absl::MutexLock lock(&mutex_);
       held_.push_front(std::move(all));
@@ -89,6 +92,7 @@ class IndexBehind : public Index {
   mutable std::deque<IndexBatch> held_ ABSL_GUARDED_BY(mutex_);
   // Of held_ and of what is being written: reading costs one load while there is nothing.
   mutable std::atomic<size_t> held_count_{0};
+  mutable std::atomic<bool> failing_{false};  // the last attempt to write what is held failed
 };
 
 }  // namespace
