@@ -39,6 +39,10 @@ class CountingStore : public metadata::ProjectStore {
                                            const metadata::Change& change) override {
     return store_.Update(project, change);
   }
+  absl::StatusOr<std::vector<metadata::HistoryEntry>> ListHistory(absl::string_view project,
+                                                                  absl::string_view subject_id) override {
+    return store_.ListHistory(project, subject_id);
+  }
 
   int lists = 0;
   bool fail = false;
