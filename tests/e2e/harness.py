@@ -69,6 +69,8 @@ class Server:
         self.damage = set(damage)
         # Whether senders may have sent an object again before they had its first answer.
         self.resends = False
+        # What narthex-verify may take: it reads every byte.
+        self.verify_seconds = 200
         self.process = None
         self._unverified = False
 
@@ -151,7 +153,7 @@ class Server:
         flags = [word for name, value in zip(self.flags, self.flags[1:]) if name in ("--postgres", "--archive-dir")
                  for word in (name, value)]
         result = subprocess.run([BIN / "narthex-verify", "--data-dir", self.data_dir / "d", "--output", "json", *flags],
-                                capture_output=True, text=True, timeout=200)
+                                capture_output=True, text=True, timeout=self.verify_seconds)
         report = json.loads(result.stdout) if result.returncode in (0, 1) else {}
         if result.returncode > 1 or {finding["kind"] for finding in report["findings"]} - self.damage:
             raise AssertionError(f"narthex-verify: exit {result.returncode}\n{result.stdout[-5000:]}\n{result.stderr}")

@@ -36,6 +36,7 @@ class Soak:
         self.sent = pathlib.Path(tempfile.mkdtemp(prefix="narthex-soak-"))
         self.server = Server()
         self.server.resends = True
+        self.server.verify_seconds = 200 + seconds
         self.problems = []
         self.sessions = 0
         self.stop = threading.Event()
