@@ -1,8 +1,10 @@
 #!/usr/bin/env bash
-# ./dev robust [--cycles N | --soak SECONDS] [--seed N] [NAME...]: crash tests of real servers, at any size. NAME is one of
-# kill9, crash_points, others_die, power_loss (without NAME: all of them, N cycles each, 100 if not said).
+# ./dev robust [--cycles N | --every | --soak SECONDS] [--seed N] [NAME...]: crash tests of real servers, at any size.
+# NAME is one of kill9, crash_points, others_die, power_loss, sql_faults (without NAME: all of them, N cycles each, 100 if
+# not said).
 #
 #   ./dev robust --cycles 1000 kill9
+#   ./dev robust --every sql_faults      every call to PostgreSQL, instead of so many
 #   ./dev robust --soak 3600
 #
 # What a violation leaves is kept, and the seed is printed; docs/durability.md says what is checked.
@@ -10,12 +12,14 @@ set -euo pipefail
 source tools/dev/lib.sh
 
 cycles=100
+every=
 soak=
 more=()
 names=()
 while (($#)); do
   case "$1" in
     --cycles) cycles=${2:?--cycles needs a number} && shift ;;
+    --every) every=1 ;;
     --soak) soak=${2:?--soak needs seconds} && shift ;;
     --seed) more=(--seed "${2:?--seed needs a number}") && shift ;;
     -*) die 64 "robust does not know '$1'; ./dev robust --help" ;;
@@ -30,10 +34,11 @@ export NARTHEX_BIN=$PWD/build/dev/bin
 if [[ -n $soak ]]; then
   exec python3 -W ignore -B tests/robustness/soak.py --seconds "$soak" "${more[@]}"
 fi
-((${#names[@]})) || names=(kill9 crash_points others_die power_loss)
+((${#names[@]})) || names=(kill9 crash_points others_die power_loss sql_faults)
 for name in "${names[@]}"; do
   say "$name, $cycles cycles"
   count=(--cycles "$cycles")
   [[ $name != crash_points ]] || count=(--rounds "$(((cycles + 12) / 13))")
+  [[ $name != sql_faults || -z $every ]] || count=(--every)
   python3 -W ignore -B "tests/robustness/$name.py" "${count[@]}" "${more[@]}"
 done
