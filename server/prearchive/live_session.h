@@ -17,13 +17,15 @@
 
 namespace narthex::prearchive {
 
+// What became of an object whose bytes others rely on.
+enum class Fate { kOpen, kEntered, kGivenUp };
+
 // An instance whose bytes are being appended or wait for their sync. Not yet in the index.
 struct PendingInstance {
-  bool decided = false;         // bytes are complete, `digest` and `position` are valid
+  bool decided = false;         // bytes are complete
   std::string digest;           // XXH3-128 of what was received
   std::string data_set_digest;  // the same, behind the meta group
-  uint64_t number = 0;
-  staging::Position position;
+  std::shared_ptr<Fate> fate;   // set by the first who relies on it; guarded by the session's mutex
 };
 
 // Shared by everybody who works with the session. Thread-safe through `mutex`.

@@ -107,6 +107,8 @@ class Reception {
   std::string InstanceName() const;
   std::optional<ObjectRow> Kept(const std::string& instance_key) const;
   bool IsKept(absl::string_view received_xxh3) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(session_->mutex);
+  void AwaitFirst() const;
+  void SettlePending(Fate fate) ABSL_EXCLUSIVE_LOCKS_REQUIRED(session_->mutex);
 
   Prearchive& prearchive_;
   const std::shared_ptr<LiveSession> session_;
@@ -114,12 +116,12 @@ class Reception {
   std::shared_ptr<staging::SessionLog> log_;
   std::unique_ptr<staging::ObjectWriter> writer_;
   uint64_t number_ = 0;
-  bool owns_pending_ = false;  // the session's pending entry of this instance is ours
+  bool owns_pending_ = false;    // the session's pending entry of this instance is ours
+  std::shared_ptr<Fate> first_;  // of the object that ours was compared with, if that was not entered then
   Verdict verdict_ = Verdict::kStore;
   std::optional<ObjectRow> other_;
   std::optional<ObjectRow> row_;  // after Finish
   staging::Position position_;    // what must be durable before the outcome is
-  bool needs_sync_ = false;
 };
 
 // An object whose fate is decided, to be made durable.

@@ -105,9 +105,10 @@ Reception::Verdict Reception::Decide(absl::string_view received_xxh3, absl::stri
       session_->mutex.Await(absl::Condition(&gone));
       continue;
     }
-    // Its outcome may be sent only when the first one's bytes are durable.
-    position_ = first->position;
-    needs_sync_ = true;
+    // Its outcome is true, and may be sent, only when the first one was entered.
+    std::shared_ptr<Fate>& fate = session_->pending[uid].fate;
+    if (!fate) fate = std::make_shared<Fate>(Fate::kOpen);
+    first_ = fate;
     return verdict_ = verdict;
   }
   const std::optional<ObjectRow> current = Kept(keys::Instance(session_->id, uid));
@@ -212,13 +213,24 @@ absl::Status Reception::Finish(ObjectRow row) {
   }
   row_ = std::move(row);
   position_ = stored.position;
-  needs_sync_ = true;
   absl::MutexLock lock(&session_->mutex);
-  PendingInstance& pending = session_->pending[InstanceName()];
-  pending.decided = true;
-  pending.number = number_;
-  pending.position = position_;
+  session_->pending[InstanceName()].decided = true;
   return absl::OkStatus();
+}
+
+void Reception::AwaitFirst() const {
+  absl::MutexLock lock(&session_->mutex);
+  const auto known = [&] { return *first_ != Fate::kOpen; };
+  session_->mutex.Await(absl::Condition(&known));
+}
+
+// What others rely on is known now.
+void Reception::SettlePending(Fate fate) {
+  if (!owns_pending_) return;
+  owns_pending_ = false;
+  const auto it = session_->pending.find(InstanceName());
+  if (it->second.fate) *it->second.fate = fate;
+  session_->pending.erase(it);
 }
 
 void Prearchive::GiveUp(Reception& reception) {
@@ -226,7 +238,7 @@ void Prearchive::GiveUp(Reception& reception) {
   bool empty = false;
   {
     absl::MutexLock lock(&session.mutex);
-    if (reception.owns_pending_) session.pending.erase(reception.InstanceName());
+    reception.SettlePending(Fate::kGivenUp);
     --session.in_flight;
     empty = session.in_flight == 0 && !session.persisted;
     // Nobody may join a session that never came to be.
@@ -245,21 +257,28 @@ void Prearchive::GiveUp(Reception& reception) {
 
 absl::StatusOr<std::vector<OutcomeRow>> Prearchive::Commit(std::vector<Arrived> arrived) {
   const int64_t now = NowMicros();
-  absl::flat_hash_map<LiveSession*, std::vector<Arrived*>> by_session;
+  using BySession = absl::flat_hash_map<LiveSession*, std::vector<Arrived*>>;
+  BySession own;              // in these sessions, objects that rely on nobody
+  BySession relying;          // and those that were compared with one that another sender has to commit
   staging::IndexBatch loose;  // objects that belong to no session
   for (Arrived& object : arrived) {
     if (object.durable_already) continue;
     object.outcome.set_receive_time_us(now);
     if (object.reception) {
       object.outcome.set_session(object.reception->session_->id);
-      by_session[object.reception->session_.get()].push_back(&object);
+      (object.reception->first_ ? relying : own)[object.reception->session_.get()].push_back(&object);
     } else if (!object.counted_in) {
       loose.Put(staging::Table::kUploadObjects,
                 keys::UploadObject(object.outcome.upload(), object.outcome.sequence()),
                 object.outcome.SerializeAsString());
     }
   }
-  for (auto& [live, objects] : by_session) {
+  for (const auto& [live, objects] : own)
+    NX_RETURN_IF_ERROR(CommitSession(objects.front()->reception->session_, objects));
+  // Nobody waits in a circle: what others may rely on was committed just before, and each waits for what was
+  // decided earlier.
+  for (const auto& [live, objects] : relying) {
+    for (const Arrived* object : objects) object->reception->AwaitFirst();
     NX_RETURN_IF_ERROR(CommitSession(objects.front()->reception->session_, objects));
   }
   // After the sessions: what came with a session's first object is counted there, too.
@@ -334,7 +353,7 @@ absl::Status Prearchive::CommitSession(const std::shared_ptr<LiveSession>& sessi
   staging::Position end;
   bool sync = false;
   for (const Arrived* object : objects) {
-    if (!object->reception->needs_sync_) continue;
+    if (!object->reception->row_) continue;
     end = std::max(end, object->reception->position_);
     sync = true;
   }
@@ -349,7 +368,7 @@ absl::Status Prearchive::CommitSession(const std::shared_ptr<LiveSession>& sessi
       return a->reception->position_ < b->reception->position_;
     });
     for (const Arrived* object : in_order) {
-      if (!object->reception->needs_sync_) continue;
+      if (!object->reception->row_) continue;
       absl::Status own = object->reception->log_->Sync(object->reception->position_);
       if (!own.ok()) lost.emplace(object, std::move(own));
     }
@@ -372,6 +391,11 @@ absl::Status Prearchive::CommitSession(const std::shared_ptr<LiveSession>& sessi
                 "the session was deleted or archived while the object arrived; send the object again"));
     } else if (const auto own = lost.find(object); own != lost.end()) {
       object->outcome = Rejected(std::move(object->outcome), own->second);
+    } else if (reception.first_ && *reception.first_ != Fate::kEntered) {
+      object->outcome = Rejected(
+          std::move(object->outcome),
+          Error(absl::StatusCode::kAborted, "SESSION_BUSY",
+                "another sender sent this instance at the same time and gave up; send the object again"));
     } else if (stored) {
       NX_RETURN_IF_ERROR(Enter(*reception.row_, row, batch, nullptr));
       row.clear_leftovers_accepted();  // nobody has looked at this one
@@ -411,11 +435,8 @@ absl::Status Prearchive::CommitSession(const std::shared_ptr<LiveSession>& sessi
     NX_RETURN_IF_ERROR(WriteRow(*session, std::move(row), std::move(batch), durability,
                                 first || clock_.Now() - session->last_event > kEventInterval));
   }
-  for (Arrived* object : objects) {
-    if (object->reception->owns_pending_) {
-      session->pending.erase(object->reception->InstanceName());
-      object->reception->owns_pending_ = false;
-    }
+  for (const Arrived* object : objects) {
+    object->reception->SettlePending(closed || lost.contains(object) ? Fate::kGivenUp : Fate::kEntered);
   }
   return absl::OkStatus();
 }

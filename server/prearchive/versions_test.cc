@@ -1,9 +1,12 @@
 // Instances that came with several contents, and sessions that are split: counts, lookups, losses of power.
 
 #include <map>
+#include <thread>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+
+#include "absl/synchronization/notification.h"
 
 #include "base/error.h"
 #include "server/prearchive/prearchive_fixture.h"
@@ -42,6 +45,68 @@ TEST_F(VersionsTest, TheNewestOfReplacedObjectsCounts) {
   ASSERT_TRUE(versions.ok());
   ASSERT_EQ(versions->size(), 2u);
   EXPECT_EQ((*versions)[0].superseded_by(), (*versions)[1].number());
+}
+
+// An object that was compared with one of another sender, who has not committed it yet.
+class RelyingTest : public VersionsTest {
+ protected:
+  // Commits the relying object on a thread of its own while `meanwhile` settles the other one.
+  OutcomeRow CommitWhile(Arrived relying, const std::function<void()>& meanwhile) {
+    OutcomeRow outcome;
+    absl::Notification begun;
+    std::thread sender([&] {
+      begun.Notify();
+      outcome = Commit(std::move(relying));
+    });
+    begun.WaitForNotification();
+    meanwhile();
+    sender.join();
+    return outcome;
+  }
+};
+
+TEST_F(RelyingTest, ItCountsInTheSessionThatTheOtherMakes) {
+  for (int round = 0; round < 50; ++round) {  // either may be first
+    const SessionKeyRow key = Key(absl::StrCat("L", round));
+    Arrived first = Receive("1.1", "first", key);
+    Arrived other = Receive("1.1", "other", key);
+    std::string id;
+
+    const OutcomeRow outcome =
+        CommitWhile(std::move(other), [&] { id = Commit(std::move(first)).session(); });
+
+    ASSERT_EQ(outcome.outcome(), static_cast<int>(Outcome::kConflict)) << outcome.detail();
+    ASSERT_EQ(Row(id).outcome_counts().at(static_cast<int>(Outcome::kConflict)), 1u) << "round " << round;
+    ExpectConsistent(id);
+  }
+}
+
+TEST_F(RelyingTest, ItIsRefusedIfTheOtherIsGivenUp) {
+  Store("1.0", "so that there is a session");
+  for (const std::string bytes : {"first", "other"}) {
+    std::optional<Arrived> first = Receive("1.1", "first");
+    Arrived relying = Receive("1.1", bytes);
+
+    const OutcomeRow outcome = CommitWhile(std::move(relying), [&] { first.reset(); });
+
+    EXPECT_EQ(outcome.outcome(), static_cast<int>(Outcome::kRejected)) << bytes;
+    EXPECT_EQ(outcome.reason(), "SESSION_BUSY");
+  }
+  EXPECT_EQ(Store("1.1", "other").outcome(), static_cast<int>(Outcome::kStored));
+}
+
+TEST_F(RelyingTest, OfOneSenderTheyAreCommittedTogether) {
+  std::vector<Arrived> batch;
+  batch.push_back(Receive("1.1", "first"));
+  batch.push_back(Receive("1.1", "first"));
+  batch.push_back(Receive("1.1", "other"));
+
+  const auto outcomes = prearchive_->Commit(std::move(batch));
+
+  ASSERT_TRUE(outcomes.ok()) << outcomes.status();
+  EXPECT_EQ((*outcomes)[1].outcome(), static_cast<int>(Outcome::kDuplicate));
+  EXPECT_EQ((*outcomes)[2].outcome(), static_cast<int>(Outcome::kConflict));
+  ExpectConsistent((*outcomes)[0].session());
 }
 
 TEST_F(VersionsTest, ReplacedObjectsSurviveALossOfPower) {
