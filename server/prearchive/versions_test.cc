@@ -3,10 +3,9 @@
 #include <map>
 #include <thread>
 
+#include "absl/synchronization/notification.h"
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-
-#include "absl/synchronization/notification.h"
 
 #include "base/error.h"
 #include "server/prearchive/prearchive_fixture.h"
