@@ -8,6 +8,7 @@
 #include "absl/strings/string_view.h"
 
 #include "imaging/anonymize/anonymizer.h"
+#include "imaging/anonymize/profile.h"
 #include "imaging/anonymize/script.h"
 #include "imaging/pixels/pixel_editor.h"
 
@@ -31,6 +32,16 @@ std::unique_ptr<DataSet> Object() {
   data->SetBytes(Tag(0x00191008), Vr::kCS, "IMAGE NUM 4");
   data->EnsureSequence(Tag(0x00081140)).Append().SetBytes(Tag(0x00081155), Vr::kUI, "1.2.3.4");
   return data;
+}
+
+// The other texts of a site: a lookup table, and a profile's name.
+void TryTables(absl::string_view text) {
+  const auto table = narthex::anonymize::ParseLookupTable(text);
+  if (table.ok() && table->size() > text.size()) std::abort();
+  const auto profile = narthex::anonymize::ProfileOptions::Parse(text);
+  if (!profile.ok()) return;
+  const auto again = narthex::anonymize::ProfileOptions::Parse(profile->ToString());
+  if (!again.ok() || again->ToString() != profile->ToString()) std::abort();
 }
 
 // The whole way of an object, pixels included.
@@ -57,6 +68,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* bytes, size_t size) {
   const absl::string_view text = input.substr(0, end);
   narthex::anonymize::CompileOptions options;
   options.lenient_variables = true;
+  TryTables(text);
   const auto problems = narthex::anonymize::Check(text, options);
   const auto script = narthex::anonymize::Script::Compile(text, options);
   if (script.ok() == narthex::anonymize::HasErrors(problems)) std::abort();

@@ -60,7 +60,9 @@ gateway::AssociationEnvironment& Environment() {
     made->sinks = [](gateway::SinkRequest request) {
       return std::make_unique<CountingSink>(std::move(request));
     };
-    made->admit = [](const gateway::Associate&, absl::string_view, uint16_t) { return v1::Destination(); };
+    made->admit = [](const gateway::Associate&, absl::string_view, uint16_t, absl::string_view) {
+      return gateway::Admission();
+    };
     made->artim_timeout = made->idle_timeout = made->progress_timeout = absl::Milliseconds(20);
     return made;
   }();

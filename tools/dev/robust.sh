@@ -32,7 +32,8 @@ bash tools/dev/setup.sh
 build_preset dev narthexd narthex narthex-gateway narthex-verify narthex-phantom
 export NARTHEX_BIN=$PWD/build/dev/bin
 if [[ -n $soak ]]; then
-  exec python3 -W ignore -B tests/robustness/soak.py --seconds "$soak" "${more[@]}"
+  python -W ignore -B tests/robustness/soak.py --seconds "$soak" "${more[@]}"
+  exit
 fi
 ((${#names[@]})) || names=(kill9 crash_points others_die power_loss sql_faults)
 for name in "${names[@]}"; do
@@ -40,5 +41,5 @@ for name in "${names[@]}"; do
   count=(--cycles "$cycles")
   [[ $name != crash_points ]] || count=(--rounds "$(((cycles + 12) / 13))")
   [[ $name != sql_faults || -z $every ]] || count=(--every)
-  python3 -W ignore -B "tests/robustness/$name.py" "${count[@]}" "${more[@]}"
+  python -W ignore -B "tests/robustness/$name.py" "${count[@]}" "${more[@]}"
 done
