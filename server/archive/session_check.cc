@@ -8,7 +8,9 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "absl/time/clock.h"
 
+#include "base/crash_point.h"
 #include "base/digest.h"
 #include "base/error.h"
 #include "base/ids.h"
@@ -22,6 +24,9 @@ namespace narthex::archiving {
 namespace {
 
 constexpr size_t kPieceBytes = 1 << 20;
+// A session that is being changed is looked at again so often, so much later.
+constexpr int kLooksMax = 30;
+constexpr absl::Duration kLookAgain = absl::Milliseconds(100);
 
 bool IsCatalog(const CheckFinding& finding) { return absl::StartsWith(finding.kind, "CATALOG_"); }
 bool IsCount(const CheckFinding& finding) { return absl::EndsWith(finding.kind, "_COUNT"); }
@@ -55,12 +60,41 @@ struct SessionCheck::Repair {
 
 absl::StatusOr<CheckResult> SessionCheck::Run(const std::string& accession_id, const CheckOptions& options,
                                               const metadata::Change& change) {
-  NX_ASSIGN_OR_RETURN(CheckResult result, Look(accession_id, options));
+  NX_ASSIGN_OR_RETURN(CheckResult result, LookAtRest(accession_id, options));
   const bool any = std::any_of(result.findings.begin(), result.findings.end(), [&](const CheckFinding& f) {
     return IsCatalog(f) || IsCount(f) || IsDocument(f) || (options.adopt && IsUnknown(f));
   });
   if (options.repair && any) NX_RETURN_IF_ERROR(PutRight(accession_id, options, change, result));
   return result;
+}
+
+// Rows and files that are being changed disagree for a moment: what was found then counts for nothing.
+absl::StatusOr<CheckResult> SessionCheck::LookAtRest(const std::string& accession_id,
+                                                     const CheckOptions& options) {
+  const auto version = [&]() -> absl::StatusOr<std::string> {
+    NX_ASSIGN_OR_RETURN(
+        const metadata::Session session,
+        with_.database.session_reader().Get(accession_id, metadata::Visibility::All(/*deleted=*/true)));
+    return session.etag;
+  };
+  absl::Status changing;
+  for (int attempt = 0; attempt < kLooksMax; ++attempt) {
+    if (attempt > 0) absl::SleepFor(kLookAgain);
+    NX_ASSIGN_OR_RETURN(const std::string before, version());
+    NX_ASSIGN_OR_RETURN(CheckResult result, Look(accession_id, options));
+    if (result.findings.empty()) return result;
+    NX_ASSIGN_OR_RETURN(const auto holds, with_.database.holds().ListHolds());
+    const auto held = std::find_if(holds.begin(), holds.end(), [&](const metadata::SessionHold& hold) {
+      return hold.session == accession_id;
+    });
+    NX_ASSIGN_OR_RETURN(const std::string after, version());
+    if (held == holds.end() && after == before) return result;
+    changing = held != holds.end() ? metadata::SessionHeld(*held)
+                                   : Error(absl::StatusCode::kAborted, "SESSION_BUSY",
+                                           "the session is changed again and again; check it later",
+                                           {{"session", accession_id}});
+  }
+  return changing;
 }
 
 absl::StatusOr<CheckResult> SessionCheck::Look(const std::string& accession_id, const CheckOptions& options) {
@@ -71,6 +105,7 @@ absl::StatusOr<CheckResult> SessionCheck::Look(const std::string& accession_id, 
                               absl::StrCat("the files of session ", accession_id, " were purged"),
                               {{"session", accession_id}});
   }
+  PausePoint("check.read");
   verify::Report report;
   verify::ArchiveCheckOptions check;
   check.digests = !options.sizes_only;

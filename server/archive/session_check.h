@@ -37,12 +37,14 @@ class SessionCheck {
       : with_(std::move(dependencies)), changes_(changes), types_(types) {}
 
   // Missing and damaged files are told and left: nothing here knows their bytes. SESSION_NOT_FOUND,
-  // SESSION_PURGED; with repair also the errors of FileWork.
+  // SESSION_PURGED; ABORTED (SESSION_BUSY): something disagrees, and the session is being changed for longer
+  // than this waits; with repair also the errors of FileWork.
   absl::StatusOr<CheckResult> Run(const std::string& accession_id, const CheckOptions& options,
                                   const metadata::Change& change);
 
  private:
   struct Repair;
+  absl::StatusOr<CheckResult> LookAtRest(const std::string& accession_id, const CheckOptions& options);
   absl::StatusOr<CheckResult> Look(const std::string& accession_id, const CheckOptions& options);
   absl::Status PutRight(const std::string& accession_id, const CheckOptions& options,
                         const metadata::Change& change, CheckResult& result);

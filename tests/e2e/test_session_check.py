@@ -5,6 +5,7 @@ import json
 import pathlib
 import shutil
 import tempfile
+import threading
 import unittest
 
 from harness import Server, phantom, sha256
@@ -16,11 +17,14 @@ class SessionCheck(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         cls.server = Server(damage=("FILE_MISSING", "FILE_DIGEST", "FILE_SIZE"))
+        cls.folder = pathlib.Path(tempfile.mkdtemp(prefix="narthex-e2e-"))
+        cls.addClassCleanup(shutil.rmtree, cls.folder, ignore_errors=True)
+        cls.pauses = cls.folder / "pauses"
+        cls.pauses.mkdir()
+        cls.server.environment["NARTHEX_PAUSE_POINTS"] = str(cls.pauses)
         cls.server.start()
         cls.addClassCleanup(cls.server.__exit__)
         cls.server.narthex("project", "create", "P1")
-        cls.folder = pathlib.Path(tempfile.mkdtemp(prefix="narthex-e2e-"))
-        cls.addClassCleanup(shutil.rmtree, cls.folder, ignore_errors=True)
 
     def archived(self, label):
         phantom(self.folder / label, session=label, seed=next(self.seeds), slices=3)
@@ -41,6 +45,26 @@ class SessionCheck(unittest.TestCase):
         self.assertEqual(findings, [])
         session = self.server.narthex("session", "show", "P1/GOOD1")
         self.assertEqual((summary["fileCount"], summary["sizeBytes"]), (session["fileCount"], session["sizeBytes"]))
+
+    def test_a_session_that_is_being_changed(self):
+        """What disagrees only because it was read before and after a change is no finding."""
+        self.archived("BUSY1")
+        (self.folder / "note.txt").write_text("a note")
+        place = self.pauses / "check.read"
+        place.touch()
+        found = []
+        checking = threading.Thread(target=lambda: found.append(self.check("P1/BUSY1", "--repair")))
+        checking.start()
+        self.server.wait_for(place.with_name(place.name + ".reached").exists, "the check")
+
+        self.server.narthex("session", "resource", "add", "P1/BUSY1", "NOTES", self.folder / "note.txt")
+        self.server.narthex("session", "scan", "update", "P1/BUSY1", "1", "--note", "meanwhile")
+        place.unlink()
+        checking.join()
+
+        self.assertEqual(found[0][0], [])
+        self.assertEqual({entry["action"] for entry in self.server.narthex("session", "history", "P1/BUSY1")["entries"]}
+                         & {"REPAIR"}, set())
 
     def test_catalogs_are_written_anew(self):
         folder = self.archived("CAT1")
