@@ -23,7 +23,10 @@ class AssociationFixture : public testing::Test {
   }
 
   void Start(GatewayOptions options = Options()) {
-    absl::StatusOr<std::unique_ptr<Gateway>> gateway = Gateway::Start(std::move(options), service_.Connect());
+    Start(std::move(options), UploadSinks(service_.Connect()));
+  }
+  void Start(GatewayOptions options, SinkFactory sinks) {
+    absl::StatusOr<std::unique_ptr<Gateway>> gateway = Gateway::StartWithSinks(std::move(options), std::move(sinks));
     ASSERT_TRUE(gateway.ok()) << gateway.status();
     gateway_ = *std::move(gateway);
   }

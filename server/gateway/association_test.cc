@@ -110,6 +110,46 @@ TEST_F(AssociationTest, FlowsLargeObjectsThrough) {
   EXPECT_TRUE(DataSetKept(0) == data_set);
 }
 
+// Refuses every object at its first bytes, and ignores the rest.
+class EarlySink : public ObjectSink {
+ public:
+  explicit EarlySink(SinkRequest request) : request_(std::move(request)) {}
+  absl::StatusOr<int64_t> Begin() override {
+    told_ = false;
+    return ++sequence_;
+  }
+  absl::Status Append(absl::string_view) override {
+    if (std::exchange(told_, true)) return absl::OkStatus();
+    v1::ObjectOutcome outcome;
+    outcome.set_sequence(sequence_);
+    outcome.set_outcome(v1::ObjectOutcome::REJECTED);
+    outcome.set_reason("DISK_FULL");
+    request_.on_outcome(outcome);
+    return absl::OkStatus();
+  }
+  absl::Status End() override { return absl::OkStatus(); }
+  void Abandon() override {}
+  absl::Status Finish() override { return absl::OkStatus(); }
+
+ private:
+  const SinkRequest request_;
+  int64_t sequence_ = 0;
+  bool told_ = false;
+};
+
+TEST_F(AssociationTest, AnswersAtTheEndWhatWasRefusedBefore) {
+  Start(Options(), [](SinkRequest request) { return std::make_unique<EarlySink>(std::move(request)); });
+  auto sender = Associated();
+  for (int i = 1; i <= 2; ++i) {
+    ASSERT_TRUE(sender->Send(RawSender::StoreBytes(i, "1.2.3", RawSender::DataSet("1.2.3", 1 << 20))));
+
+    const Command answer = sender->ReceiveResponse();
+
+    EXPECT_EQ(answer.status, kStatusOutOfResources);
+    EXPECT_EQ(answer.error_comment, "DISK_FULL");
+  }
+}
+
 TEST_F(AssociationTest, SplitsAnswersForTinyReceivers) {
   Start();
   Associate request = RawSender::DefaultRequest();

@@ -69,6 +69,11 @@ std::optional<StoreStatus> StoreHandler::StartObject(absl::string_view abstract_
     return StoreStatusOf(sequence.status());
   }
   current_->sequence = *sequence;
+  {
+    absl::MutexLock lock(&mutex_);
+    receiving_ = *sequence;
+    early_.reset();
+  }
   const std::string header =
       EncodePart10Header({request.affected_sop_class_uid, request.affected_sop_instance_uid, transfer_syntax,
                           options_.calling_ae_title});
@@ -113,11 +118,16 @@ absl::Status StoreHandler::End() {
   const Current current = *std::move(current_);
   current_.reset();
   if (current.refusal) return Answer(current.object, *current.refusal);
+  std::optional<v1::ObjectOutcome> early;
   {
     absl::MutexLock lock(&mutex_);
     waiting_.emplace(current.sequence, current.object);
+    receiving_.reset();
+    early = std::exchange(early_, std::nullopt);
   }
   absl::Status ended = sink_->End();
+  // Refused before its end: the answer may go out only now.
+  if (early) OnOutcome(*early);
   if (!ended.ok()) AnswerLost(StoreStatusOf(ended));
   return absl::OkStatus();
 }
@@ -153,7 +163,10 @@ void StoreHandler::OnOutcome(const v1::ObjectOutcome& outcome) {
   {
     absl::MutexLock lock(&mutex_);
     auto found = waiting_.find(outcome.sequence());
-    if (found == waiting_.end()) return;  // abandoned, or answered as lost
+    if (found == waiting_.end()) {
+      if (receiving_ == outcome.sequence()) early_ = outcome;
+      return;  // or it was abandoned, or answered as lost
+    }
     object = std::move(found->second);
     waiting_.erase(found);
   }

@@ -96,6 +96,9 @@ class StoreHandler {
 
   mutable absl::Mutex mutex_;
   std::map<int64_t, Waiting> waiting_ ABSL_GUARDED_BY(mutex_);
+  // The object whose data set is being received, and its outcome if that came before its end.
+  std::optional<int64_t> receiving_ ABSL_GUARDED_BY(mutex_);
+  std::optional<v1::ObjectOutcome> early_ ABSL_GUARDED_BY(mutex_);
   StoreCounts counts_ ABSL_GUARDED_BY(mutex_);  // without data_bytes
 
   // Last: its threads end before anything above goes.
