@@ -1,5 +1,6 @@
 #include "server/app/direct_sink.h"
 
+#include <algorithm>
 #include <memory>
 #include <optional>
 #include <string>
@@ -8,8 +9,6 @@
 
 #include "absl/strings/str_cat.h"
 
-#include "base/crc32c.h"
-#include "base/digest.h"
 #include "base/error.h"
 #include "base/limits.h"
 #include "base/status.h"
@@ -18,6 +17,9 @@
 
 namespace narthex::app {
 namespace {
+
+// An object of less is handed on in one piece.
+constexpr size_t kHeldMaxBytes = 64 << 10;
 
 class DirectSink : public gateway::ObjectSink {
  public:
@@ -33,31 +35,27 @@ class DirectSink : public gateway::ObjectSink {
     if (stream_ == nullptr) NX_RETURN_IF_ERROR(Open());
     held_.clear();
     sent_ = 0;
-    xxh3_.Reset();
     return next_sequence_++;
   }
 
   absl::Status Append(absl::string_view data) override {
     if (stream_ == nullptr) return absl::UnavailableError("the upload stream broke");
-    while (!data.empty()) {
-      if (held_.size() == limits::kChunkMaxBytes) NX_RETURN_IF_ERROR(SendChunk({}));
-      const absl::string_view piece = data.substr(0, limits::kChunkMaxBytes - held_.size());
-      held_.append(piece.data(), piece.size());
-      data.remove_prefix(piece.size());
+    if (sent_ == 0) {
+      held_.append(data.data(), data.size());
+      if (held_.size() < kHeldMaxBytes) return absl::OkStatus();
+      data = held_;
     }
+    for (; !data.empty(); data.remove_prefix(std::min(data.size(), limits::kChunkMaxBytes)))
+      NX_RETURN_IF_ERROR(SendChunk(data.substr(0, limits::kChunkMaxBytes), {}));
     return absl::OkStatus();
   }
 
   absl::Status End() override {
     if (stream_ == nullptr) return absl::UnavailableError("the upload stream broke");
     if (sent_ == 0) return Watched(stream_->Own(next_sequence_ - 1, held_));
-    xxh3_.Update(held_);
-    const std::string digest = xxh3_.Finish();
     ingest::ObjectStream::Chunk last;
     last.last = true;
-    last.digest = digest;
-    last.size_bytes = sent_ + static_cast<int64_t>(held_.size());
-    return SendChunk(std::move(last));
+    return SendChunk("", std::move(last));
   }
 
   void Abandon() override {
@@ -106,17 +104,13 @@ class DirectSink : public gateway::ObjectSink {
     return absl::OkStatus();
   }
 
-  // Sends what is held as a piece of an object that is too large to be held.
-  absl::Status SendChunk(ingest::ObjectStream::Chunk chunk) {
-    if (!chunk.last) xxh3_.Update(held_);
+  absl::Status SendChunk(absl::string_view data, ingest::ObjectStream::Chunk chunk) {
     chunk.sequence = next_sequence_ - 1;
     chunk.offset = sent_;
-    chunk.data = held_;
-    chunk.crc32c = Crc32c(held_);
-    const absl::Status added = Watched(stream_->Add(chunk));
-    sent_ += static_cast<int64_t>(held_.size());
-    held_.clear();
-    return added;
+    chunk.data = data;
+    chunk.own = true;
+    sent_ += static_cast<int64_t>(data.size());
+    return Watched(stream_->Add(chunk));
   }
 
   // Passes `status` on. A stream that failed is left behind: the next object opens another one.
@@ -133,9 +127,8 @@ class DirectSink : public gateway::ObjectSink {
   std::optional<auth::Caller> caller_;  // the stream borrows it
   std::unique_ptr<ingest::ObjectStream> stream_;
   int64_t next_sequence_ = 0;
-  std::string held_;  // of the object, what was not sent to the stream
+  std::string held_;  // of the object, as long as nothing was sent to the stream
   int64_t sent_ = 0;
-  Xxh3Hasher xxh3_;
 };
 
 }  // namespace

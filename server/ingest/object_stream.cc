@@ -13,7 +13,7 @@
 namespace narthex::ingest {
 namespace {
 
-// Objects up to this size are held until they are complete, so that a duplicate costs no write.
+// So much of an object may be held without asking for room.
 constexpr size_t kHeldMaxBytes = limits::kChunkMaxBytes;
 
 absl::Status ProtocolError(int64_t sequence, absl::string_view what) {
@@ -132,7 +132,7 @@ absl::Status ObjectStream::Add(const Chunk& chunk) {
   }
   if (chunk.data.size() > limits::kChunkMaxBytes)
     return ProtocolError(chunk.sequence, "a chunk is over 2 MiB");
-  if (Crc32c(chunk.data) != chunk.crc32c)
+  if (!chunk.own && Crc32c(chunk.data) != chunk.crc32c)
     return refuse(Mismatch("a chunk's CRC-32C does not match its bytes"));
   current_->received += chunk.data.size();
   if (current_->received > policy_->object_max_bytes) {
@@ -162,8 +162,7 @@ absl::Status ObjectStream::AddToCurrent(absl::string_view data) {
   }
   if (current_->held.size() + data.size() > kHeldMaxBytes) NX_RETURN_IF_ERROR(current_->Hold(data.size()));
   current_->held.append(data.data(), data.size());
-  if (current_->held.size() <= kHeldMaxBytes) return absl::OkStatus();
-  return BeginLarge();
+  return current_->held.size() < current_->next_scan ? absl::OkStatus() : BeginStreaming();
 }
 
 }  // namespace narthex::ingest

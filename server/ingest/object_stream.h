@@ -85,8 +85,10 @@ class ObjectStream {
     absl::string_view digest;  // "": not known yet
     bool abandon = false;
     absl::string_view transfer_syntax_uid;
+    bool own = false;  // its bytes came to nobody but this process: there is nothing to compare them with
   };
-  // A piece of an object. Errors as Whole.
+  // A piece of an object. Once its header is there, its bytes go to its session as they come. Errors as
+  // Whole.
   absl::Status Add(const Chunk& chunk);
 
   // No more objects. Blocks until every outcome was handed out. The stream's own error, if it had one:
@@ -118,7 +120,7 @@ class ObjectStream {
   absl::Status Conclude(prearchive::Arrived& arrived, prearchive::ObjectRow row,
                         absl::Span<const absl::string_view> pieces, absl::string_view head);
   absl::Status BeginObject(int64_t sequence);
-  absl::Status BeginLarge();
+  absl::Status BeginStreaming();
   absl::Status FinishChunked(const Chunk& chunk);
   absl::Status AddToCurrent(absl::string_view data);
   void RunAcks();

@@ -25,6 +25,9 @@ inline absl::Status Mismatch(absl::string_view what) {
 // Whether an object was refused by a series import filter, which is no rejection.
 inline bool IsFiltered(const absl::Status& why) { return ErrorReason(why) == "SERIES_FILTER"; }
 
+// Smaller objects are held until they are complete.
+inline constexpr size_t kStreamedMinBytes = 64 << 10;
+
 // An object that arrives in chunks.
 struct ObjectStream::Current {
   explicit Current(Admission* limits) : admission(limits) {}
@@ -48,12 +51,14 @@ struct ObjectStream::Current {
   uint64_t taken = 0;
   int64_t sequence = 0;
   std::string transfer_syntax_uid;
-  std::string held;  // its bytes so far, until it is complete or too large to hold
+  std::string held;                      // its bytes so far, until its header is there
+  size_t next_scan = kStreamedMinBytes;  // so many held bytes are looked at for the end of the header
   uint64_t received = 0;
   Xxh3Hasher xxh3;
-  Xxh3Hasher data_set;  // of a large object: what stands behind its meta group
-  Xxh3Hasher bulk;      // of a large object: from its bulk data on
-  std::string head;     // of a large object: its header, and a little more
+  // Of a streamed object:
+  Xxh3Hasher data_set;  // what stands behind its meta group
+  Xxh3Hasher bulk;      // from its bulk data on
+  std::string head;     // as it is stored: its header, and a little more
   std::optional<CryptoHasher> sha256;
   bool streaming = false;  // bytes go through `stage`, if there is one, to `reception`
   prearchive::ArrivingObject object;
@@ -61,7 +66,7 @@ struct ObjectStream::Current {
   std::unique_ptr<prearchive::Reception> reception;  // with a stage: once it has done the header
   prearchive::OutcomeRow outcome;
   std::string facts;
-  absl::Status filtered;  // a large object that no filter lets in: why
+  absl::Status filtered;  // a streamed object that no filter lets in: why
 };
 
 }  // namespace narthex::ingest

@@ -154,8 +154,8 @@ absl::Status ObjectStream::Conclude(Arrived& arrived, prearchive::ObjectRow row,
   return arrived.reception->Finish(std::move(row));
 }
 
-// Stops holding an object that is large: its header is read, and its bytes go to its session from now on.
-absl::Status ObjectStream::BeginLarge() {
+// Stops holding an object whose header is there: its bytes go to its session from now on.
+absl::Status ObjectStream::BeginStreaming() {
   policy_ = dependencies_.policies.Current();
   dicom::ScanOptions options;
   options.attributes = policy_->attributes.get();
@@ -163,6 +163,7 @@ absl::Status ObjectStream::BeginLarge() {
   dicom::HeaderScanner scanner(options);
   NX_ASSIGN_OR_RETURN(const dicom::ScanState state, scanner.Feed(current_->held));
   if (state != dicom::ScanState::kHeaderDone) {
+    current_->next_scan = 2 * current_->held.size();  // all of it is read again then
     if (current_->held.size() <= limits::kHeaderMaxBytes) return absl::OkStatus();
     return InvalidArgument("HEADER_TOO_LARGE", absl::StrCat("the header does not end within ",
                                                             limits::kHeaderMaxBytes, " bytes"));
@@ -192,7 +193,7 @@ absl::Status ObjectStream::BeginLarge() {
   return absl::OkStatus();
 }
 
-// More bytes of a large object.
+// More bytes of an object whose header was there.
 absl::Status ObjectStream::Stream(absl::string_view data) {
   if (current_->stage == nullptr) return current_->reception->Append(data);
   NX_RETURN_IF_ERROR(current_->stage->Add(data));
@@ -200,8 +201,9 @@ absl::Status ObjectStream::Stream(absl::string_view data) {
   return JoinStaged();
 }
 
-// The stage has done the header of a large object: from now on its output goes to the session.
+// The stage has done the header: from now on its output goes to the session.
 absl::Status ObjectStream::JoinStaged() {
+  current_->head = current_->stage->Front(HeadBytes(current_->stage->facts()));
   NX_ASSIGN_OR_RETURN(current_->reception,
                       Join(std::move(current_->object), current_->stage->facts(), current_->outcome));
   return current_->stage->PassOn(
@@ -211,7 +213,7 @@ absl::Status ObjectStream::JoinStaged() {
 absl::Status ObjectStream::FinishChunked(const Chunk& chunk) {
   const std::string xxh3 = current_->xxh3.Finish();
   const std::string digest = current_->sha256 ? current_->sha256->Finish() : xxh3;
-  if (digest != chunk.digest) {
+  if (!chunk.own && digest != chunk.digest) {
     const std::unique_ptr<Current> refused = std::move(current_);
     Reject(refused->sequence, Mismatch("the digest does not match the bytes"), refused->received, digest);
     return absl::OkStatus();

@@ -103,6 +103,23 @@ TEST_F(ObjectStreamTest, Sha256UploadsAreCheckedBySha256) {
   EXPECT_EQ(RowOf(outcomes_[2]).received_xxh3(), Xxh3(large));
 }
 
+TEST_F(ObjectStreamTest, OwnPiecesNeedNoDigests) {
+  const UploadRow upload = NewUpload();
+  const std::string bytes = Study(1, 400).Instance(0, 0);
+  auto stream = NewStream(upload);
+  ASSERT_TRUE(SendChunks(*stream, 0, bytes, 50'000, [&](ObjectStream::Chunk& chunk) {
+                chunk.own = true;
+                chunk.crc32c = 0;
+                chunk.digest = "";
+                chunk.size_bytes = 0;
+              }).ok());
+  ASSERT_TRUE(stream->Finish().ok());
+
+  EXPECT_EQ(Told(), "0:STORED");
+  EXPECT_EQ(outcomes_[0].digest(), Xxh3(bytes));
+  EXPECT_EQ(RowOf(outcomes_[0]).stored_xxh3(), Xxh3(bytes));
+}
+
 // ---- the protocol -----------------------------------------------------------------------------------------
 
 struct Breach {

@@ -135,6 +135,28 @@ TEST_F(SiteScriptTest, LargeObjectsPassAsSmallOnes) {
   EXPECT_THAT(EverythingKept(), Not(HasSubstr(name)));
 }
 
+TEST_F(SiteScriptTest, ObjectsInPiecesConflictAsWholeOnes) {
+  SetSite(kMapsUids);
+  const auto upload = NewUpload();
+  const std::string bytes = Study(1, 400).Instance(0, 0);
+  ASSERT_GT(bytes.size(), size_t{256} << 10);
+  std::string other = bytes;
+  other.back() = static_cast<char>(other.back() ^ 1);
+  Send(upload, bytes, 50'000);
+  ASSERT_EQ(Told(), "0:STORED");
+
+  Send(upload, other);
+  const OutcomeRow whole = outcomes_.at(0);
+  Send(upload, other, 50'000);
+  const OutcomeRow pieces = outcomes_.at(0);
+  Send(upload, bytes, 50'000);
+
+  EXPECT_EQ(Told(), "0:DUPLICATE/SAME_BYTES");
+  EXPECT_EQ(whole.reason(), "SAME_INSTANCE");
+  EXPECT_THAT(whole.detail(), HasSubstr("pixel"));
+  EXPECT_EQ(pieces.detail(), whole.detail());
+}
+
 TEST_F(SiteScriptTest, WhatStandsBehindThePixelsStaysBehindThem) {
   SetSite(kMapsUids);
   // (FFFC,FFFC) Data Set Trailing Padding, too short to be let through without a copy, and one that is not.
