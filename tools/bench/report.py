@@ -62,13 +62,15 @@ def markdown(results):
     for data, of_data in _groups(rows, lambda row: row["data"]).items():
         first = of_data[0]
         lines += ["", f"## {data.upper()}: {first['objects']} objects of {first['bytes'] / first['objects'] / 1e3:.0f} kB"]
-        copies = [row for row in of_data if row["step"] == "copy"]
+        copies = {step: [row for row in of_data if row["step"] == step] for step in ("copy", "copy, cold")}
         for (step, client), of_step in _groups(of_data, lambda row: (row["step"], row["client"])).items():
-            if step == "copy":
+            if step in copies:
                 continue
             by_name = _groups(of_step, lambda row: row["server"])
-            if copies and step.startswith(("upload", "archive")):
-                by_name["cp -r, then sync"] = copies
+            if copies["copy"] and step.startswith(("upload", "archive")):
+                by_name["cp -r, then sync"] = copies["copy"]
+            if copies["copy, cold"] and step.startswith("archive"):
+                by_name["cp -r from the disk, then sync"] = copies["copy, cold"]
             lines += _section(f"{step}, {client}", by_name)
     lines += _memory(results.get("memory"))
     lines += _studies(results.get("studies")) + _waiting(results.get("waiting")) + _growth(results.get("growth"))

@@ -2,10 +2,12 @@
 
 import contextlib
 import json
+import os
 import shutil
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import accounting
 import peers
@@ -135,7 +137,7 @@ class Bench:
                              lambda: (server.post(data.files), {}), server)]
 
     def upload(self, data, number, profile=""):
-        rows = [self.copy(data, number)]
+        rows = [self.copy(data, number), self.copy_cold(data, number)]
         with self.running(servers.Sink) as sink:
             rows.append(self.row("upload", data, number, "sink", "narthex upload",
                                  lambda: (self.narthex_upload(sink, data), {}), sink))
@@ -154,7 +156,9 @@ class Bench:
                 raise RuntimeError(f"narthexd has {server.stored()} objects of {data.objects}")
             rows += self.finish(server, data, number, uploaded["name"])
         if profile:
-            return [{**row, "step": f"archive, {profile} profile"} for row in rows if row["step"] == "archive"]
+            # The copies of this very time, too.
+            return [{**row, "step": f"{row['step']}, {profile} profile" if row["step"] == "archive" else row["step"]}
+                    for row in rows if row["step"] in ("archive", "copy", "copy, cold")]
         return rows
 
     def narthex_upload(self, server, data):
@@ -186,6 +190,17 @@ class Bench:
 
     def copy(self, data, number):
         """What any upload and any archive is compared with: a plain copy, synced."""
+        return self._copy("copy", data, data.folder, number)
+
+    def copy_cold(self, data, number):
+        """The same of the copy, read from the disk as an archive reads what was staged."""
+        source = self.past[-1]
+        for path in filter(Path.is_file, source.rglob("*")):
+            with open(path, "rb") as file:
+                os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        return self._copy("copy, cold", data, source, number)
+
+    def _copy(self, step, data, source, number):
         target = self.folder("copy")
-        return self.row("copy", data, number, "cp -r", "cp -r",
-                        lambda: (accounting.run(["cp", "-r", data.folder, target], self.log), {}))
+        return self.row(step, data, number, "cp -r", "cp -r",
+                        lambda: (accounting.run(["cp", "-r", source, target], self.log), {}))
