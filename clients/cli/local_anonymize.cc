@@ -256,7 +256,7 @@ absl::StatusOr<client::LocalFile> LocalAnonymizer::Copy(const client::LocalFile&
   NX_ASSIGN_OR_RETURN(const client::OpenFile in, client::OpenFile::Open(file.path, file.size_bytes));
   std::string buffer(kPieceBytes, '\0');
   int64_t at = 0;
-  const client::ByteSource bytes = [&]() -> absl::StatusOr<absl::string_view> {
+  const ByteSource bytes = [&]() -> absl::StatusOr<absl::string_view> {
     const auto size = static_cast<size_t>(std::min<int64_t>(kPieceBytes, in.size_bytes() - at));
     if (size == 0) return absl::string_view();
     NX_RETURN_IF_ERROR(in.Read(at, absl::MakeSpan(buffer.data(), size)));

@@ -51,7 +51,7 @@ class LocalAnonymizer {
     std::string name;  // of the file, or of the archive and its entry
     int64_t size_bytes = 0;
     int64_t modified_ns = 0;
-    client::ByteSource bytes;
+    ByteSource bytes;
   };
   // Makes a copy of the object that `source` gives, or finds the one that a former run made. Errors of the
   // scripts and of what it holds: nothing of it must be sent.

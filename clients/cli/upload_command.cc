@@ -147,7 +147,7 @@ absl::Status Transfer::SendFiles(const std::vector<client::LocalFile>& files) {
 // The objects of an archive, as those of a folder. One that cannot be read does not stop the others.
 absl::Status Transfer::CopyArchive(LocalAnonymizer& local, const client::LocalFile& archive, Copies& copies) {
   const absl::Status walked =
-      client::ForEachEntry(archive.path, [&](const std::string& name, const client::ByteSource& bytes) {
+      client::ForEachEntry(archive.path, [&](const std::string& name, const ByteSource& bytes) {
         const std::string path = absl::StrCat(archive.path, "/", name);
         copies.Add(path, archive.size_bytes,
                    local.Copy({path, archive.size_bytes, archive.modified_ns, bytes}), report_);

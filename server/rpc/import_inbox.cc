@@ -62,12 +62,12 @@ absl::Status ImportFile(const std::string& path, ingest::ObjectStream& objects, 
   std::string head(512, '\0');
   const ssize_t head_size = ::pread(fd, head.data(), head.size(), 0);
   head.resize(head_size > 0 ? static_cast<size_t>(head_size) : 0);
-  const ingest::ByteSource source = [&]() -> absl::StatusOr<absl::string_view> {
+  const ByteSource source = [&]() -> absl::StatusOr<absl::string_view> {
     const ssize_t size = ::read(fd, buffer.data(), buffer.size());
     if (size < 0) return InboxPath(path, "it cannot be read to its end");
     return absl::string_view(buffer.data(), static_cast<size_t>(size));
   };
-  return ingest::LooksLikeArchive(head) ? ingest::ImportArchive(source, objects, sequence)
+  return LooksLikeArchive(head) ? ingest::ImportArchive(source, objects, sequence)
                                         : ingest::ImportObject(source, objects, sequence);
 }
 
