@@ -106,10 +106,12 @@ absl::StatusOr<std::string> Workflow::RunBuild(const operations::Operation& oper
                            .status());
   }
   PausePoint("build.begun");
-  NX_ASSIGN_OR_RETURN(const SessionRow built,
-                      prearchive::Build(with_.prearchive, with_.types, operation.target));
+  const auto built = prearchive::Build(with_.prearchive, with_.types, operation.target);
+  // The session is BUILDING still.
+  if (operations::PassesByItself(built.status())) return operations::Postponed(built.status().message());
+  if (!built.ok()) return built.status();
   CrashPoint("build.built");
-  if (built.state() == static_cast<int>(State::kReady)) GoOn(built, operation.user);
+  if (built->state() == static_cast<int>(State::kReady)) GoOn(*built, operation.user);
   return operation.target;
 }
 
@@ -170,6 +172,7 @@ absl::StatusOr<std::string> Workflow::RunSplit(const operations::Operation& oper
     const auto failed = with_.prearchive.Apply(id, Event::kSplitFailed, [&](SessionRow& changed) {
       changed.set_error(std::string(parts.status().message()));
     });
+    if (operations::PassesByItself(failed.status())) return operations::Postponed(failed.status().message());
     if (!failed.ok())
       Log(LogLevel::kError, "state not changed", {{"session", id}, {"error", failed.status()}});
     return parts.status();

@@ -79,8 +79,10 @@ absl::StatusOr<std::string> Archiver::Archive(const operations::Operation& opera
     archived = Error(absl::StatusCode::kCancelled, "OPERATION_CANCELLED",
                      "archiving was cancelled while it waited; nothing was filed");
   }
-  if (!archived.ok() && reason != "ARCHIVE_CONFLICT" && !operations::IsPostponed(archived.status()))
-    Fail(operation.target, archived.status());
+  if (!archived.ok() && reason != "ARCHIVE_CONFLICT" && !operations::IsPostponed(archived.status())) {
+    const absl::Status failed = Fail(operation.target, archived.status());
+    if (operations::PassesByItself(failed)) return operations::Postponed(failed.message());
+  }
   return archived;
 }
 
@@ -206,11 +208,12 @@ absl::Status Archiver::EndMerge(const archive::UnfinishedMerge& merge) {
   return committed ? (*writer)->Finish() : (*writer)->Abandon();
 }
 
-void Archiver::Fail(absl::string_view id, const absl::Status& status) {
+absl::Status Archiver::Fail(absl::string_view id, const absl::Status& status) {
   const auto failed = with_.prearchive.Apply(id, prearchive::Event::kArchiveFailed, [&](SessionRow& row) {
     row.set_error(std::string(status.message()));
   });
   if (!failed.ok()) Log(LogLevel::kError, "state not changed", {{"session", id}, {"error", failed.status()}});
+  return failed.status();
 }
 
 absl::StatusOr<std::unique_ptr<archive::SessionWriter>> Archiver::OpenWriter(const SessionRow& row,

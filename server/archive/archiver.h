@@ -140,7 +140,7 @@ class Archiver {
   absl::Status CheckSpace() const;
   absl::Status BuildFiled(Filing& filing, const prearchive::SessionRow& row);
   absl::Status TakeExported(Filing& filing, const prearchive::SessionRow& row) const;
-  void Fail(absl::string_view id, const absl::Status& status);
+  absl::Status Fail(absl::string_view id, const absl::Status& status);
 
   const Dependencies with_;
   std::atomic<uint64_t> free_space_min_bytes_{0};

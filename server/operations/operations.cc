@@ -73,6 +73,11 @@ absl::Status Postponed(absl::string_view why) {
   return Error(absl::StatusCode::kAborted, "OPERATION_POSTPONED", why);
 }
 
+bool PassesByItself(const absl::Status& status) {
+  const std::string reason = ErrorReason(status);
+  return reason == "DISK_FULL" || reason == "INDEX_BUSY";
+}
+
 bool IsPostponed(const absl::Status& status) { return ErrorReason(status) == "OPERATION_POSTPONED"; }
 
 struct Operations::Running {
@@ -194,7 +199,13 @@ absl::StatusOr<Operation> Operations::Start(
     staging::IndexBatch undo;
     undo.Delete(Table::kOperations, operation.id);
     if (!request_id.empty()) undo.Delete(Table::kRequests, request_key);
-    NX_RETURN_IF_ERROR(index_.Write(undo, staging::Durability::kPowerLoss));
+    if (const absl::Status undone = index_.Write(undo, staging::Durability::kPowerLoss); !undone.ok()) {
+      // It stays in the list, and must not be carried out by the next process: it ends as what it is.
+      absl::MutexLock lock(&mutex_);
+      abandoned_.emplace(operation.id, prepared);
+      running_.emplace(operation.id, std::make_shared<Running>());
+      queue_.push_back(operation.id);
+    }
     return prepared;
   }
   {
@@ -269,15 +280,20 @@ void Operations::Work() {
 
 bool Operations::RunOne(const std::string& id) {
   std::shared_ptr<Running> running;
+  absl::Status abandoned;
   {
     absl::MutexLock lock(&mutex_);
     running = running_[id];
+    if (const auto it = abandoned_.find(id); it != abandoned_.end()) abandoned = it->second;
   }
   auto operation = Load(id);
+  if (!operation.ok() && !absl::IsNotFound(operation.status())) return false;
   if (operation.ok() && !operation->done) {
     absl::StatusOr<std::string> result;
     const auto handler = handlers_.find(operation->kind);
-    if (handler == handlers_.end()) {
+    if (!abandoned.ok()) {
+      result = abandoned;
+    } else if (handler == handlers_.end()) {
       result = Internal("INTERNAL", absl::StrCat("nothing handles operations of kind ", operation->kind));
     } else {
       ProgressOf progress(*this, running);
@@ -290,7 +306,7 @@ bool Operations::RunOne(const std::string& id) {
       operation->done = true;
       if (result.ok()) operation->result = *std::move(result);
       if (!result.ok()) operation->status = result.status();
-      if (const absl::Status saved = Save(*operation); !saved.ok()) {
+      if (const absl::Status saved = SaveEnd(*operation); !saved.ok()) {
         Log(LogLevel::kError, "operation's end not saved", {{"operation", id}, {"error", saved}});
       }
       if (!operation->status.ok()) {
@@ -304,7 +320,17 @@ bool Operations::RunOne(const std::string& id) {
   }
   absl::MutexLock lock(&mutex_);
   running_.erase(id);
+  abandoned_.erase(id);
   return true;
+}
+
+absl::Status Operations::SaveEnd(const Operation& operation) {
+  while (true) {
+    absl::Status saved = Save(operation);
+    if (!PassesByItself(saved)) return saved;
+    absl::MutexLock lock(&mutex_);
+    if (mutex_.AwaitWithTimeout(absl::Condition(&stopping_), kPostponement)) return saved;
+  }
 }
 
 }  // namespace narthex::operations

@@ -51,6 +51,10 @@ struct Operation {
 // again, after others had their turn. Whoever waits sees nothing of it.
 absl::Status Postponed(absl::string_view why);
 bool IsPostponed(const absl::Status& status);
+// Whether a write to the index was refused for want of space, so that it is worth trying again. A handler
+// that could not write that it failed postpones itself then: an operation that ends without that leaves its
+// session as if it was still being worked on.
+bool PassesByItself(const absl::Status& status);
 
 // What a handler may tell and ask while it runs. Thread-safe.
 class Progress {
@@ -103,6 +107,8 @@ class Operations {
   // False: it wants to be run again.
   bool RunOne(const std::string& id);
   absl::Status Save(const Operation& operation);
+  // As Save, again and again while there is no space, until the process stops.
+  absl::Status SaveEnd(const Operation& operation);
   absl::StatusOr<Operation> Load(absl::string_view id);
 
   staging::Index& index_;
@@ -111,6 +117,8 @@ class Operations {
   absl::Mutex mutex_;
   std::deque<std::string> queue_ ABSL_GUARDED_BY(mutex_);
   absl::flat_hash_map<std::string, std::shared_ptr<Running>> running_ ABSL_GUARDED_BY(mutex_);
+  // Operations whose start failed, and could not be undone: what they end with.
+  absl::flat_hash_map<std::string, absl::Status> abandoned_ ABSL_GUARDED_BY(mutex_);
   absl::flat_hash_set<std::string> starting_ ABSL_GUARDED_BY(mutex_);  // request keys that Start works on
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
   std::vector<std::thread> workers_;

@@ -18,6 +18,37 @@ using testing::ElementsAre;
 using testing::IsEmpty;
 using testing::SizeIs;
 
+// Refuses its next writes as a full disk does, and its next reads as a broken one.
+class FullIndex : public staging::Index {
+ public:
+  absl::Status Write(const staging::IndexBatch& batch, staging::Durability durability) override {
+    if (refusals > 0) {
+      --refusals;
+      return ResourceExhausted("DISK_FULL", "no space");
+    }
+    return inner_->Write(batch, durability);
+  }
+  absl::StatusOr<std::optional<std::string>> Get(staging::Table table, absl::string_view key) const override {
+    if (unread > 0) {
+      --unread;
+      return DataLoss("IO_ERROR", "it cannot be read");
+    }
+    return inner_->Get(table, key);
+  }
+  absl::Status Scan(staging::Table table, absl::string_view begin, absl::string_view end,
+                    const std::function<bool(absl::string_view, absl::string_view)>& visit) const override {
+    return inner_->Scan(table, begin, end, visit);
+  }
+  absl::Status SyncAll() override { return inner_->SyncAll(); }
+  absl::Status Checkpoint(const std::string& directory) override { return inner_->Checkpoint(directory); }
+
+  std::atomic<int> refusals{0};
+  mutable std::atomic<int> unread{0};
+
+ private:
+  const std::unique_ptr<staging::Index> inner_ = staging::Index::NewInMemory();
+};
+
 constexpr absl::Duration kSoon = absl::Seconds(30);  // never waited for when all is well
 
 class OperationsTest : public testing::Test {
@@ -217,6 +248,60 @@ TEST_F(OperationsTest, APreparationThatRefusesLeavesNothing) {
   EXPECT_NE(second, prepared);
   Wait(second);
   EXPECT_EQ(runs, 1);
+}
+
+TEST_F(OperationsTest, AnEndThatCannotBeWrittenForWantOfSpaceIsWrittenLater) {
+  operations_.reset();
+  FullIndex full;
+  operations_ = std::make_unique<Operations>(full, clock_, 2);
+  std::atomic<int> runs{0};
+  operations_->Register("build", [&](const Operation&, Progress&) -> absl::StatusOr<std::string> {
+    ++runs;
+    full.refusals = 2;
+    return "made";
+  });
+  const std::string id = Start(Of("build")).id;
+  EXPECT_EQ(Wait(id).result, "made");
+  EXPECT_EQ(runs, 1);
+  operations_.reset();
+}
+
+TEST_F(OperationsTest, AStartThatCannotBeUndoneEndsAsWhatItIs) {
+  operations_.reset();
+  FullIndex full;
+  operations_ = std::make_unique<Operations>(full, clock_, 2);
+  std::atomic<int> runs{0};
+  operations_->Register("build", [&](const Operation&, Progress&) -> absl::StatusOr<std::string> {
+    ++runs;
+    return "made";
+  });
+  std::string id;
+  const auto started = operations_->Start(Of("build"), "", [&](const std::string& operation) {
+    id = operation;
+    full.refusals = 2;
+    return FailedPrecondition("ILLEGAL_STATE", "it cannot be built now");
+  });
+  EXPECT_EQ(ErrorReason(started.status()), "ILLEGAL_STATE");
+  const Operation ended = Wait(id);
+  EXPECT_TRUE(ended.done);
+  EXPECT_EQ(ErrorReason(ended.status), "ILLEGAL_STATE");
+  EXPECT_EQ(runs, 0);
+  operations_.reset();
+}
+
+TEST_F(OperationsTest, WhatCannotBeReadForAMomentIsNotForgotten) {
+  operations_.reset();
+  FullIndex unreadable;
+  operations_ = std::make_unique<Operations>(unreadable, clock_, 2);
+  operations_->Register("build",
+                        [&](const Operation&, Progress&) -> absl::StatusOr<std::string> { return "made"; });
+  const auto started = operations_->Start(Of("build"), "", [&](const std::string&) {
+    unreadable.unread = 1;
+    return absl::OkStatus();
+  });
+  ASSERT_TRUE(started.ok());
+  EXPECT_EQ(Wait(started->id).result, "made");
+  operations_.reset();
 }
 
 TEST_F(OperationsTest, WhatAShutdownInterruptsRunsOnceMore) {

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # ./dev robust [--cycles N | --every | --soak SECONDS] [--seed N] [NAME...]: crash tests of real servers, at any size.
-# NAME is one of kill9, crash_points, others_die, power_loss, sql_faults (without NAME: all of them, N cycles each, 100 if
-# not said).
+# NAME is one of kill9, crash_points, others_die, power_loss, backup_cuts, sql_faults, io_faults (without NAME: all of them, N
+# cycles each, 100 if not said).
 #
 #   ./dev robust --cycles 1000 kill9
-#   ./dev robust --every sql_faults      every call to PostgreSQL, instead of so many
+#   ./dev robust --every sql_faults      every call to PostgreSQL, instead of so many; io_faults: on files
 #   ./dev robust --soak 3600
 #
 # What a violation leaves is kept, and the seed is printed; docs/durability.md says what is checked.
@@ -29,17 +29,17 @@ while (($#)); do
 done
 
 bash tools/dev/setup.sh
-build_preset dev narthexd narthex narthex-gateway narthex-verify narthex-phantom
+build_preset dev narthexd narthex narthex-gateway narthex-verify narthex-phantom io_faults
 export NARTHEX_BIN=$PWD/build/dev/bin
 if [[ -n $soak ]]; then
   python -W ignore -B tests/robustness/soak.py --seconds "$soak" "${more[@]}"
   exit
 fi
-((${#names[@]})) || names=(kill9 crash_points others_die power_loss sql_faults)
+((${#names[@]})) || names=(kill9 crash_points others_die power_loss backup_cuts sql_faults io_faults)
 for name in "${names[@]}"; do
   say "$name, $cycles cycles"
   count=(--cycles "$cycles")
   [[ $name != crash_points ]] || count=(--rounds "$(((cycles + 12) / 13))")
-  [[ $name != sql_faults || -z $every ]] || count=(--every)
+  [[ $name != *_faults || -z $every ]] || count=(--every)
   python -W ignore -B "tests/robustness/$name.py" "${count[@]}" "${more[@]}"
 done
