@@ -30,8 +30,10 @@
 namespace narthex::gateway {
 namespace {
 
-// Connections above the limit that are told so; those above that, too, are closed without a word.
+// Connections above a limit that are told so; those above that, too, are closed without a word. They take no
+// place of others: who is told so is no association, and one address is told so many times at once.
 constexpr int kRejectingMax = 64;
+constexpr int kRejectingPerAddressMax = 8;
 // After an accept that failed for want of descriptors or memory.
 constexpr absl::Duration kAcceptPause = absl::Milliseconds(50);
 
@@ -101,6 +103,7 @@ class Gateway::Impl {
  private:
   struct Connection {
     std::string address;
+    bool rejected = false;
     std::unique_ptr<Association> association;
     std::thread thread;
   };
@@ -244,19 +247,22 @@ void Gateway::Impl::StartAssociation(UniqueFd fd, const Listener& listener) {
   Socket socket(std::move(fd), std::move(tls));
   const std::string address = socket.PeerAddress();
   absl::MutexLock lock(&mutex_);
-  const auto count = static_cast<int>(connections_.size());
-  const int max = options_.limits->associations_max;
-  if (count >= max + kRejectingMax) {
+  const auto count = [&](bool rejected, bool of_address) ABSL_SHARED_LOCKS_REQUIRED(mutex_) {
+    return std::count_if(connections_.begin(), connections_.end(), [&](const auto& entry) {
+      return entry.second.rejected == rejected && (!of_address || entry.second.address == address);
+    });
+  };
+  const bool over_limit = count(false, false) >= options_.limits->associations_max ||
+                          count(false, true) >= options_.limits->associations_per_address_max;
+  if (over_limit && (count(true, false) >= kRejectingMax || count(true, true) >= kRejectingPerAddressMax)) {
     Metrics::Global().Count("gateway_rejected_total", "associations rejected", 1,
                             {{"reason", "connection limit"}});
     return;
   }
-  const auto of_address = std::count_if(connections_.begin(), connections_.end(),
-                                        [&](const auto& entry) { return entry.second.address == address; });
-  const bool over_limit = count >= max || of_address >= options_.limits->associations_per_address_max;
   const int64_t id = next_id_++;
   Connection& connection = connections_[id];
   connection.address = address;
+  connection.rejected = over_limit;
   connection.association = std::make_unique<Association>(std::move(socket), port, over_limit, environment_);
   Association* association = connection.association.get();
   try {

@@ -100,6 +100,19 @@ class Limits(unittest.TestCase):
             one.close()
         server.wait_for(lambda: server.storescu("--to", tool="echoscu", code=None).returncode == 0, "an association")
 
+    def test_a_flood_of_associations_from_one_address_keeps_no_place_of_others(self):
+        server = self.server()
+        server.narthex("settings", "set", "limits.associations_max", "8")
+        server.narthex("settings", "set", "limits.associations_per_address_max", "4")
+        # More than all places, and than those who are told that there is none.
+        port = int(server.dicom_port)
+        held = [socket.create_connection(("127.0.0.1", port), timeout=10, source_address=("127.0.0.2", 0))
+                for _ in range(100)]
+        self.addCleanup(lambda: [one.close() for one in held])
+        server.wait_for(lambda: any(value >= 80 for value in metric(server, "narthex_gateway_rejected_total").values()),
+                        "the flood to be refused")
+        server.storescu("--to", "+sd", "+r", self.folder / "scan")  # from another address
+
     def test_a_stalled_stream_is_ended_and_a_working_one_is_not(self):
         server = self.server()
         server.narthex("settings", "set", "limits.upload_idle_seconds", "2")
