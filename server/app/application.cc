@@ -477,8 +477,8 @@ void Application::Stop() {
   if (parts.stopped) return;
   parts.stopped = true;
   Log(LogLevel::kInfo, "narthexd stops");
+  if (parts.prearchive) parts.prearchive->EndWaits();
   if (parts.door) parts.door->Stop();
-  if (parts.prearchive) parts.prearchive->events().Close();
   parts.listener.reset();
   if (parts.server) {
     parts.server->Shutdown(std::chrono::system_clock::now() + absl::ToChronoMilliseconds(kDrain));

@@ -156,6 +156,11 @@ void Prearchive::IdleFired(const std::string& id) {
   }
 }
 
+void Prearchive::EndWaits() {
+  events_->Close();
+  split_routes_->Close();
+}
+
 std::shared_ptr<LiveSession> Prearchive::Create(const SessionKeyRow& key) {
   auto session = std::make_shared<LiveSession>(NewSessionId(clock_.Now()));
   absl::MutexLock lock(&session->mutex);
@@ -185,6 +190,11 @@ absl::StatusOr<std::shared_ptr<LiveSession>> Prearchive::OpenFor(const ArrivingO
       PausePoint("split.awaited");
       if (!patience) patience = absl::Now() + absl::Microseconds(split_patience_us_.load());
       settled = split_routes_->AwaitSettled(routed, std::max(absl::ZeroDuration(), *patience - absl::Now()));
+      // Nothing is made of it in a hurry: its sender has it, and the next process knows of the split.
+      if (!settled && split_routes_->closed()) {
+        return Error(absl::StatusCode::kUnavailable, "SHUTTING_DOWN",
+                     "the server is stopping while the object's session is being split; send it again");
+      }
     }
     absl::MutexLock lock(&mutex_);
     // One that began between the two.

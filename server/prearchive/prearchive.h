@@ -286,6 +286,9 @@ class Prearchive {
   // Objects that come while their session is being split wait so long for the halves: at first 10 s, enough
   // to copy gigabytes, and less than senders wait for an answer.
   void SetSplitPatience(absl::Duration patience) { split_patience_us_ = absl::ToInt64Microseconds(patience); }
+  // Ends what waits for something in here, as the process is stopping: readers of events return, and objects
+  // that wait for a split are refused with SHUTTING_DOWN.
+  void EndWaits();
   absl::Duration idle_build() const { return absl::Microseconds(idle_build_us_.load()); }
   // When the session will be built if nothing more arrives; nullopt: no timer runs.
   std::optional<absl::Time> BuildAfter(const SessionRow& row) const;

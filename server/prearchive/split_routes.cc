@@ -98,8 +98,19 @@ void SplitRoutes::Settle(absl::string_view key_text) {
 bool SplitRoutes::AwaitSettled(const std::string& key_text, absl::Duration timeout) const {
   absl::MutexLock lock(&mutex_);
   if (splitting_.empty() || !IsSplitting(key_text)) return true;
-  const auto settled = [&]() ABSL_SHARED_LOCKS_REQUIRED(mutex_) { return !IsSplitting(key_text); };
-  return mutex_.AwaitWithTimeout(absl::Condition(&settled), timeout);
+  const auto over = [&]() ABSL_SHARED_LOCKS_REQUIRED(mutex_) { return closed_ || !IsSplitting(key_text); };
+  mutex_.AwaitWithTimeout(absl::Condition(&over), timeout);
+  return !IsSplitting(key_text);
+}
+
+void SplitRoutes::Close() {
+  absl::MutexLock lock(&mutex_);
+  closed_ = true;
+}
+
+bool SplitRoutes::closed() const {
+  absl::MutexLock lock(&mutex_);
+  return closed_;
 }
 
 void SplitRoutes::Mark(SessionRow& row) const {

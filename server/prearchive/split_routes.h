@@ -38,8 +38,11 @@ class SplitRoutes {
                                     bool pet_part) const;
 
   // Waits until no split of the session with this key, or into one, is under way, at most as long as
-  // `timeout` says; zero: only looks. False: it still is.
+  // `timeout` says, and not behind Close(); zero: only looks. False: it still is.
   bool AwaitSettled(const std::string& key_text, absl::Duration timeout) const;
+  // Wakes up who waits: the process is stopping.
+  void Close();
+  bool closed() const;
 
   // Marks `row`, whose key is set, as the half that it is by its key, if it is one.
   void Mark(SessionRow& row) const;
@@ -75,6 +78,7 @@ class SplitRoutes {
   absl::flat_hash_map<std::string, SplitRouteRow> routes_ ABSL_GUARDED_BY(mutex_);
   absl::flat_hash_map<std::string, Half> halves_ ABSL_GUARDED_BY(mutex_);  // by the keys of halves
   absl::flat_hash_set<std::string> splitting_ ABSL_GUARDED_BY(mutex_);     // keys of sessions
+  bool closed_ ABSL_GUARDED_BY(mutex_) = false;
 };
 
 }  // namespace narthex::prearchive

@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include "base/error.h"
 #include "server/prearchive/keys.h"
 #include "server/prearchive/prearchive_fixture.h"
 
@@ -131,6 +132,30 @@ TEST_F(SplitRoutesTest, ObjectsThatASplitKeepsWaitingGetASessionOfTheirHalfsLabe
   EXPECT_EQ(during.key().label(), "S1_MR1_MR");
   EXPECT_EQ(during.split_part(), kRestPart);
   for (const SessionRow& row : Sessions()) EXPECT_NE(row.key().label(), "S1_MR1");
+  ExpectAllConsistent();
+}
+
+TEST_F(SplitRoutesTest, AStoppingServerRefusesWhatWaitsForASplit) {
+  const std::string id = BeginSplit();
+  prearchive_->SetSplitPatience(absl::Hours(1));
+  absl::Status refused;
+
+  std::thread sender([&] {
+    ArrivingObject late;
+    late.key = Key();
+    late.sop_instance_uid = "2.2";
+    late.series_instance_uid = "2";
+    refused = prearchive_->Begin(std::move(late)).status();
+  });
+  prearchive_->EndWaits();
+  sender.join();
+
+  EXPECT_EQ(ErrorReason(refused), "SHUTTING_DOWN") << refused;
+  ASSERT_EQ(Sessions().size(), 1u);  // nothing was made of it
+  // The next process ends the split, and the object is sent again.
+  Open();
+  const SplitParts parts = EndSplit(id);
+  EXPECT_EQ(Store("2.2", "late").session(), parts.remaining.id());
   ExpectAllConsistent();
 }
 

@@ -274,6 +274,41 @@ class LateDuringSplit(PetMr):
         self.assertEqual(self.counts("DURING"), {"S_PET": 10 + 5 + 1, "S_MR": 5 + 2 + 2 + 2})
         self.server.check_invariants(self)
 
+    def test_a_stop_does_not_wait_for_it_and_senders_are_told(self):
+        self.project("STOP", "petmr")
+        self.upload("STOP")
+        name, = (s["name"] for s in self.server.prearchive("--project", "STOP"))
+        for what, value in (("project", "STOP"), ("session", "S_PETMR")):
+            self.server.narthex("settings", "set", f"routing.{what}_rules", f"(0010,0020):(PM1.*) t:.+ r:{value}")
+        late = self.late("fourth") / "mr"
+        answers = []
+
+        def store():
+            answers.append(self.server.storescu("-xe", "--to", "+sd", "+r", late, code=None))
+
+        with Hold(self.server, "split.begun") as begun:
+            split = threading.Thread(target=self.server.run, args=("prearchive", "split", name))
+            split.start()
+            begun.reached()
+            with Hold(self.server, "split.awaited") as awaited:
+                sender = threading.Thread(target=store)
+                sender.start()
+                awaited.reached()
+            self.server.process.terminate()
+            sender.join()
+        split.join()
+        self.assertEqual(self.server.process.wait(timeout=40), 0)
+        self.assertNotEqual(answers[0].returncode, 0, "the object waits no longer, and was not kept")
+        self.server.check_data()
+        # The next start ends the split, and what was refused and is sent again goes to its half.
+        self.server.start()
+        self.server.wait_for(lambda: len(self.parts("STOP")) == 2 and all(
+            s["state"] != "SEPARATING" for s in self.parts("STOP").values()), "the split to go on")
+        self.server.storescu("-xe", "--to", "+sd", "+r", late)
+        self.assertEqual(self.counts("STOP")["S_MR"], 5 + 2)
+        for what in ("project", "session"):
+            self.server.narthex("settings", "set", f"routing.{what}_rules", "")
+
 
 if __name__ == "__main__":
     unittest.main()
