@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "absl/container/flat_hash_set.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 
 #include "base/digest.h"
@@ -19,6 +20,20 @@ constexpr size_t kPieceBytes = 1 << 20;
 // Files that one look into the database brings while downloading.
 constexpr int kFilesPage = 1000;
 
+// Whether the filter names the status DELETED; who may see deleted sessions finds them only then.
+bool NamesDeleted(const metadata::FilterNode* node) {
+  if (node == nullptr) return false;
+  if (node->kind == metadata::FilterNode::Kind::kCompare) {
+    return absl::EqualsIgnoreCase(node->field, "status") && absl::EqualsIgnoreCase(node->value, "DELETED") &&
+           node->op != metadata::FilterNode::Op::kNe;
+  }
+  return std::any_of(node->children.begin(), node->children.end(),
+                     [](const metadata::FilterNode& child) { return NamesDeleted(&child); });
+}
+
+// The record of a deleted session is read by its id; its label may be another one's by now.
+bool ById(absl::string_view name) { return absl::StartsWith(name, "sessions/"); }
+
 }  // namespace
 
 grpc::Status ArchiveServiceImpl::SearchSessions(grpc::ServerContext* context,
@@ -32,7 +47,9 @@ grpc::Status ArchiveServiceImpl::SearchSessions(grpc::ServerContext* context,
         search.order_by = request->order_by();
         search.page = {size, request->page_token()};
         search.count_total = request->count_total();
-        NX_ASSIGN_OR_RETURN(const auto found, database_.session_reader().Search(search, caller.Visible()));
+        NX_ASSIGN_OR_RETURN(
+            const auto found,
+            database_.session_reader().Search(search, caller.Visible(NamesDeleted(search.filter.root()))));
         v1::SearchSessionsResponse answer;
         for (const auto& session : found.sessions) *answer.add_sessions() = View(caller, session);
         answer.set_next_page_token(found.next_page_token);
@@ -53,7 +70,8 @@ grpc::Status ArchiveServiceImpl::SearchScans(grpc::ServerContext* context,
                        search.page = {size, request->page_token()};
                        search.count_total = request->count_total();
                        NX_ASSIGN_OR_RETURN(const auto found,
-                                           database_.session_reader().SearchScans(search, caller.Visible()));
+                                           database_.session_reader().SearchScans(
+                                               search, caller.Visible(NamesDeleted(search.filter.root()))));
                        v1::SearchScansResponse answer;
                        for (const auto& from : found.scans) {
                          v1::FoundScan& to = *answer.add_scans();
@@ -94,7 +112,8 @@ grpc::Status ArchiveServiceImpl::ListScans(grpc::ServerContext* context, const v
                                            v1::ListScansResponse* response) {
   return gate_.Unary(
       context, response, [&](const auth::Caller& caller) -> absl::StatusOr<v1::ListScansResponse> {
-        NX_ASSIGN_OR_RETURN(const auto session, Find(caller, request->session(), Right::kRead));
+        NX_ASSIGN_OR_RETURN(const auto session, Find(caller, request->session(), Right::kRead,
+                                                     /*with_deleted=*/ById(request->session())));
         NX_ASSIGN_OR_RETURN(const auto scans, database_.session_reader().ListScans(session.accession_id));
         v1::ListScansResponse answer;
         for (const auto& scan : scans) *answer.add_scans() = ToProto(scan);
@@ -106,7 +125,8 @@ grpc::Status ArchiveServiceImpl::ListFiles(grpc::ServerContext* context, const v
                                            v1::ListFilesResponse* response) {
   return gate_.Unary(
       context, response, [&](const auth::Caller& caller) -> absl::StatusOr<v1::ListFilesResponse> {
-        NX_ASSIGN_OR_RETURN(const auto session, Find(caller, request->session(), Right::kRead));
+        NX_ASSIGN_OR_RETURN(const auto session, Find(caller, request->session(), Right::kRead,
+                                                     /*with_deleted=*/ById(request->session())));
         NX_ASSIGN_OR_RETURN(const int size, PageSize(request->page_size()));
         metadata::SessionReader::FileQuery query;
         if (!request->scan().empty()) query.scan_id = request->scan();

@@ -81,8 +81,13 @@ grpc::Status ProjectServiceImpl::UpdateSubject(grpc::ServerContext* context,
   return gate_.Unary(context, response, [&](const auth::Caller& caller) -> absl::StatusOr<v1::Subject> {
     NX_ASSIGN_OR_RETURN(const SubjectRef ref, ParseSubject(request->name()));
     NX_RETURN_IF_ERROR(caller.RequireEdit(ref.project));
+    // A repeated renaming may still name it by its former label.
+    NX_ASSIGN_OR_RETURN(const std::string updated_id,
+                        database_.subjects().FindUpdated(request->request_id()));
     for (int attempt = 1;; ++attempt) {
-      NX_ASSIGN_OR_RETURN(metadata::Subject subject, database_.subjects().Get(ref.project, ref.label));
+      NX_ASSIGN_OR_RETURN(metadata::Subject subject,
+                          database_.subjects().Get(ref.project, updated_id.empty() ? ref.label : updated_id));
+      if (request->has_label()) subject.label = request->label();
       if (!request->etag().empty()) subject.etag = request->etag();
       NX_RETURN_IF_ERROR(ChangeFields(*request, ref.project, v1::FieldDefinition::SUBJECT, subject.fields));
       const auto updated =

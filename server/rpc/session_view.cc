@@ -15,6 +15,12 @@ absl::StatusOr<metadata::Session> FindSession(metadata::SessionReader& reader, c
                                               absl::string_view name, SessionRight right, bool with_deleted) {
   NX_ASSIGN_OR_RETURN(const std::string ref, SessionRef(name, "name"));
   auto session = reader.Get(ref, caller.Visible(with_deleted));
+  // Who sees it through a share does not know how it is called at home, nor whether somebody guessed it
+  // right.
+  const size_t slash = ref.find('/');
+  if (session.ok() && slash != std::string::npos && !caller.MayRead(ref.substr(0, slash))) {
+    session = absl::NotFoundError("");
+  }
   if (absl::IsNotFound(session.status())) {
     return NotFound(
         "SESSION_NOT_FOUND",
@@ -41,6 +47,10 @@ metadata::Session AsSeen(const auth::Caller& caller, const metadata::Session& se
   metadata::Session seen = session;
   std::vector<metadata::Share> shares;
   bool named = !SeesThroughShare(caller, session);
+  if (!named) {
+    seen.subject.clear();
+    seen.subject_id.clear();
+  }
   for (const metadata::Share& share : session.shares) {
     if (!caller.MayRead(share.project)) continue;
     if (named) {

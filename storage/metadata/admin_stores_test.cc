@@ -196,7 +196,7 @@ TEST_P(AdminStoresTest, MembersNeedProjectAndUser) {
   ASSERT_EQ(stores().members().ListMembers("P1")->size(), 1u);
   EXPECT_EQ(stores().members().RolesOf("ann")->at("P1"), Role::kOwner);
   EXPECT_TRUE(stores().members().Remove("P1", "ann", kBy).ok());
-  EXPECT_TRUE(stores().members().Remove("P1", "ann", kBy).ok());
+  EXPECT_EQ(ErrorReason(stores().members().Remove("P1", "ann", kBy)), "USER_NOT_FOUND");
   EXPECT_TRUE(stores().members().ListMembers("P1")->empty());
 }
 

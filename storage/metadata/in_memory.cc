@@ -163,7 +163,7 @@ class InMemoryMembers : public MemberStore {
 
   absl::Status Remove(absl::string_view project, absl::string_view user, const Change& change) override {
     absl::MutexLock lock(&t_.mutex);
-    t_.members.erase({std::string(project), std::string(user)});
+    if (t_.members.erase({std::string(project), std::string(user)}) == 0) return NoMember(project, user);
     t_.Note(project, change, "MEMBER_REMOVE", user);
     return absl::OkStatus();
   }

@@ -130,6 +130,13 @@ absl::Status LastAdministrator(absl::string_view name) {
       {{"user", std::string(name)}});
 }
 
+absl::Status NoMember(absl::string_view project, absl::string_view user) {
+  return NotFound(
+      "USER_NOT_FOUND",
+      absl::StrCat(user, " is no member of project ", project, "; `narthex project member list` lists them"),
+      {{"project", std::string(project)}, {"user", std::string(user)}});
+}
+
 absl::Status UserNotFound(absl::string_view user) {
   return NotFound("USER_NOT_FOUND",
                   absl::StrCat("there is no user ", user, "; `narthex user list` lists them"),

@@ -32,5 +32,7 @@ absl::Status ProjectNotFound(absl::string_view project);
 absl::Status StudyRouted();
 absl::Status LastAdministrator(absl::string_view name);
 absl::Status UserNotFound(absl::string_view user);
+// NOT_FOUND (USER_NOT_FOUND).
+absl::Status NoMember(absl::string_view project, absl::string_view user);
 
 }  // namespace narthex::metadata

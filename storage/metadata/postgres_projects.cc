@@ -210,7 +210,7 @@ class PostgresMemberStore : public MemberStore {
   }
 
   absl::Status Remove(absl::string_view project, absl::string_view user, const Change& change) override {
-    Statement remove("DELETE FROM members WHERE project_id = $1 AND user_name = $2");
+    Statement remove("DELETE FROM members WHERE project_id = $1 AND user_name = $2 RETURNING user_name");
     remove.Text(project).Text(user);
     Mutation mutation{.method = "RemoveMember",
                       .change = change,
@@ -218,6 +218,10 @@ class PostgresMemberStore : public MemberStore {
                       .action = "MEMBER_REMOVE",
                       .object = std::string(user)};
     mutation.first = {std::move(remove)};
+    mutation.then = [&](const std::vector<Rows>& rows, Mutation&) -> absl::StatusOr<std::vector<Statement>> {
+      if (rows[0].size() == 0) return NoMember(project, user);
+      return std::vector<Statement>();
+    };
     return Apply(pool_, std::move(mutation)).status();
   }
 

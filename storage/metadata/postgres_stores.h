@@ -14,6 +14,13 @@
 
 namespace narthex::metadata {
 
+// Labels of a project's subjects are renamed by one ($1: the project), or kept by many, until the transaction
+// ends.
+inline constexpr char kSubjectLabelsLock[] =
+    "SELECT pg_advisory_xact_lock(hashtextextended('subjects/' || $1, 0))";
+inline constexpr char kSubjectLabelsKeep[] =
+    "SELECT pg_advisory_xact_lock_shared(hashtextextended('subjects/' || $1, 0))";
+
 std::unique_ptr<ProjectStore> NewPostgresProjectStore(Pool& pool);
 std::unique_ptr<MemberStore> NewPostgresMemberStore(Pool& pool);
 std::unique_ptr<SubjectStore> NewPostgresSubjectStore(Pool& pool, const std::string& site_id);

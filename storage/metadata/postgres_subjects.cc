@@ -36,6 +36,17 @@ Subject ToSubject(const Rows& rows, int row) {
   return subject;
 }
 
+absl::Status LabelInvalid() {
+  return InvalidArgument("SUBJECT_LABEL_INVALID", "a subject's label is 1 to 64 of letters, digits and _ . -",
+                         {{"field", "label"}});
+}
+
+absl::Status SubjectExists(absl::string_view project, absl::string_view label) {
+  return Error(absl::StatusCode::kAlreadyExists, "SUBJECT_EXISTS",
+               absl::StrCat("project ", project, " has a subject of the label ", label, " already"),
+               {{"project", std::string(project)}, {"label", std::string(label)}});
+}
+
 absl::Status SubjectNotFound(absl::string_view project) {
   return NotFound("SUBJECT_NOT_FOUND", absl::StrCat("project ", project, " has no such subject"),
                   {{"project", std::string(project)}});
@@ -47,8 +58,7 @@ class PostgresSubjectStore : public SubjectStore {
 
   absl::StatusOr<Subject> Create(absl::string_view project, absl::string_view label,
                                  const Change& change) override {
-    if (!IsLabel(label))
-      return InvalidArgument("SUBJECT_LABEL_INVALID", "a label is 1 to 64 of letters, digits and _ . -", {});
+    if (!IsLabel(label)) return LabelInvalid();
     // A reserved subject is made visible; an active one is in the way.
     Statement upsert(
         "INSERT INTO subjects AS u (project_id, subject_id, label, status) VALUES ($1, take_accession($3, "
@@ -63,10 +73,7 @@ class PostgresSubjectStore : public SubjectStore {
                       .action = "SUBJECT_CREATE"};
     mutation.first = {std::move(upsert)};
     mutation.then = [&](const std::vector<Rows>& rows, Mutation&) -> absl::StatusOr<std::vector<Statement>> {
-      if (rows[0].size() == 0) {
-        return Error(absl::StatusCode::kAlreadyExists, "SUBJECT_EXISTS",
-                     "the project has a subject of this label", {});
-      }
+      if (rows[0].size() == 0) return SubjectExists(project, label);
       return std::vector<Statement>();
     };
     const absl::Status status = Apply(pool_, std::move(mutation)).status();
@@ -107,6 +114,9 @@ class PostgresSubjectStore : public SubjectStore {
   }
 
   absl::StatusOr<Subject> Update(const Subject& subject, const Change& change) override {
+    if (!IsLabel(subject.label)) return LabelInvalid();
+    Statement alone(kSubjectLabelsLock);
+    alone.Text(subject.project);
     Statement lock(
         "SELECT version, to_jsonb(u) FROM subjects u WHERE project_id = $1 AND subject_id = $2 AND status = "
         "'ACTIVE' FOR UPDATE");
@@ -117,18 +127,19 @@ class PostgresSubjectStore : public SubjectStore {
                       .action = "SUBJECT_UPDATE",
                       .object = subject.id};
     mutation.answer = {subject.id};
-    mutation.first = {std::move(lock)};
+    mutation.first = {std::move(alone), std::move(lock)};
     mutation.then = [&](const std::vector<Rows>& rows, Mutation&) -> absl::StatusOr<std::vector<Statement>> {
-      if (rows[0].size() == 0) return SubjectNotFound(subject.project);
-      if (!subject.etag.empty() && rows[0].View(0, 0) != subject.etag) {
+      const Rows& found = rows[1];
+      if (found.size() == 0) return SubjectNotFound(subject.project);
+      if (!subject.etag.empty() && found.View(0, 0) != subject.etag) {
         return Error(absl::StatusCode::kAborted, "ETAG_MISMATCH",
                      absl::StrCat("subject ", subject.id, " was changed meanwhile; read it and try again"),
                      {{"subject", subject.id}});
       }
       Statement update(
-          "UPDATE subjects SET fields = $3, version = version + 1, update_time = now() WHERE project_id = $1 "
-          "AND subject_id = $2");
-      update.Text(subject.project).Text(subject.id).Text(JsonObject(subject.fields));
+          "UPDATE subjects SET fields = $3, label = $4, version = version + 1, update_time = now() WHERE "
+          "project_id = $1 AND subject_id = $2");
+      update.Text(subject.project).Text(subject.id).Text(JsonObject(subject.fields)).Text(subject.label);
       Statement note(
           "INSERT INTO project_history (project_id, subject_id, number, user_name, note, request_id, "
           "old_row, "
@@ -136,11 +147,21 @@ class PostgresSubjectStore : public SubjectStore {
           "u "
           "WHERE u.project_id = $1 AND u.subject_id = $2");
       note.Text(subject.project).Text(subject.id).Text(change.user).Text(change.note);
-      note.Text(change.request_id).Text(rows[0].View(0, 1));
+      note.Text(change.request_id).Text(found.View(0, 1));
       return std::vector<Statement>{std::move(update), std::move(note)};
     };
-    NX_RETURN_IF_ERROR(Apply(pool_, std::move(mutation)).status());
+    const absl::Status status = Apply(pool_, std::move(mutation)).status();
+    if (Violates(status, "subjects_label")) return SubjectExists(subject.project, subject.label);
+    NX_RETURN_IF_ERROR(status);
     return Get(subject.project, subject.id);
+  }
+
+  absl::StatusOr<std::string> FindUpdated(absl::string_view request_id) override {
+    if (request_id.empty()) return std::string();
+    Statement find("SELECT answer FROM requests WHERE request_id = $1 AND method = 'UpdateSubject'");
+    NX_ASSIGN_OR_RETURN(Rows rows, pool_.Read(find.Text(request_id)));
+    if (rows.size() == 0 || rows.Texts(0, 0).empty()) return std::string();
+    return rows.Texts(0, 0).front();
   }
 
  private:

@@ -52,6 +52,7 @@ class MemberStore {
   // Adds a member or changes the role. NOT_FOUND (PROJECT_NOT_FOUND, USER_NOT_FOUND).
   virtual absl::Status Set(const Member& member, const Change& change) = 0;
   // OK if there was none.
+  // NOT_FOUND (USER_NOT_FOUND): not a member.
   virtual absl::Status Remove(absl::string_view project, absl::string_view user, const Change& change) = 0;
   // By user name.
   virtual absl::StatusOr<std::vector<Member>> ListMembers(absl::string_view project) = 0;
@@ -75,9 +76,13 @@ class SubjectStore {
   };
   virtual absl::StatusOr<List> ListSubjects(absl::string_view project, const Page& page) = 0;
 
-  // Replaces the custom fields of the subject with that project and id. NOT_FOUND (SUBJECT_NOT_FOUND).
-  // ABORTED (ETAG_MISMATCH): subject.etag is set and no longer current.
+  // Replaces label and custom fields of the subject with that project and id. NOT_FOUND (SUBJECT_NOT_FOUND).
+  // ABORTED (ETAG_MISMATCH): subject.etag is set and no longer current. INVALID_ARGUMENT
+  // (SUBJECT_LABEL_INVALID). ALREADY_EXISTS (SUBJECT_EXISTS): another one, perhaps of a session that is
+  // being archived, has the label.
   virtual absl::StatusOr<Subject> Update(const Subject& subject, const Change& change) = 0;
+  // The id of the subject that the request `request_id` has updated; "": it has done nothing yet.
+  virtual absl::StatusOr<std::string> FindUpdated(absl::string_view request_id) = 0;
 };
 
 }  // namespace narthex::metadata

@@ -265,6 +265,7 @@ TEST_F(SharedRowSecurityTest, WhatBelongsToASharedSessionIsSeenAndItsProjectsOth
     EXPECT_THAT(Ask("guest", own), ElementsAre("1")) << table;
     EXPECT_THAT(Ask("gone", own), ElementsAre("0")) << table;
   }
+  EXPECT_THAT(Ask("guest", "SELECT DISTINCT project_id FROM session_history"), ElementsAre("P3"));
   EXPECT_THAT(Ask("guest", "SELECT project_id FROM subjects"), ElementsAre("P3"));
   EXPECT_THAT(Ask("guest", "SELECT project_id FROM projects ORDER BY 1"), ElementsAre("P2", "P3"));
   EXPECT_THAT(Ask("guest", "UPDATE sessions SET description = 'x' RETURNING label"), IsEmpty());

@@ -9,6 +9,7 @@
 #include "base/status.h"
 #include "storage/metadata/json.h"
 #include "storage/metadata/names.h"
+#include "storage/metadata/postgres_stores.h"
 #include "storage/metadata/session_rows.h"
 
 namespace narthex::metadata {
@@ -27,6 +28,9 @@ int64_t NextVersion(const Session& old) {
 // The subject exists and is visible afterwards.
 void ShowSubject(const SessionChange& session, std::vector<Statement>& all) {
   const Session& now = session.now;
+  // Nobody may rename it before the session has it.
+  Statement keep(kSubjectLabelsKeep);
+  all.push_back(std::move(keep.Text(now.project)));
   Statement make("SELECT subject_for($1, $2, $3, 'ACTIVE')");
   all.push_back(std::move(make.Text(session.site_id).Text(now.project).Text(now.subject)));
   Statement show(
@@ -37,15 +41,19 @@ void ShowSubject(const SessionChange& session, std::vector<Statement>& all) {
 
 Statement SetColumns(const SessionChange& session) {
   const Session& now = session.now;
-  Statement set(
+  // By id where it stays: it may be called otherwise since the session was read.
+  const bool stays = now.project == session.old.project && now.subject == session.old.subject;
+  Statement set(absl::StrCat(
       "UPDATE sessions s SET project_id = $3, label = $4, subject_id = u.subject_id, folder = $6, "
       "session_date = $7, fields = $8, note = $9, study_instance_uid = $10, modality = $11, session_type = "
       "$12, "
       "session_time = $13, scanner = $14, scanner_manufacturer = $15, scanner_model = $16, acquisition_site "
       "= "
       "$17, description = $18, version = s.version + 1, update_time = now() FROM subjects u WHERE "
-      "s.project_id = $1 AND s.session_id = $2 AND u.project_id = $3 AND lower(u.label) = lower($5)");
-  set.Text(session.old.project).Text(now.accession_id).Text(now.project).Text(now.label).Text(now.subject);
+      "s.project_id = $1 AND s.session_id = $2 AND u.project_id = $3 AND ",
+      stays ? "u.subject_id = $5" : "lower(u.label) = lower($5)"));
+  set.Text(session.old.project).Text(now.accession_id).Text(now.project).Text(now.label);
+  set.Text(stays ? session.old.subject_id : now.subject);
   set.Text(now.folder).TextOrNull(now.session_date).Text(JsonObject(now.fields)).Text(now.note);
   set.Text(now.study_instance_uid).Text(now.modality).Text(now.session_type).TextOrNull(now.session_time);
   set.Text(now.scanner).Text(now.scanner_manufacturer).Text(now.scanner_model).Text(now.acquisition_site);

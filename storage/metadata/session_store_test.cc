@@ -75,6 +75,34 @@ TEST_F(SessionStoreTest, RepeatedRequestReturnsTheFirstAnswer) {
   EXPECT_EQ(Search("").size(), 1u);
 }
 
+TEST_F(SessionStoreTest, SubjectsAreRenamedWithAllTheirSessions) {
+  Commit(MakeSession("A"));
+  Subject other = *database_->subjects().Create("P1", "S2", {});
+  Subject subject = *database_->subjects().Get("P1", "S1");
+
+  subject.label = "S1b";
+  auto renamed = database_->subjects().Update(subject, {.user = "ann", .request_id = "r"});
+  ASSERT_TRUE(renamed.ok()) << renamed.status();
+  EXPECT_EQ(renamed->label, "S1b");
+  EXPECT_EQ(renamed->id, subject.id);
+  EXPECT_EQ(renamed->session_count, 1);
+  EXPECT_EQ(*database_->subjects().FindUpdated("r"), subject.id);
+  EXPECT_EQ(*database_->subjects().FindUpdated("s"), "");
+  EXPECT_EQ(Search("subject = S1b"), Labels{"A"});
+  EXPECT_EQ(ErrorReason(database_->subjects().Get("P1", "S1").status()), "SUBJECT_NOT_FOUND");
+  EXPECT_NE(database_->projects().ListHistory("P1", subject.id)->at(0).new_json.find("S1b"),
+            std::string::npos);
+
+  renamed->label = "s1B";  // only its case
+  EXPECT_TRUE(database_->subjects().Update(*renamed, {}).ok());
+  other.label = "S1B";
+  EXPECT_EQ(ErrorReason(database_->subjects().Update(other, {}).status()), "SUBJECT_EXISTS");
+  for (const char* bad : {"", "a/b", "a b"}) {
+    other.label = bad;
+    EXPECT_EQ(ErrorReason(database_->subjects().Update(other, {}).status()), "SUBJECT_LABEL_INVALID");
+  }
+}
+
 TEST_F(SessionStoreTest, SubjectsHaveFieldsAndTheirHistory) {
   Commit(MakeSession("A"));
   Subject subject = *database_->subjects().Get("P1", "S1");

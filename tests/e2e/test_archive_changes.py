@@ -263,6 +263,18 @@ class ArchiveChanges(unittest.TestCase):
         self.refused("session", "show", "P1/DE1", reason="SESSION_NOT_FOUND")
         self.refused("session", "download", "P1/DE1", "-o", self.folder / "no", reason="SESSION_NOT_FOUND")
         self.assertNotIn("DE1", [s["label"] for s in self.server.sessions()])
+        # Who wants it back finds it by its status.
+        self.assertEqual([s["accessionId"] for s in self.server.sessions('status = "DELETED" AND label = "DE1"')],
+                         [session["accessionId"]])
+        self.assertNotIn("DE1", [s["label"] for s in self.server.sessions('status != "DELETED"')])
+        self.server.narthex("user", "create", "deleter")
+        token = self.server.narthex("token", "create", "--user", "deleter")["secret"]
+        for role, seen in (("member", 0), ("owner", 1)):
+            self.server.narthex("project", "member", "add", "P1", "deleter", role)
+            found = json.loads(self.server.run("session", "search", 'status = "DELETED" AND label = "DE1"', token=token).stdout)
+            self.assertEqual((found["totalSize"], len(found.get("sessions", []))), (seen, seen), role)
+            listed = self.server.run("session", "files", session["accessionId"], token=token)
+            self.assertEqual(listed.returncode, 0 if seen else 1)
         self.assertEqual(self.history(session["accessionId"])[0]["after"]["status"], "DELETED")
         self.archived("DE1", modality="CT")  # the label is free
         error = self.refused("session", "restore", session["accessionId"], reason="SESSION_EXISTS")
@@ -294,6 +306,11 @@ class ArchiveChanges(unittest.TestCase):
         self.assertEqual((end["action"], begin["action"], begin["comment"]), ("PURGE", "PURGE_BEGIN", "consent withdrawn"))
         self.assertEqual(end["before"]["purge.manifest_sha256"], manifest)
         self.refused("session", "restore", session, reason="SESSION_PURGED")
+        # The record of what was there.
+        self.assertEqual(sorted((f["path"], f["sha256"]) for f in self.server.files(session)), rows)
+        self.assertTrue(self.server.narthex("session", "scans", session)["scans"])
+        found = self.server.sessions(f'status = "DELETED" AND accessionId = "{session}"')
+        self.assertEqual([s["purged"] for s in found], [True])
         self.assertEqual(self.server.narthex("session", "purge", session, "--confirm", session)["fileCount"], len(files))
         self.archived("PU1", modality="CT")
         self.agree("P1/PU1")

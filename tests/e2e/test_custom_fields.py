@@ -2,6 +2,7 @@
 
 import json
 import tempfile
+import threading
 import unittest
 import uuid
 
@@ -133,6 +134,82 @@ class CustomFields(unittest.TestCase):
         for text in ('project.fields.secret = "yes"', 'subject.fields.secret = "yes"', 'projectTitle = "Hidden title"',
                      'projectAccessibility = "PROTECTED"', 'label = "ATHOME"', 'project = "HOME"'):
             self.assertNotIn("VISITOR", self.found(text, user="reader"), text)
+        # Nor does the right guess of its name at home.
+        for words in (("show",), ("scans",), ("files",), ("download", "-o", "/dev/null/x"), ("update", "--label", "X")):
+            told = [self.server.run("session", words[0], f"HOME/{label}", *words[1:], token=self.tokens["reader"]).stdout
+                    for label in ("ATHOME", "NOTHERE")]
+            self.assertEqual(told[0].replace("ATHOME", "NOTHERE"), told[1])
+            self.assertIn("SESSION_NOT_FOUND", told[0])
+        self.assertIn("VISITOR", self.server.run("session", "show", "GUEST/VISITOR", token=self.tokens["reader"]).stdout)
+
+    def test_subjects_are_renamed(self):
+        run = self.server.narthex
+        run("project", "create", "P3")
+        self.addCleanup(lambda: [run("session", "delete", s["name"]) for s in self.server.sessions('project = "P3"')])
+        for user, role in (("member", "member"), ("reader", "collaborator")):
+            run("project", "member", "add", "P3", user, role)
+        with tempfile.TemporaryDirectory() as folder:
+            for number, subject in enumerate(("OLD", "OLD", "OTHER")):
+                phantom(f"{folder}/{number}", project="P3", subject=subject, session=f"R{number}", series=1, slices=1, size=16,
+                        seed=900 + number)
+            run("upload", folder, "--archive")
+        before = run("subject", "show", "P3/OLD")
+        document = run("session", "show", "P3/R0", "--xml")
+
+        for label, reason in (("OTHER", "ALREADY_EXISTS"), ("other", "ALREADY_EXISTS"), ("a/b", "INVALID_FIELD"), ("", "INVALID_FIELD")):
+            self.refused("subject", "update", "P3/OLD", "--label", label, reason=reason)
+        renamed = run("subject", "update", "P3/OLD", "--label", "NEW", "--field", "n=1", "--comment", "typing error")
+        self.assertEqual({key: renamed[key] for key in ("label", "accessionId", "sessionCount", "fields")},
+                         {"label": "NEW", "accessionId": before["accessionId"], "sessionCount": 2, "fields": {"n": "1"}})
+        self.refused("subject", "show", "P3/OLD", reason="NOT_FOUND")
+        self.assertEqual([s["label"] for s in run("subject", "list", "P3")["subjects"]], ["NEW", "OTHER"])
+        self.assertEqual(self.found('project = "P3" AND subject = "NEW"'), ["R0", "R1"])
+        self.assertEqual(self.found('project = "P3" AND subject = "OLD"'), [])
+        self.assertEqual(run("session", "show", "P3/R0")["subject"], "NEW")
+        self.assertEqual(run("session", "show", "P3/R0", "--xml"), document)  # it names the id
+        self.assertEqual(self.server.run("session", "check", "P3/R0").returncode, 0)
+        entry = run("subject", "history", "P3/NEW")["entries"][0]
+        self.assertEqual((entry["before"], entry["after"], entry["comment"]),
+                         ({"label": "OLD", "fields.n": ""}, {"label": "NEW", "fields.n": "1"}, "typing error"))
+
+        # By a member, and repeated under the label that it had; a reader may not.
+        ask = lambda user, name, label, **more: self.rpc.call(
+            "ProjectService.UpdateSubject", {"name": f"projects/P3/subjects/{name}", "label": label, **more}, self.tokens[user])
+        self.assertEqual(ask("reader", "NEW", "X").code.name, "PERMISSION_DENIED")
+        self.assertEqual(ask("outsider", "NEW", "X").code.name, "NOT_FOUND")
+        once = {"requestId": str(uuid.uuid4())}
+        self.assertEqual([ask("member", "NEW", "NEWER", **once).reply[0]["label"] for _ in range(2)], ["NEWER", "NEWER"])
+        self.assertEqual(len(run("subject", "history", "P3/NEWER")["entries"]), 2)
+
+        # What is sent under the former label belongs to a new subject.
+        with tempfile.TemporaryDirectory() as folder:
+            phantom(folder, project="P3", subject="OLD", session="R3", series=1, slices=1, size=16, seed=910)
+            run("upload", folder, "--archive")
+        self.assertNotEqual(run("subject", "show", "P3/OLD")["accessionId"], before["accessionId"])
+
+    def test_zz_a_session_is_changed_while_its_subject_is_renamed(self):
+        run = self.server.narthex
+        name = f"projects/P1/subjects/{run('subject', 'show', 'P1/B')['accessionId']}"
+        stop = threading.Event()
+        renamed = []
+
+        def rename():
+            while not stop.is_set():
+                answer = self.rpc.call("ProjectService.UpdateSubject", {"name": name, "label": f"B{len(renamed)}"}, self.server.token)
+                renamed.append(answer.code.name)
+
+        thread = threading.Thread(target=rename)
+        thread.start()
+        try:
+            for number in range(40):
+                answer = self.rpc.call("ArchiveService.UpdateSession", {"name": "projects/P1/sessions/E1", "note": f"n{number}"},
+                                       self.server.token)
+                self.assertEqual((answer.code.name, answer.reply[0]["note"]), ("OK", f"n{number}"))
+        finally:
+            stop.set()
+            thread.join()
+        self.assertEqual(set(renamed), {"OK"})
+        run("subject", "update", f"P1/{name.rpartition('/')[2]}", "--label", "B")
 
     def test_changes_are_repeated_once_and_refused_when_late(self):
         run = self.server.narthex

@@ -279,7 +279,7 @@ class Hidden(unittest.TestCase):
         run("session", "share", "VAULT/LENT", "CLUB", "--label", "CLUBCOPY")
         self.addCleanup(run, "session", "delete", "VAULT/LENT")
         lent = self.server.sessions('project = "VAULT" AND label = "LENT"')[0]["accessionId"]
-        hidden = ["VAULT", "LENT", "SUBJ_VAULT", "CLUB", "keeper"]
+        hidden = ["VAULT", "LENT", "SUBJ_VAULT", "CLUB", "keeper", run("subject", "show", "VAULT/SUBJ_VAULT")["accessionId"]]
         for name, request in (
                 ("ArchiveService.GetSession", {"name": f"sessions/{lent}"}),
                 ("ArchiveService.GetSession", {"name": "projects/MINE/sessions/BORROWED"}),

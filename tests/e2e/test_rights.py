@@ -235,6 +235,8 @@ UNDO = {
     "ArchiveService.QuarantineSession": ("ArchiveService.ActivateSession", of_session()),
     "ArchiveService.LockSession": ("ArchiveService.UnlockSession", of_session()),
     "ArchiveService.ShareSession": ("ArchiveService.UnshareSession", of_session(project="COMMON")),
+    "ProjectService.RemoveMember": ("ProjectService.AddMember", lambda at: {
+        "project": f"projects/{at['project']}", "member": {"user": "spare", "role": "COLLABORATOR"}}),
 }
 
 
