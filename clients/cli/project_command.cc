@@ -5,6 +5,7 @@
 #include "base/ids.h"
 #include "base/status.h"
 #include "clients/cli/calls.h"
+#include "clients/cli/field_options.h"
 #include "clients/cli/program.h"
 #include "clients/cli/resource_tables.h"
 
@@ -23,8 +24,7 @@ struct ProjectFlags {
   std::optional<std::string> duplicates, pet_mr, scan_type_mapping, modality_guard;
   std::optional<int64_t> idle_build;
   std::vector<std::string> aliases;
-  std::vector<std::string> fields, removed_fields;
-  std::string comment;
+  FieldFlags change;
   std::string user;
   std::string role;
 };
@@ -108,9 +108,7 @@ absl::StatusOr<ExitCode> Update(Program& program, const ProjectFlags& flags) {
   if (flags.idle_build) request.set_idle_build_seconds(*flags.idle_build);
   for (const std::string& alias : flags.aliases) request.add_aliases(alias);
   request.set_replace_aliases(!flags.aliases.empty());
-  NX_RETURN_IF_ERROR(SetFields(flags.fields, *request.mutable_set_fields()));
-  request.mutable_remove_fields()->Assign(flags.removed_fields.begin(), flags.removed_fields.end());
-  request.set_comment(flags.comment);
+  NX_RETURN_IF_ERROR(ChangeFields(flags.change, request));
   request.set_request_id(NewUuid());
   NX_ASSIGN_OR_RETURN(auto connection, program.Connect());
   NX_ASSIGN_OR_RETURN(v1::Project project,
@@ -121,10 +119,7 @@ absl::StatusOr<ExitCode> Update(Program& program, const ProjectFlags& flags) {
 absl::StatusOr<ExitCode> History(Program& program, const ProjectFlags& flags) {
   v1::ListProjectHistoryRequest request;
   request.set_project(ProjectName(flags.id));
-  NX_ASSIGN_OR_RETURN(auto connection, program.Connect());
-  NX_ASSIGN_OR_RETURN(v1::ListProjectHistoryResponse response,
-                      connection->Call(connection->projects(), &Stub::ListProjectHistory, request));
-  return program.Print(response, [&](std::ostream& out) { HistoryTable(response.entries()).Print(out); });
+  return PrintProjectHistory(program, request);
 }
 
 absl::StatusOr<ExitCode> AddMember(Program& program, const ProjectFlags& flags) {
@@ -240,11 +235,7 @@ void AddProjectCommands(CLI::App& app, Program& program) {
       ->add_option("--idle-build", flags->idle_build,
                    "seconds without an object until a build; 0: as the site")
       ->check(CLI::Range(0, 86'400));
-  update->add_option("--field", flags->fields, "custom field NAME=VALUE; may be repeated")
-      ->allow_extra_args(false);
-  update->add_option("--remove-field", flags->removed_fields, "custom field to remove; may be repeated")
-      ->allow_extra_args(false);
-  update->add_option("--comment", flags->comment, "why; kept in the history");
+  AddFieldOptions(update, flags->change);
   AddOne(group, program, flags, "history", "lists what was changed in a project, the newest first", History);
   AddMemberCommands(group, program, flags);
   AddProjectFieldCommands(group, program);

@@ -16,7 +16,7 @@ namespace {
 
 using Stub = v1::ProjectService::StubInterface;
 
-struct FieldFlags {
+struct DefinitionFlags {
   std::string project;
   std::string name;
   std::string type = "string";
@@ -38,7 +38,7 @@ v1::FieldDefinition::Holder HolderOf(const v1::FieldDefinition& definition) {
 }
 
 absl::StatusOr<v1::ListFieldDefinitionsResponse> Load(client::Connection& connection,
-                                                      const FieldFlags& flags) {
+                                                      const DefinitionFlags& flags) {
   v1::ListFieldDefinitionsRequest request;
   request.set_project(ProjectName(flags.project));
   return connection.Call(connection.projects(), &Stub::ListFieldDefinitions, request);
@@ -56,14 +56,15 @@ ExitCode Print(Program& program, const v1::ListFieldDefinitionsResponse& respons
   });
 }
 
-absl::StatusOr<ExitCode> List(Program& program, const FieldFlags& flags) {
+absl::StatusOr<ExitCode> List(Program& program, const DefinitionFlags& flags) {
   NX_ASSIGN_OR_RETURN(auto connection, program.Connect());
   NX_ASSIGN_OR_RETURN(const auto response, Load(*connection, flags));
   return Print(program, response);
 }
 
 // All definitions but the one of this name and holder, and `added` if it is not null.
-absl::StatusOr<ExitCode> Change(Program& program, const FieldFlags& flags, const v1::FieldDefinition* added) {
+absl::StatusOr<ExitCode> Change(Program& program, const DefinitionFlags& flags,
+                                const v1::FieldDefinition* added) {
   NX_ASSIGN_OR_RETURN(auto connection, program.Connect());
   NX_ASSIGN_OR_RETURN(const auto before, Load(*connection, flags));
   v1::SetFieldDefinitionsRequest request;
@@ -79,7 +80,7 @@ absl::StatusOr<ExitCode> Change(Program& program, const FieldFlags& flags, const
   return Print(program, response);
 }
 
-absl::StatusOr<ExitCode> Set(Program& program, const FieldFlags& flags) {
+absl::StatusOr<ExitCode> Set(Program& program, const DefinitionFlags& flags) {
   v1::FieldDefinition definition;
   definition.set_name(flags.name);
   v1::FieldDefinition::Type type = v1::FieldDefinition::STRING;
@@ -92,14 +93,14 @@ absl::StatusOr<ExitCode> Set(Program& program, const FieldFlags& flags) {
   return Change(program, flags, &definition);
 }
 
-absl::StatusOr<ExitCode> Remove(Program& program, const FieldFlags& flags) {
+absl::StatusOr<ExitCode> Remove(Program& program, const DefinitionFlags& flags) {
   return Change(program, flags, nullptr);
 }
 
 }  // namespace
 
 void AddProjectFieldCommands(CLI::App* group, Program& program) {
-  auto flags = std::make_shared<FieldFlags>();
+  auto flags = std::make_shared<DefinitionFlags>();
   CLI::App* field = group->add_subcommand("field", "custom fields of a project, its subjects and sessions");
   field->require_subcommand(1);
   CLI::App* list = field->add_subcommand("list", "lists the definitions");

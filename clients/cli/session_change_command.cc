@@ -229,8 +229,9 @@ absl::StatusOr<ExitCode> Check(Program& program, const ChangeFlags& flags) {
     program.out() << summary.file_count() << " files, " << HumanSize(summary.size_bytes()) << ": "
                   << (summary.finding_count() == 0
                           ? std::string("database, catalogs, document and disk agree")
-                          : absl::StrCat(summary.finding_count(), " findings, ", summary.repaired_count(),
-                                         " put right"))
+                          : absl::StrCat(summary.finding_count(),
+                                         (summary.finding_count() == 1 ? " finding, " : " findings, "),
+                                         summary.repaired_count(), " put right"))
                   << "\n";
   }
   return summary.finding_count() == summary.repaired_count() ? ExitCode::kDone : ExitCode::kRefused;

@@ -1,5 +1,6 @@
 // narthex subject list|show|update|history
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -8,6 +9,7 @@
 #include "base/ids.h"
 #include "base/status.h"
 #include "clients/cli/calls.h"
+#include "clients/cli/field_options.h"
 #include "clients/cli/program.h"
 #include "clients/cli/resource_tables.h"
 
@@ -18,8 +20,8 @@ using Stub = v1::ProjectService::StubInterface;
 
 struct SubjectFlags {
   std::string ref;  // of `list`: the project
-  std::vector<std::string> fields, removed_fields;
-  std::string comment;
+  std::optional<std::string> label;
+  FieldFlags change;
 };
 
 using Handler = absl::StatusOr<ExitCode> (*)(Program&, const SubjectFlags&);
@@ -50,9 +52,8 @@ absl::StatusOr<ExitCode> Show(Program& program, const SubjectFlags& flags) {
 absl::StatusOr<ExitCode> Update(Program& program, const SubjectFlags& flags) {
   v1::UpdateSubjectRequest request;
   request.set_name(SubjectName(flags.ref));
-  NX_RETURN_IF_ERROR(SetFields(flags.fields, *request.mutable_set_fields()));
-  request.mutable_remove_fields()->Assign(flags.removed_fields.begin(), flags.removed_fields.end());
-  request.set_comment(flags.comment);
+  if (flags.label) request.set_label(*flags.label);
+  NX_RETURN_IF_ERROR(ChangeFields(flags.change, request));
   request.set_request_id(NewUuid());
   NX_ASSIGN_OR_RETURN(auto connection, program.Connect());
   NX_ASSIGN_OR_RETURN(v1::Subject subject,
@@ -67,10 +68,7 @@ absl::StatusOr<ExitCode> History(Program& program, const SubjectFlags& flags) {
   v1::ListProjectHistoryRequest request;
   request.set_project(name.substr(0, split));
   request.set_subject(ShortName(name));
-  NX_ASSIGN_OR_RETURN(auto connection, program.Connect());
-  NX_ASSIGN_OR_RETURN(v1::ListProjectHistoryResponse response,
-                      connection->Call(connection->projects(), &Stub::ListProjectHistory, request));
-  return program.Print(response, [&](std::ostream& out) { HistoryTable(response.entries()).Print(out); });
+  return PrintProjectHistory(program, request);
 }
 
 CLI::App* AddOne(CLI::App* group, Program& program, const Flags& flags, const char* name, const char* help,
@@ -89,17 +87,15 @@ void AddSubjectCommands(CLI::App& app, Program& program) {
   CLI::App* list = AddOne(group, program, flags, "list", "lists the subjects of a project", List);
   list->add_option("P", flags->ref, "project id")->required();
   CLI::App* show = AddOne(group, program, flags, "show", "shows a subject", Show);
-  CLI::App* update = AddOne(group, program, flags, "update", "changes a subject's custom fields", Update);
+  CLI::App* update =
+      AddOne(group, program, flags, "update", "changes a subject's label or custom fields", Update);
   CLI::App* history = AddOne(group, program, flags, "history",
                              "lists what was changed in a subject, the newest first", History);
   for (CLI::App* command : {show, update, history}) {
     command->add_option("SUBJECT", flags->ref, "PROJECT/SUBJECT, by label or accession id")->required();
   }
-  update->add_option("--field", flags->fields, "custom field NAME=VALUE; may be repeated")
-      ->allow_extra_args(false);
-  update->add_option("--remove-field", flags->removed_fields, "custom field to remove; may be repeated")
-      ->allow_extra_args(false);
-  update->add_option("--comment", flags->comment, "why; kept in the history");
+  update->add_option("--label", flags->label, "its new label; its sessions stay its own");
+  AddFieldOptions(update, flags->change);
 }
 
 }  // namespace narthex::cli
