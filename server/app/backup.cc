@@ -93,8 +93,11 @@ absl::StatusOr<BackupReport> MakeBackup(const BackupSources& sources, const std:
   files::create_directories(files::path(directory).parent_path(), error);
   if (!files::create_directory(directory, error)) {
     if (error) return FileError(directory, error);
+    const bool complete = files::exists(directory + "/backup.json", error);
     return Error(absl::StatusCode::kAlreadyExists, "BACKUP_EXISTS",
-                 absl::StrCat("there is a backup ", directory, "; give another name or remove it"));
+                 absl::StrCat(complete ? "there is a backup "
+                                       : "a backup was not completed, unless it is being made right now: ",
+                              directory, "; give another name or remove it"));
   }
   files::permissions(directory, files::perms::owner_all, error);
   absl::Cleanup undo = [&] { files::remove_all(directory, error); };
@@ -131,7 +134,11 @@ absl::StatusOr<bool> BeginRestore(const std::string& from, const std::string& da
       return Refused(absl::StrCat(place, " is not empty; restore into a new data directory"));
     }
   }
-  std::ofstream(mark).flush();
+  std::ofstream marked(mark);
+  marked.close();
+  if (!marked || !files::exists(mark, error)) {
+    return Internal("STORAGE_ERROR", absl::StrCat(mark, " cannot be written"));
+  }
   NX_RETURN_IF_ERROR(SyncFileSystem(data_dir));
   BackupReport report;
   NX_RETURN_IF_ERROR(CopyTree(from + "/index", data_dir + "/staging/index", false, report));

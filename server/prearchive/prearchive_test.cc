@@ -229,6 +229,42 @@ TEST_F(PrearchiveTest, WhatWasAcknowledgedSurvivesALossOfPower) {
   EXPECT_EQ(Store("1.3", "bytes 3").outcome(), static_cast<int>(Outcome::kDuplicate));
 }
 
+// A backup takes the index before the segments: objects of an upload that began in between are found, and
+// nobody can ask for that upload.
+TEST_F(PrearchiveTest, WhatIsFoundStandsInItsUploadIfThereIsOne) {
+  const auto told = [&] {
+    int rows = 0;
+    EXPECT_TRUE(index_
+                    ->Scan(staging::Table::kUploadObjects, "", "",
+                           [&](absl::string_view, absl::string_view) {
+                             ++rows;
+                             return true;
+                           })
+                    .ok());
+    return rows;
+  };
+  const auto lose_power = [&] {
+    prearchive_.reset();
+    store_.reset();
+    files_->LosePower();
+    index_->LosePower();
+    Open();
+  };
+  const std::string session = Store("1.1", "before").session();
+  lose_power();
+  EXPECT_EQ(told(), 0);
+  ExpectConsistent(session);
+  EXPECT_EQ(BytesOf(session, "1.1"), "before");
+
+  staging::IndexBatch upload;
+  upload.Put(staging::Table::kUploads, "u1", "");
+  ASSERT_TRUE(index_->Write(upload, staging::Durability::kPowerLoss).ok());
+  Store("1.2", "after");
+  lose_power();
+  EXPECT_EQ(told(), 1);
+  ExpectConsistent(session);
+}
+
 TEST_F(PrearchiveTest, AnEmptyFolderThatACrashLeftIsRemoved) {
   { ASSERT_TRUE(store_->OpenSession("abandoned").ok()); }
   ASSERT_THAT(*store_->ListSessions(), SizeIs(1));

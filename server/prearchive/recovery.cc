@@ -6,6 +6,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/container/flat_hash_map.h"
 #include "absl/container/flat_hash_set.h"
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
@@ -27,8 +28,9 @@ namespace {
 constexpr size_t kRecoveryThreads = 4;
 constexpr size_t kSessionsPerThread = 64;  // fewer are not worth a thread
 
-// The outcome that Commit would have written of an object that recovery found.
-void AddOutcome(const ObjectRow& object, SessionRow& row, IndexBatch& batch) {
+// The outcome that Commit would have written of an object that recovery found. `upload_known`: only in a
+// restored backup it is not, whose segments were taken after its index; nobody can ask for such an upload.
+void AddOutcome(const ObjectRow& object, bool upload_known, SessionRow& row, IndexBatch& batch) {
   OutcomeRow outcome;
   outcome.set_outcome(object.outcome());
   if (object.outcome() != static_cast<int>(Outcome::kStored)) outcome.set_reason("SAME_INSTANCE");
@@ -41,8 +43,10 @@ void AddOutcome(const ObjectRow& object, SessionRow& row, IndexBatch& batch) {
   outcome.set_upload(object.upload());
   outcome.set_sequence(object.sequence());
   batch.Put(Table::kOutcomes, keys::Object(row.id(), object.number()), outcome.SerializeAsString());
-  batch.Put(Table::kUploadObjects, keys::UploadObject(object.upload(), object.sequence()),
-            outcome.SerializeAsString());
+  if (upload_known) {
+    batch.Put(Table::kUploadObjects, keys::UploadObject(object.upload(), object.sequence()),
+              outcome.SerializeAsString());
+  }
   row.set_next_number(std::max(row.next_number(), object.number() + 1));
   row.set_last_received_time_us(std::max(row.last_received_time_us(), object.receive_time_us()));
   ++(*row.mutable_outcome_counts())[object.outcome()];
@@ -127,10 +131,16 @@ absl::Status Prearchive::RecoverSession(const std::string& id) {
   }
   NX_RETURN_IF_ERROR(NumberFound(id, row.next_number(), objects));
   RecentObjects recent;
+  absl::flat_hash_map<std::string, bool> uploads;  // whether the index knows them
   for (ObjectRow& object : objects) {
     object.clear_session();
     NX_RETURN_IF_ERROR(Enter(object, row, batch, &recent));
-    AddOutcome(object, row, batch);
+    const auto [upload, unseen] = uploads.try_emplace(object.upload(), false);
+    if (unseen) {
+      NX_ASSIGN_OR_RETURN(const auto known, index_.Get(Table::kUploads, object.upload()));
+      upload->second = known.has_value();
+    }
+    AddOutcome(object, upload->second, row, batch);
   }
   row.mutable_indexed()->set_segment(end->segment);
   row.mutable_indexed()->set_offset(end->offset);
