@@ -296,7 +296,10 @@ std::string SessionWriter::PlaceOf(absl::string_view path) const {
 }
 
 absl::Status SessionWriter::Publish() {
-  if (state_ == State::kPublished) return absl::OkStatus();
+  if (state_ == State::kPublished) {
+    // By a process that may have died before it synced that.
+    return options_.into_existing ? absl::OkStatus() : fs_.SyncDirectory(fs::ParentPath(target_));
+  }
   NX_RETURN_IF_ERROR(options_.into_existing ? PublishIntoExisting() : PublishFolder());
   state_ = State::kPublished;
   return absl::OkStatus();
@@ -313,6 +316,7 @@ absl::Status SessionWriter::PublishFolder() {
                  {{"folder", options_.folder}});
   }
   NX_RETURN_IF_ERROR(renamed);
+  state_ = State::kPublished;  // Abandon must look for it there, also if this fails:
   return fs_.SyncDirectory(fs::ParentPath(target_));
 }
 

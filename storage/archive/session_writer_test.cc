@@ -103,6 +103,29 @@ TEST_F(SessionWriterTest, PublishesEverythingAtOnceWithDigests) {
   EXPECT_EQ(files[0].xxh3, Xxh3("bytes of 0"));
 }
 
+TEST_F(SessionWriterTest, WhicheverCallFailsNothingStaysOfWhatIsAbandoned) {
+  for (uint64_t n = 1;; ++n) {
+    SCOPED_TRACE(n);
+    memory_ = fs::NewInMemory();
+    ASSERT_TRUE(memory_->MakeDirectories(fs::JoinPath(kRoot, "P1/arc001")).ok());
+    fs::FaultInjector faults(*memory_);
+    faults.FailCall(n, fs::FaultInjector::Fault::kIoError);
+    auto writer = SessionWriter::Open(Make("op1"), faults);
+    if (!writer.ok()) continue;
+    absl::Status status = (*writer)->WriteFiles(Sources(3));
+    if (status.ok()) status = (*writer)->Publish();
+    if (status.ok() && !faults.fired()) break;
+    if (status.ok()) continue;
+
+    ASSERT_TRUE((*writer)->Abandon().ok());
+    const auto left = memory_->List(fs::JoinPath(kRoot, "P1/arc001"));
+    ASSERT_TRUE(left.ok());
+    EXPECT_TRUE(left->empty()) << left->front().name << " after " << status;
+    Archive("op2", 3);
+    EXPECT_EQ(Published(*memory_).size(), 3u);
+  }
+}
+
 TEST_F(SessionWriterTest, ResumesWithoutReadingWhatIsDurable) {
   int reads = 0;
   const std::vector<FileSource> sources = Sources(6, &reads);

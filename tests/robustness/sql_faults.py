@@ -104,7 +104,8 @@ class Campaign:
         answer = json.loads(text) if text.startswith("{") else {}
         if result.returncode != 0:
             told = set(re.findall(r"\b[A-Z][A-Z0-9_]{4,}\b", result.stderr + result.stdout)) & REASONS
-            said = told and (result.stderr.strip() or answer.get("failures"))
+            said = told and (result.stderr.strip() or answer.get("failures") or
+                             any(outcome.get("reason") for outcome in answer.get("outcomes", [])))
             check(said or self.may_be_lost(result), f"{arguments[:2]}: exit {result.returncode} without a reason: "
                                                     f"{result.stdout[-1000:]}\n{result.stderr[-1000:]}")
             self.counts["commands that failed"] += 1
