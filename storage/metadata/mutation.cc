@@ -85,6 +85,16 @@ absl::StatusOr<bool> WasNoted(Pool& pool, const Mutation& mutation) {
   return rows.size() > 0;
 }
 
+// Whether an earlier attempt committed after all. Waits for it if PostgreSQL still works on it: the note of
+// the same request id waits for the other's end.
+absl::StatusOr<bool> Settle(Connection& connection, const Mutation& mutation) {
+  const absl::Status noted =
+      connection.Run({Statement("BEGIN"), NoteRequest(mutation), Statement("ROLLBACK")}).status();
+  if (Violates(noted, "requests_pkey")) return true;
+  if (!noted.ok()) return noted;
+  return false;
+}
+
 }  // namespace
 
 bool Violates(const absl::Status& status, absl::string_view constraint) {
@@ -108,12 +118,26 @@ absl::StatusOr<MutationResult> Apply(Pool& pool, Mutation mutation) {
       if (committing) break;  // unknown stays unknown
       return lease.status();
     }
+    // The second step of what was done already would refuse it: it sees what it did itself.
+    if (committing && repeatable && mutation.then) {
+      const absl::StatusOr<bool> done = Settle(**lease, mutation);
+      if (done.ok() && *done) return FirstAnswer(pool, mutation);
+      if (!done.ok()) {
+        if (!IsConnectionLost(done.status())) break;
+        continue;
+      }
+    }
     bool sent = false;
     absl::StatusOr<std::vector<Rows>> rows = Attempt(**lease, mutation, sent);
     if (rows.ok()) return MutationResult{CommitOutcome::kCommitted, mutation.answer, *std::move(rows)};
     status = rows.status();
     if (Violates(status, "requests_pkey")) return FirstAnswer(pool, mutation);
-    if (!IsConnectionLost(status)) return status;
+    if (!IsConnectionLost(status)) {
+      if (!committing || !repeatable || !mutation.then) return status;
+      const absl::StatusOr<bool> noted = WasNoted(pool, mutation);
+      if (!noted.ok()) break;
+      return *noted ? FirstAnswer(pool, mutation) : status;
+    }
     committing |= sent;
     if (committing && !repeatable) break;
   }

@@ -247,7 +247,15 @@ class Campaign:
                 self.cycle(door, min(at, calls[door]), kind)
         check(all(self.counts[kind] for kind in KINDS), f"not every way was tried: {dict(self.counts)}")
 
-    def run(self, cycles):
+    def ends_of_merges(self):
+        """The last calls of a cycle, the commit of its merge among them, carried out but not answered: what a merge did
+        must not look to it like somebody else's change, for which it would take its files back."""
+        calls = self.cycle("grpc", 0, None)
+        for at in range(calls - 10, calls + 1):
+            self.cycle("grpc", at, "unknown")
+        check(self.counts["unknown, of calls that change something"] > 0, "no change was broken off")
+
+    def run(self, cycles, these=None):
         """0 cycles: every call."""
         self.log(f"sql_faults: seed {self.seed}, {cycles or 'all'} cycles")
         begin = time.monotonic()
@@ -256,7 +264,9 @@ class Campaign:
             self.server.narthex("project", "create", "P1")
             # What is built before all of it was sent would be archived without the rest.
             self.server.narthex("settings", "set", "prearchive.idle_build_seconds", "36000")
-            if cycles:
+            if these:
+                these(self)
+            elif cycles:
                 self.some(cycles)
             else:
                 self.every()
@@ -290,6 +300,11 @@ class SqlFaults(unittest.TestCase):
     def test_nothing_is_lost_when_a_call_to_postgres_is_lost_or_of_unknown_outcome(self):
         seed = int(os.environ.get("NARTHEX_SEED", random.randrange(1 << 30)))
         Campaign(seed, log=lambda text: print(text, file=sys.stderr, flush=True)).run(CYCLES_IN_CI)
+
+    def test_a_merge_keeps_its_files_when_its_commit_is_of_unknown_outcome(self):
+        seed = int(os.environ.get("NARTHEX_SEED", random.randrange(1 << 30)))
+        log = lambda text: print(text, file=sys.stderr, flush=True)  # noqa: E731
+        Campaign(seed, log=log).run(0, Campaign.ends_of_merges)
 
 
 def main():
