@@ -213,6 +213,8 @@ int syncfs(int descriptor) noexcept {
 
 int sync_file_range(int descriptor, off64_t offset, off64_t size, unsigned flags) {
   REAL(sync_file_range);
+  // RocksDB asks in this way whether there is such a call; that reads and writes nothing, and cannot fail.
+  if (flags == 0) return real_sync_file_range(descriptor, offset, size, flags);
   if (const int error = EnterFile(Kind::kChange, "sync_file_range", descriptor)) return Fail<int>(error);
   return real_sync_file_range(descriptor, offset, size, flags);
 }
