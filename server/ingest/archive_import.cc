@@ -27,12 +27,14 @@ absl::Status ImportObject(const ByteSource& source, ObjectStream& stream, int64_
   if (!more) return absl::OkStatus();
   ObjectStream::Chunk chunk;
   chunk.own = true;
-  chunk.sequence = (*sequence)++;
+  chunk.sequence = *sequence;
   while (true) {
     std::string following;
     NX_ASSIGN_OR_RETURN(more, Fill(source, following));
     chunk.data = piece;
     chunk.last = !more;
+    // Counted with its first piece: one that cannot be read to here was never begun, and has no outcome.
+    if (chunk.offset == 0) ++*sequence;
     NX_RETURN_IF_ERROR(stream.Add(chunk));
     if (!more) return absl::OkStatus();
     chunk.offset += static_cast<int64_t>(piece.size());

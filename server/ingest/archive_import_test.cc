@@ -256,6 +256,27 @@ TEST_F(ArchiveImportTest, ACutArchiveKeepsWhatWasComplete) {
   }
 }
 
+// Pieces of 1 MiB are read one ahead: an object that breaks off in its second was never begun.
+TEST_F(ArchiveImportTest, NumbersOnlyWhatHasAnOutcome) {
+  const std::string packed = Pack(EntriesOf(Study(1, 1200)), Format::kTar);
+  for (size_t size : {size_t{1} << 19, size_t{3} << 19, size_t{5} << 19}) {
+    outcomes_.clear();
+    auto stream = NewStream(NewUpload());
+    int64_t sequence = 0;
+    absl::string_view rest = absl::string_view(packed).substr(0, size);
+    const absl::Status imported = ImportArchive(
+        [&]() -> absl::StatusOr<absl::string_view> {
+          const absl::string_view next = rest.substr(0, 1000);
+          rest.remove_prefix(next.size());
+          return next;
+        },
+        *stream, &sequence);
+    EXPECT_EQ(ErrorReason(imported), "ARCHIVE_UNREADABLE");
+    EXPECT_TRUE(stream->Finish().ok());
+    EXPECT_THAT(outcomes_, SizeIs(sequence)) << size;
+  }
+}
+
 TEST_F(ArchiveImportTest, WhatIsNoArchiveIsSaidToBeNone) {
   for (const std::string& bytes :
        {std::string("a text"), std::string(100'000, 'x'), Study(1).Instance(0, 0)}) {
