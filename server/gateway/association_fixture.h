@@ -26,7 +26,8 @@ class AssociationFixture : public testing::Test {
     Start(std::move(options), UploadSinks(service_.Connect()));
   }
   void Start(GatewayOptions options, SinkFactory sinks) {
-    absl::StatusOr<std::unique_ptr<Gateway>> gateway = Gateway::StartWithSinks(std::move(options), std::move(sinks));
+    absl::StatusOr<std::unique_ptr<Gateway>> gateway =
+        Gateway::StartWithSinks(std::move(options), std::move(sinks));
     ASSERT_TRUE(gateway.ok()) << gateway.status();
     gateway_ = *std::move(gateway);
   }

@@ -68,7 +68,7 @@ absl::Status ImportFile(const std::string& path, ingest::ObjectStream& objects, 
     return absl::string_view(buffer.data(), static_cast<size_t>(size));
   };
   return LooksLikeArchive(head) ? ingest::ImportArchive(source, objects, sequence)
-                                        : ingest::ImportObject(source, objects, sequence);
+                                : ingest::ImportObject(source, objects, sequence);
 }
 
 std::vector<std::string> FilesBelow(const std::string& path) {
