@@ -104,7 +104,8 @@ class SegmentLog : public SessionLog, public std::enable_shared_from_this<Segmen
   absl::Status Removed() const;
 
   // --- reading ---
-  absl::StatusOr<absl::string_view> ReadExtent(const Extent& extent, ReadBuffer& buffer);
+  absl::StatusOr<absl::string_view> ReadExtent(const Extent& extent, uint64_t begin, uint64_t end,
+                                               ReadBuffer& buffer);
   absl::StatusOr<std::shared_ptr<fs::File>> FileForReading(uint32_t segment, bool direct);
 
   const std::shared_ptr<StoreCore> core_;

@@ -203,7 +203,8 @@ struct SegmentLog::ReadBuffer {
   size_t size = 0;
 };
 
-absl::StatusOr<absl::string_view> SegmentLog::ReadExtent(const Extent& extent, ReadBuffer& buffer) {
+absl::StatusOr<absl::string_view> SegmentLog::ReadExtent(const Extent& extent, uint64_t begin, uint64_t end,
+                                                         ReadBuffer& buffer) {
   const auto corrupt = [&](absl::string_view what) {
     return DataLoss(
         "STAGED_BYTES_CORRUPT",
@@ -217,13 +218,16 @@ absl::StatusOr<absl::string_view> SegmentLog::ReadExtent(const Extent& extent, R
   absl::StatusOr<std::shared_ptr<fs::File>> file = FileForReading(extent.segment, direct);
   if (absl::IsNotFound(file.status())) return corrupt("the segment file is missing");
   NX_RETURN_IF_ERROR(file.status());
-  const size_t before = extent.offset % limits::kSegmentBlockBytes;
-  const size_t wanted = RoundUpToBlock(before + extent.length);
+  const uint64_t from = extent.offset + begin;
+  const size_t before = from % limits::kSegmentBlockBytes;
+  const size_t length = end - begin;
+  const size_t wanted = RoundUpToBlock(before + length);
   buffer.MakeRoom(wanted);
-  NX_ASSIGN_OR_RETURN(const size_t got, (*file)->ReadAt(extent.offset - before, buffer.bytes.get(), wanted));
-  if (got < before + extent.length) return corrupt("the file ends inside an extent");
-  const absl::string_view bytes(buffer.bytes.get() + before, extent.length);
-  if (Crc32c(bytes) != extent.crc32c) return corrupt("the payload fails its checksum");
+  NX_ASSIGN_OR_RETURN(const size_t got, (*file)->ReadAt(from - before, buffer.bytes.get(), wanted));
+  if (got < before + length) return corrupt("the file ends inside an extent");
+  const absl::string_view bytes(buffer.bytes.get() + before, length);
+  if (length == extent.length && Crc32c(bytes) != extent.crc32c)
+    return corrupt("the payload fails its checksum");
   return bytes;
 }
 
@@ -247,8 +251,8 @@ absl::Status SegmentLog::ReadRange(const StoredObject& object, uint64_t offset, 
     const uint64_t begin = std::max(extent_begin, offset);
     const uint64_t stop = std::min(extent_begin + extent.length, end);
     if (begin < stop) {
-      NX_ASSIGN_OR_RETURN(const absl::string_view bytes, ReadExtent(extent, buffer));
-      absl::string_view wanted = bytes.substr(begin - extent_begin, stop - begin);
+      NX_ASSIGN_OR_RETURN(absl::string_view wanted,
+                          ReadExtent(extent, begin - extent_begin, stop - extent_begin, buffer));
       for (; !wanted.empty(); wanted.remove_prefix(std::min(wanted.size(), kReadPieceBytes))) {
         NX_RETURN_IF_ERROR(sink(wanted.substr(0, kReadPieceBytes)));
       }

@@ -89,7 +89,9 @@ class SessionLog {
   virtual absl::Status Read(const StoredObject& object,
                             const std::function<absl::Status(absl::string_view)>& sink) = 0;
 
-  // As Read, but only payload bytes [offset, offset + length) (clipped to the object's size).
+  // As Read, but only payload bytes [offset, offset + length) (clipped to the object's size). Extents of
+  // which only a part is wanted are read in that part and not verified: for what is only looked at, or Read
+  // later.
   virtual absl::Status ReadRange(const StoredObject& object, uint64_t offset, uint64_t length,
                                  const std::function<absl::Status(absl::string_view)>& sink) = 0;
 
