@@ -31,7 +31,7 @@ class Study:
         self.label = label
         self.folder = pathlib.Path(root) / label
         files = phantom(self.folder, modality=rng.choice(["MR", "CT"]), series=rng.randint(1, 3),
-                        slices=rng.randint(4, 16), size=rng.choice([32, 64, 128]), project=self.project, session=label,
+                        slices=rng.randint(4, 16), size=rng.choice([32, 64, 128, 256]), project=self.project, session=label,
                         subject=f"{label}_S", seed=rng.randrange(1 << 30))
         self.files = []
         for path in files:
