@@ -49,7 +49,8 @@ class SiteStage;
 class ObjectStream {
  public:
   // Gets outcomes that are durable, several at once, on the stream's own thread (kOnThread) or within the
-  // call that completed the object (kAtOnce).
+  // call that completed the object (kAtOnce). With kOnThread also those of objects that could not be made
+  // durable: REJECTED, with the stream's error.
   using OutcomeSink = std::function<void(const std::vector<prearchive::OutcomeRow>&)>;
 
   enum class Acks { kOnThread, kAtOnce };
@@ -61,10 +62,6 @@ class ObjectStream {
                Acks acks = Acks::kOnThread);
   // Objects that were not complete leave nothing behind.
   ~ObjectStream();
-
-  // Called once, on the thread that syncs, if objects could not be made durable: whoever waits for the
-  // sender must not wait any longer. Set it before the first object.
-  void OnFailure(std::function<void()> callback);
 
   // One whole object; `digest` by the upload's algorithm. The views need to live until it returns.
   // INVALID_ARGUMENT (UPLOAD_PROTOCOL): ends the stream; what was sent before is still answered. The stream's
@@ -125,6 +122,7 @@ class ObjectStream {
   absl::Status AddToCurrent(absl::string_view data);
   void RunAcks();
   void Commit(std::vector<prearchive::Arrived> batch);
+  void TellNotKept(std::vector<prearchive::OutcomeRow> objects, const absl::Status& why);
   bool Answered(int64_t sequence);
   absl::Status Failed();
   // With kAtOnce: what became of the object that was completed just now.
@@ -157,7 +155,6 @@ class ObjectStream {
   uint64_t waiting_bytes_ ABSL_GUARDED_BY(mutex_) = 0;
   bool finished_ ABSL_GUARDED_BY(mutex_) = false;
   absl::Status status_ ABSL_GUARDED_BY(mutex_);
-  std::function<void()> on_failure_ ABSL_GUARDED_BY(mutex_);
   std::thread acks_;  // none with kAtOnce
 };
 

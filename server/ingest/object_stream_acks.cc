@@ -18,6 +18,24 @@ using prearchive::Arrived;
 using prearchive::Outcome;
 using prearchive::OutcomeRow;
 
+namespace {
+
+// What a sender knows an object by.
+std::vector<OutcomeRow> WhichObjects(const std::vector<Arrived>& batch) {
+  std::vector<OutcomeRow> objects;
+  objects.reserve(batch.size());
+  for (const Arrived& arrived : batch) {
+    OutcomeRow& object = objects.emplace_back();
+    object.set_upload(arrived.outcome.upload());
+    object.set_sequence(arrived.outcome.sequence());
+    object.set_digest(arrived.outcome.digest());
+    object.set_size_bytes(arrived.outcome.size_bytes());
+  }
+  return objects;
+}
+
+}  // namespace
+
 void ObjectStream::Reject(int64_t sequence, const absl::Status& why, uint64_t size_bytes,
                           absl::string_view digest) {
   const std::string reason = ErrorReason(why);
@@ -63,26 +81,43 @@ void ObjectStream::RunAcks() {
       if (waiting_.empty()) return;
       batch.swap(waiting_);
       waiting_bytes_ = 0;
-      if (!status_.ok()) continue;  // after an error nothing is acknowledged
     }
-    Commit(std::move(batch));
+    // After an error nothing is acknowledged.
+    if (const absl::Status failed = Failed(); !failed.ok()) {
+      TellNotKept(WhichObjects(batch), failed);
+    } else {
+      Commit(std::move(batch));
+    }
   }
+}
+
+// Tells that these objects are not kept. That is not written down, as it is the index that could not be
+// written: whoever sends them again, in this upload or another, learns what became of them.
+void ObjectStream::TellNotKept(std::vector<OutcomeRow> objects, const absl::Status& why) {
+  const std::string reason = ErrorReason(why);
+  for (OutcomeRow& object : objects) {
+    object.set_outcome(static_cast<int>(Outcome::kRejected));
+    object.set_reason(reason.empty() ? "INTERNAL" : reason);
+    object.set_detail(std::string(why.message()));
+  }
+  sink_(objects);
 }
 
 // Makes the objects durable and tells their outcomes.
 void ObjectStream::Commit(std::vector<Arrived> batch) {
   CrashPoint("ingest.appended");
+  // With kAtOnce the call that completed the object returns the error.
+  std::vector<OutcomeRow> objects;
+  if (acks_.joinable()) objects = WhichObjects(batch);
   auto outcomes = dependencies_.prearchive.Commit(std::move(batch));
   if (!outcomes.ok()) {
     Log(LogLevel::kError, "objects could not be committed",
         {{"upload", upload_.id()}, {"error", outcomes.status()}});
-    std::function<void()> on_failure;
     {
       absl::MutexLock lock(&mutex_);
       status_ = outcomes.status();
-      on_failure.swap(on_failure_);
     }
-    if (on_failure) on_failure();
+    if (!objects.empty()) TellNotKept(std::move(objects), outcomes.status());
     return;
   }
   std::map<int, int> counts;
@@ -96,11 +131,6 @@ void ObjectStream::Commit(std::vector<Arrived> batch) {
   CrashPoint("ingest.answered");
   dependencies_.prearchive.Settle();
   CrashPoint("ingest.indexed");
-}
-
-void ObjectStream::OnFailure(std::function<void()> callback) {
-  absl::MutexLock lock(&mutex_);
-  on_failure_ = std::move(callback);
 }
 
 absl::Status ObjectStream::Finish() {

@@ -188,8 +188,6 @@ grpc::Status UploadServiceImpl::Upload(
                                    *answer.add_outcomes() = ToProto(outcome);
                                  writing.Waiting([&] { return stream->Write(answer); });
                                });
-  // A client that only waits for outcomes sends nothing that would wake the reader up.
-  objects.OnFailure([context] { context->TryCancel(); });
   const absl::Status pumped = Pump(objects, *stream, reading);
   const absl::Status finished = objects.Finish();
   return ToGrpc(pumped.ok() ? finished : pumped);

@@ -129,9 +129,8 @@ class IoCampaign(sql_faults.Campaign):
         return answer, good
 
     def may_be_lost(self, result):
-        # It was connected when the operator stopped the server; or the server ended its upload stream, whose objects it could
-        # not write down: gRPC tells of a cancelled stream no more than that, the server's log says why.
-        return self.restarted or "Cancelled on the server side" in result.stderr
+        # It was connected when the operator stopped the server.
+        return self.restarted
 
     def watch(self, over, problems):
         """Attends while a client waits for an operation that waits for the operator."""
