@@ -127,6 +127,22 @@ class Anonymize(unittest.TestCase):
             uids = {str(pydicom.dcmread(f).SOPInstanceUID) for f in files}
             self.expect_gone(uids | {f"Refusovsky{number}"})
 
+    def test_preambles_are_kept_as_sent_or_cleared_by_any_script(self):
+        polyglot = b"MZ\x90\0#!/bin/sh\necho run\n".ljust(128, b"\0")
+        kept = {}
+        for number, script in enumerate((None, "// clears preambles\n")):
+            label = f"PREAMBLE{number}"
+            image = phantom(self.folder / label, series=1, slices=1, session=label, seed=300 + number)[0]
+            image.write_bytes(polyglot + image.read_bytes()[128:])
+            if script:
+                self.site(script, "--profile", "none")
+            self.server.narthex("upload", image, "--project", "P3", "--subject", "S", "--session", label, "--archive")
+            archived = next((self.server.data_dir / "d/archive/P3").rglob(f"{label}/**/*.dcm"))
+            self.assertEqual(archived.stat().st_mode & 0o111, 0, "an archived file can be executed")
+            kept[script] = archived.read_bytes()[:132]
+            self.assertEqual(archived.read_bytes() == image.read_bytes(), script is None)
+        self.assertEqual(kept, {None: polyglot + b"DICM", "// clears preambles\n": bytes(128) + b"DICM"})
+
     def test_c_scripts_with_errors_are_not_put_in_force(self):
         bad = self.script('version "6.1"\n(0010,0010) := nosuch[subject]\n')
         checked = self.server.narthex("anon", "check", bad, code=1)

@@ -172,6 +172,15 @@ class Limits(unittest.TestCase):
         refused = metric(server, "narthex_refused_total")['{limit="connections"}']
         self.assertGreaterEqual(refused, 3 * 19)
 
+    def test_a_connection_that_says_nothing_is_closed_when_its_handshake_is_due(self):
+        server = self.server()
+        begin = time.monotonic()
+        with self.connect(server) as silent:
+            silent.settimeout(60)
+            while silent.recv(4096):  # the server's settings, and then why it goes
+                pass
+        self.assertTrue(15 < time.monotonic() - begin < 40)
+
     def test_limits_have_ranges(self):
         server = self.server()
         for value in ("0", "-1", "many", "100000000000"):

@@ -12,7 +12,7 @@ source tools/dev/lib.sh
 
 quick() {
   local failed=() name
-  for name in layering style reasons documents evidence; do
+  for name in layering style reasons documents evidence limits failures release; do
     say "$name"
     python "tools/check/$name.py" || failed+=("$name")
   done
