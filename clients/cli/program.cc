@@ -103,17 +103,21 @@ void Program::Note(absl::string_view text) {
   if (!quiet_) err() << "narthex: " << OneLine(text) << std::endl;
 }
 
-int Program::Finish(const absl::StatusOr<ExitCode>& result) {
-  if (result.ok()) return static_cast<int>(*result);
-  const absl::Status& status = result.status();
+ExitCode Program::Tell(const absl::Status& status) {
   const std::string reason = ErrorReason(status);
   std::string message = OneLine(status.message());
   if (client::IsUnreachable(status))
     message = absl::StrCat("cannot reach the server ", server_, ": ", message);
   err() << "narthex: " << message << " ("
         << (reason.empty() ? absl::StatusCodeToString(status.code()) : reason) << ")" << std::endl;
-  if (json()) PrintJson(ErrorJson(status));
-  return static_cast<int>(CodeOf(status));
+  return CodeOf(status);
+}
+
+int Program::Finish(const absl::StatusOr<ExitCode>& result) {
+  if (result.ok()) return static_cast<int>(*result);
+  const ExitCode code = Tell(result.status());
+  if (json()) PrintJson(ErrorJson(result.status()));
+  return static_cast<int>(code);
 }
 
 namespace {

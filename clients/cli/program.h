@@ -69,6 +69,10 @@ class Program {
   // A remark for people, not in quiet runs.
   void Note(absl::string_view text);
 
+  // Writes an error as people read it, for a command whose document (JSON, table) has been printed in spite
+  // of it. Returns the exit code.
+  ExitCode Tell(const absl::Status& status);
+
  private:
   friend int RunNarthex(int argc, const char* const* argv, const Terminal& terminal);
 

@@ -260,8 +260,8 @@ void Transfer::Touch(const v1::Upload& upload, const std::vector<std::string>& b
 absl::Status Transfer::Settle() {
   for (const auto& [name, build] : touched_) {
     const absl::Status status = AwaitBuild(name, build);
-    if (client::IsUnreachable(status)) return status;
     if (!status.ok()) report_.failures.emplace_back(name, status);
+    if (client::IsUnreachable(status)) return status;
   }
   if (!flags_.archive) return absl::OkStatus();
   std::vector<std::pair<v1::PrearchiveSession, absl::StatusOr<std::string>>> begun;
@@ -272,9 +272,9 @@ absl::Status Transfer::Settle() {
   }
   for (const auto& [session, operation] : begun) {
     const absl::Status status = operation.ok() ? AwaitArchive(session, *operation) : operation.status();
-    if (client::IsUnreachable(status)) return status;
     if (!operation.ok()) report_.prearchive_sessions.push_back(session);
     if (!status.ok()) report_.failures.emplace_back(session.name(), status);
+    if (client::IsUnreachable(status)) return status;
   }
   return absl::OkStatus();
 }
@@ -336,8 +336,10 @@ void NoteLeftOut(Program& program, const client::FileSet& files) {
 }
 
 absl::StatusOr<ExitCode> Finish(Program& program, Transfer& transfer) {
-  NX_RETURN_IF_ERROR(transfer.Settle());
-  return PrintReport(program, transfer.report());
+  // What became of the objects is known, even if the server cannot be reached any more.
+  const absl::Status settled = transfer.Settle();
+  const ExitCode printed = PrintReport(program, transfer.report());
+  return settled.ok() ? printed : program.Tell(settled);
 }
 
 // A mistake of the command line that only a look at the disk shows.

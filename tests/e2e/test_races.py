@@ -3,6 +3,8 @@ held at the place (or driven past it again and again), and each outcome is the o
 acknowledged is in the archive at the end, byte for byte."""
 
 import hashlib
+import json
+import os
 import pathlib
 import re
 import shutil
@@ -13,7 +15,7 @@ import threading
 import unittest
 
 import dimse
-from harness import Server, needs_shared, sha256, shared_folder
+from harness import BIN, Server, needs_shared, phantom, sha256, shared_folder
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "robustness"))
 
@@ -339,6 +341,28 @@ class Races(unittest.TestCase):
                 self.archive_rest("MANY")
 
                 self.assertEqual({f["instanceUid"]: f["sha256"] for f in self.server.files(f"{door}/MANY")}, digests)
+
+
+class ServerGoneAmidBuild(unittest.TestCase):
+    def test_an_upload_says_what_became_of_its_objects_all_the_same(self):
+        with tempfile.TemporaryDirectory() as folder:
+            server = Server()
+            server.environment["NARTHEX_PAUSE_POINTS"] = folder
+            with server:
+                server.narthex("project", "create", "P1")
+                files = phantom(pathlib.Path(folder) / "study", slices=3, size=32, session="GONE")
+                environment = dict(os.environ, NARTHEX_SERVER=server.address, NARTHEX_TOKEN=server.token)
+                with Hold(server, "build.begun") as hold:
+                    upload = subprocess.Popen([BIN / "narthex", "--output", "json", "upload", *files, "--project", "P1", "--archive"],
+                                              env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+                    hold.reached()
+                    server.kill()
+                out, error = upload.communicate(timeout=50)
+                self.assertEqual(upload.returncode, 3)
+                self.assertIn("cannot reach the server", error)
+                self.assertEqual([outcome["outcome"] for outcome in json.loads(out)["outcomes"]], ["STORED"] * len(files))
+                server.log.close()
+                server.start()
 
 
 if __name__ == "__main__":
