@@ -1,6 +1,7 @@
 """Breaks the N-th call of narthexd to the operating system on its files, while sessions are received, archived and merged.
 
-    tests/robustness/io_faults.py --every [--seed N] [--kind KIND]   every N of each way and each door
+    tests/robustness/io_faults.py --every [--seed N] [--kind KIND]   every N of each way and each door (an hour a way)
+    tests/robustness/io_faults.py --every --kind KIND --from dicom:46   goes on with a run that was ended there
     tests/robustness/io_faults.py --cycles 100 [--seed N]            so many, spread over all N
     tests/robustness/io_faults.py                                    a few of them, as a unit test (CI)
 
@@ -43,6 +44,7 @@ import external_postgres  # on the path since sql_faults
 from harness import BIN, Server, phantom
 
 KINDS = ("error", "nospace", "short", "full", "read", "broken")
+WHERE = (*DOORS, "start")
 CYCLES_IN_CI = 6
 LIBRARY = BIN / "io_faults.so"
 ATTENDS_EVERY_SECONDS = 0.7
@@ -88,6 +90,8 @@ class Faults:
 
 
 class IoCampaign(sql_faults.Campaign):
+    first = (WHERE[0], 1)  # of a run over every call
+
     def prepare(self):
         self.server = Server(flags=["--postgres", external_postgres.Cluster.get().new_database()])
         self.server.resends = True
@@ -246,15 +250,11 @@ class IoCampaign(sql_faults.Campaign):
 
     def every(self, kinds=KINDS):
         for kind in kinds:
-            for door in DOORS:
-                at = 1
-                while self.cycle(door, at, kind):
+            for where in WHERE[WHERE.index(self.first[0]):]:
+                first = at = self.first[1] if where == self.first[0] else 1
+                while self.start_cycle(at, kind) if where == "start" else self.cycle(where, at, kind):
                     at += 1
-                self.log(f"{kind}, {door}: each of {at - 1} calls")
-            at = 1
-            while self.start_cycle(at, kind):
-                at += 1
-            self.log(f"{kind}, start: each of {at - 1} calls")
+                self.log(f"{kind}, {where}: each of the calls {first} to {at - 1}")
 
     def some(self, cycles):
         """So many cycles, spread evenly over the calls of a cycle that nothing disturbs; the ways and doors in turn. And a
@@ -351,11 +351,14 @@ def main():
     parser.add_argument("--cycles", type=int, default=0, help="how many calls to break; without it: the unit test")
     parser.add_argument("--every", action="store_true", help="every call, each way and by each door")
     parser.add_argument("--kind", choices=KINDS, action="append", help="with --every: only these ways")
+    parser.add_argument("--from", dest="first", default=f"{WHERE[0]}:1", help="with --every: the call to begin with")
     parser.add_argument("--seed", type=int, default=random.randrange(1 << 30))
     arguments = parser.parse_args()
     if arguments.cycles == 0 and not arguments.every:
         unittest.main(argv=sys.argv[:1])
     campaign = IoCampaign(arguments.seed, log=lambda text: print(text, flush=True))
+    where, at = arguments.first.split(":")
+    campaign.first = (where, int(at))
     campaign.run(0 if arguments.every else arguments.cycles, tuple(arguments.kind or KINDS))
 
 
