@@ -13,6 +13,7 @@
 #include "base/error.h"
 #include "base/status.h"
 #include "storage/metadata/access.h"
+#include "storage/metadata/connection_security.h"
 
 namespace narthex::metadata {
 namespace {
@@ -280,11 +281,13 @@ absl::StatusOr<std::unique_ptr<Connection>> Connection::Connect(const std::strin
                                                                 const std::string& role) {
   const absl::Time deadline = absl::Now() + timeout;
   absl::Duration pause = absl::Milliseconds(20);
+  const std::string ssl_mode = SslModeOf(conninfo);
   while (true) {
-    // Later keys win over the same keys in conninfo, which "dbname" expands to.
-    const char* keys[] = {"dbname",           "connect_timeout", "tcp_user_timeout",
-                          "application_name", "client_encoding", nullptr};
-    const char* values[] = {conninfo.c_str(), "5", "20000", "narthex", "UTF8", nullptr};
+    // Later keys win over the same keys in conninfo, which "dbname" expands to; empty values do not.
+    const char* keys[] = {
+        "dbname", "connect_timeout", "tcp_user_timeout", "application_name", "client_encoding", "sslmode",
+        nullptr};
+    const char* values[] = {conninfo.c_str(), "5", "20000", "narthex", "UTF8", ssl_mode.c_str(), nullptr};
     std::unique_ptr<Connection> made(new Connection(PQconnectdbParams(keys, values, 1)));
     if (PQstatus(made->connection_.get()) == CONNECTION_OK) {
       // Notices go nowhere: they may quote values.
