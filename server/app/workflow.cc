@@ -55,7 +55,7 @@ void Workflow::Register(operations::Operations::Handler import_inbox) {
                             [this](const operations::Operation& operation, operations::Progress& progress) {
                               return RunSplit(operation, progress);
                             });
-  with_.operations.Register("import-inbox", std::move(import_inbox));
+  with_.operations.Register(operations::kImportInbox, std::move(import_inbox));
 }
 
 absl::StatusOr<std::string> Workflow::StartBuild(const std::string& session, const std::string& user,

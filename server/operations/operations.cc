@@ -67,6 +67,21 @@ Operation FromRow(const OperationRow& row) {
   return operation;
 }
 
+void LogFailed(const Operation& operation) {
+  // People give folders of the inbox and their files the names of patients: neither the path nor what the
+  // error says of it goes into the log. Who started the operation reads both in its result.
+  if (operation.kind == kImportInbox) {
+    Log(LogLevel::kWarning, "operation failed",
+        {{"operation", operation.id}, {"kind", operation.kind}, {"reason", ErrorReason(operation.status)}});
+    return;
+  }
+  Log(LogLevel::kWarning, "operation failed",
+      {{"operation", operation.id},
+       {"kind", operation.kind},
+       {"target", operation.target},
+       {"error", operation.status}});
+}
+
 }  // namespace
 
 absl::Status Postponed(absl::string_view why) {
@@ -309,13 +324,7 @@ bool Operations::RunOne(const std::string& id) {
       if (const absl::Status saved = SaveEnd(*operation); !saved.ok()) {
         Log(LogLevel::kError, "operation's end not saved", {{"operation", id}, {"error", saved}});
       }
-      if (!operation->status.ok()) {
-        Log(LogLevel::kWarning, "operation failed",
-            {{"operation", id},
-             {"kind", operation->kind},
-             {"target", operation->target},
-             {"error", operation->status}});
-      }
+      if (!operation->status.ok()) LogFailed(*operation);
     }
   }
   absl::MutexLock lock(&mutex_);

@@ -30,10 +30,13 @@
 
 namespace narthex::operations {
 
+// The only kind whose target is not an id but a path of the inbox; the log does not name it.
+inline constexpr char kImportInbox[] = "import-inbox";
+
 struct Operation {
   std::string id;
-  std::string kind;    // "build", "archive", "split", "import-inbox"
-  std::string target;  // what it works on: the id of a prearchive session, a path
+  std::string kind;    // "build", "archive", "split", kImportInbox
+  std::string target;  // what it works on: the id of a prearchive session, a path below the inbox
   std::map<std::string, std::string> arguments;
   std::string user;
   std::string project;  // whose members may see it; "" administrators and `user`

@@ -102,7 +102,7 @@ grpc::Status UploadServiceImpl::ImportInbox(grpc::ServerContext* context,
         row.set_kind("inbox");
         NX_ASSIGN_OR_RETURN(row, with_.streams.uploads.Create(std::move(row), request->request_id()));
         operations::Operation operation;
-        operation.kind = "import-inbox";
+        operation.kind = operations::kImportInbox;
         operation.target = request->path();
         operation.user = caller.user();
         operation.project = row.destination().project();

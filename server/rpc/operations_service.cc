@@ -72,7 +72,7 @@ void PackResult(const operations::Operation& operation, const ResultSources& sou
     for (const absl::string_view id : absl::StrSplit(operation.result, ',', absl::SkipEmpty()))
       *message.add_prearchive_sessions() = ShowRow(id, sources, caller, false);
     to.mutable_response()->PackFrom(message);
-  } else if (operation.kind == "import-inbox") {
+  } else if (operation.kind == operations::kImportInbox) {
     v1::ImportArchiveResponse message;
     message.ParseFromString(operation.result);
     to.mutable_response()->PackFrom(message);
