@@ -27,10 +27,23 @@ class Cluster:
             cls._only = Cluster()
         return cls._only
 
+    @classmethod
+    def logs(cls):
+        return [cls._only.folder / "log"] if cls._only else []
+
+    @classmethod
+    def superuser(cls, conninfo):
+        """The connection string of the superuser to the database of `conninfo`, whatever way that goes; `conninfo` itself if
+        the database is in another cluster."""
+        words = dict(word.split("=") for word in conninfo.split())
+        if cls._only is None or words["dbname"] not in cls._only.databases:
+            return conninfo
+        return f"host={cls._only.folder} user={SUPERUSER} dbname={words['dbname']}"
+
     def __init__(self):
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="narthex-pg-"))
         self.binaries = sorted(pathlib.Path("/usr/lib/postgresql").glob("*/bin"))[-1]
-        self.count = 0
+        self.databases = []
         atexit.register(self.stop)
         become = []
         if os.geteuid() == 0:
@@ -52,15 +65,15 @@ class Cluster:
 
     def new_database(self):
         """The connection string of a new, empty database that an ordinary role owns."""
-        self.count += 1
-        name = f"imaging{self.count}"
+        name = f"imaging{len(self.databases) + 1}"
+        self.databases.append(name)
         self.sql(f"CREATE ROLE {name} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOBYPASSRLS", "postgres")
         self.sql(f"CREATE DATABASE {name} OWNER {name}", "postgres")
         return f"host={self.folder} user={name} dbname={name}"
 
     def sql(self, text, database):
         """Runs statements as the superuser; what psql prints."""
-        return psql(self.folder, SUPERUSER, database, text)
+        return psql(f"host={self.folder} user={SUPERUSER} dbname={database}", text)
 
     def stop(self):
         process = getattr(self, "process", None)
@@ -70,8 +83,8 @@ class Cluster:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def psql(socket, user, database, text):
-    result = subprocess.run(["psql", "-qXAt", "-v", "ON_ERROR_STOP=1", "-h", socket, "-U", user, "-d", database, "-c", text],
+def psql(conninfo, text):
+    result = subprocess.run(["psql", "-qXAt", "-v", "ON_ERROR_STOP=1", "-d", conninfo, "-c", text],
                             capture_output=True, text=True)
     if result.returncode != 0:
         raise AssertionError(f"{text}\n{result.stderr}")

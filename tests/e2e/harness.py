@@ -13,6 +13,7 @@ import hashlib
 import json
 import os
 import pathlib
+import re
 import shutil
 import signal
 import subprocess
@@ -43,8 +44,19 @@ def needs_shared(test):
     return test if shared_folder() else unittest.skip("the shared test images are absent")(test)
 
 
+def listened(command, result):
+    """`result`, whose error texts are searched for patients' values at the end."""
+    marks.listen(" ".join(map(str, command)), result.stderr)
+    return result
+
+
 def sha256(path):
     return hashlib.sha256(pathlib.Path(path).read_bytes()).hexdigest()
+
+
+def expect_no_core(process):
+    if not re.search(r"Max core file size\s+0\s+0\s", pathlib.Path(f"/proc/{process.pid}/limits").read_text()):
+        raise AssertionError(f"{process.args} would leave a core file, with images and headers in it")
 
 
 class CommandFailed(AssertionError):
@@ -57,7 +69,8 @@ class CommandFailed(AssertionError):
 
 class Server:
     """After every stop, and at the end after a kill too, narthex-verify looks at what the server left: invariants 1, 2, 4 and
-    8 for all sessions and uploads. `damage`: kinds of findings that the test causes by intent."""
+    8 for all sessions and uploads. `damage`: kinds of findings that the test causes by intent. At every stop and kill, what it
+    wrote is searched for patients' values (marks.py)."""
 
     def __init__(self, data_dir=None, flags=(), wrapper=(), damage=()):
         self._own_dir = data_dir is None
@@ -71,7 +84,12 @@ class Server:
         self.resends = False
         # What narthex-verify may take: it reads every byte.
         self.verify_seconds = 200
+        # Whether kill() searches, too, which takes a moment: campaigns that kill it thousands of times search at the end.
+        self.search_kills = True
+        self.program = BIN / "narthexd"
+        self.verifier = [BIN / "narthex-verify"]
         self.process = None
+        self.ready = {}
         self._unverified = False
 
     def __enter__(self):
@@ -81,6 +99,7 @@ class Server:
     def __exit__(self, kind=None, *unused):
         try:
             self.stop()
+            self._expect_clean([])
             if kind is None:  # else the test has failed already, and says so better
                 self.check_data()
         finally:
@@ -94,8 +113,11 @@ class Server:
             self.flags += ["--postgres", external_postgres.Cluster.get().new_database()]
         self.log = open(self.data_dir / "narthexd.log", "ab")
         command = self.wrapper + [
-            BIN / "narthexd", "--data-dir", self.data_dir / "d", "--grpc-listen", self.grpc_listen, "--ready-file",
-            ready] + ([] if "--dicom-listen" in self.flags else ["--dicom-listen", "127.0.0.1:0"]) + self.flags
+            self.program, "--data-dir", self.data_dir / "d", "--grpc-listen", self.grpc_listen, "--ready-file",
+            ready] + self.flags
+        for name, value in (("--dicom-listen", "127.0.0.1:0"), ("--metrics-listen", "127.0.0.1:0"), ("--log-level", "debug")):
+            if name not in self.flags:
+                command += [name, value]
         self._unverified = True
         self.process = subprocess.Popen(command, stdout=self.log, stderr=self.log, env=dict(os.environ, **self.environment))
         end = time.monotonic() + timeout
@@ -111,38 +133,74 @@ class Server:
     def log_text(self):
         return (self.data_dir / "narthexd.log").read_text(errors="replace")
 
-    def sql(self, text):
-        """Runs statements in the server's database as its superuser, whom no policy binds; what psql prints."""
+    def superuser(self):
+        """The connection string of a superuser, whom no policy binds, to the server's database."""
         if "--postgres" in self.flags:
-            conninfo = dict(word.split("=") for word in self.flags[self.flags.index("--postgres") + 1].split())
-            return external_postgres.Cluster.get().sql(text, conninfo["dbname"])
+            return external_postgres.Cluster.superuser(self.flags[self.flags.index("--postgres") + 1])
         socket = next((self.data_dir / "d/postgres").rglob(".s.PGSQL.*[0-9]")).parent
-        return external_postgres.psql(socket, "narthex", "narthex", text)
+        return f"host={socket} user=narthex dbname=narthex"
+
+    def sql(self, text):
+        """Runs statements in the server's database as its superuser; what psql prints."""
+        return external_postgres.psql(self.superuser(), text)
 
     def verify(self, *arguments):
         """narthex-verify on the stopped server's data."""
         postgres = self.flags[self.flags.index("--postgres"):][:2] if "--postgres" in self.flags else []
-        return subprocess.run([BIN / "narthex-verify", "--data-dir", self.data_dir / "d", *postgres, *arguments],
-                              capture_output=True, text=True, timeout=120)
+        command = [*self.verifier, "--data-dir", self.data_dir / "d", *postgres, *arguments]
+        return listened(command, subprocess.run(command, capture_output=True, text=True, timeout=120))
+
+    def gateway(self, *flags, token_file=None):
+        """Starts a narthex-gateway to the server, whose log is searched as the server's own. Stopping it is the caller's.
+        Returns the process, with `host` and `port` of its DICOM listener."""
+        ready = self.data_dir / "gateway.json"
+        ready.unlink(missing_ok=True)
+        with open(self.data_dir / "gateway.log", "ab") as log:
+            process = subprocess.Popen([BIN / "narthex-gateway", "--server", self.address, "--token-file",
+                                        token_file or self.ready["token_file"], "--dicom-listen", "127.0.0.1:0",
+                                        "--ready-file", ready, *flags], stderr=log)
+        self.wait_for(lambda: ready.exists() or process.poll() is not None, "the gateway")
+        process.host, process.port = json.loads(ready.read_text())["dicom"].rsplit(":", 1)
+        return process
 
     def kill(self):
+        """At once; its database is searched while it stands still, as a managed PostgreSQL ends with it."""
+        found = []
+        try:
+            if self.search_kills and self.process.poll() is None:
+                found += marks.search_metrics(self)
+                self.process.send_signal(signal.SIGSTOP)
+                found += marks.search_database(self)
+        finally:
+            self._end()
+        if self.search_kills:
+            self._expect_clean(found)
+
+    def _end(self):
         self.process.send_signal(signal.SIGKILL)
         self.process.wait()
+
+    def _expect_clean(self, found):
+        found = found + marks.search_files(self)
+        if found:
+            raise AssertionError(f"a patient's value is in {found}")
 
     def stop(self):
         """Stops it as an operator would; a clean stop exits with 0, and what it leaves adds up."""
         if self.process and self.process.poll() is None:
-            if found := marks.search(self):
-                raise AssertionError(f"a patient's value is in {found}")
-            self.process.send_signal(signal.SIGTERM)
             try:
+                expect_no_core(self.process)
+                found = marks.search_metrics(self) + marks.search_database(self)
+                self.process.send_signal(signal.SIGTERM)
                 code = self.process.wait(timeout=40)
             except subprocess.TimeoutExpired:
-                self.kill()
                 raise AssertionError(f"narthexd does not stop:\n{self.log_text()[-3000:]}")
+            finally:
+                self._end()
             if code != 0:
                 raise AssertionError(f"narthexd stopped with {code}:\n{self.log_text()[-3000:]}")
             self.log.close()
+            self._expect_clean(found)
             self.check_data()
 
     def check_data(self):
@@ -152,8 +210,9 @@ class Server:
         self._unverified = False
         flags = [word for name, value in zip(self.flags, self.flags[1:]) if name in ("--postgres", "--archive-dir")
                  for word in (name, value)]
-        result = subprocess.run([BIN / "narthex-verify", "--data-dir", self.data_dir / "d", "--output", "json", *flags],
-                                capture_output=True, text=True, timeout=self.verify_seconds)
+        command = [*self.verifier, "--data-dir", self.data_dir / "d", "--output", "json", *flags]
+        result = listened(command, subprocess.run(command, capture_output=True, text=True, timeout=self.verify_seconds))
+        marks.listen("narthex-verify", result.stdout)
         report = json.loads(result.stdout) if result.returncode in (0, 1) else {}
         if result.returncode > 1 or {finding["kind"] for finding in report["findings"]} - self.damage:
             raise AssertionError(f"narthex-verify: exit {result.returncode}\n{result.stdout[-5000:]}\n{result.stderr}")
@@ -170,8 +229,9 @@ class Server:
 
     def run(self, *arguments, timeout=300, token=None):
         environment = dict(os.environ, NARTHEX_SERVER=self.address, NARTHEX_TOKEN=self.token if token is None else token)
-        return subprocess.run([BIN / "narthex", "--output", "json", *map(str, arguments)], env=environment,
-                              capture_output=True, text=True, timeout=timeout, stdin=subprocess.DEVNULL)
+        command = [BIN / "narthex", "--output", "json", *map(str, arguments)]
+        return listened(command, subprocess.run(command, env=environment, capture_output=True, text=True, timeout=timeout,
+                                                stdin=subprocess.DEVNULL))
 
     def narthex(self, *arguments, code=0, timeout=300):
         """Runs a command and returns its JSON. `code`: the exit code that it must have (None: any)."""
@@ -197,8 +257,8 @@ class Server:
         # The peer's address stands before the files.
         at = next(i for i, word in enumerate(command) if word == "--to")
         command[at:at + 1] = [self.dicom_host, self.dicom_port]
-        result = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=timeout,
-                                stdin=subprocess.DEVNULL)
+        result = listened(command, subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=timeout,
+                                                  stdin=subprocess.DEVNULL))
         if code is not None and result.returncode != code:
             raise CommandFailed(command, result)
         return result
@@ -253,8 +313,11 @@ def check_upload(arguments, answer):
         raise AssertionError(f"{arguments}: {sent} files, {len(outcomes)} outcomes")
 
 
-def phantom(folder, modality="MR", series=2, slices=5, size=64, project="P1", subject="S1", session="E1", seed=1):
+def phantom(folder, modality="MR", series=2, slices=5, size=64, project="P1", subject="S1", session="E1", seed=1,
+            patient_name=marks.PATIENT_NAME, patient_id=marks.PATIENT_ID):
+    """Its comments say project, subject and session, so that the marked name and id of the patient become no label."""
+    patient = ["--patient-name", patient_name, "--patient-id", patient_id] if project and subject and session else []
     subprocess.run([BIN / "narthex-phantom", folder, "--modality", modality, "--series", str(series), "--slices",
                     str(slices), "--size", str(size), "--project", project, "--subject", subject, "--session", session,
-                    "--seed", str(seed)], check=True, capture_output=True)
+                    "--seed", str(seed), *patient], check=True, capture_output=True)
     return sorted(path for path in pathlib.Path(folder).rglob("*") if path.is_file())

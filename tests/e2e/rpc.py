@@ -14,6 +14,8 @@ import typing
 import grpc
 from google.protobuf import descriptor_pb2, descriptor_pool, json_format, message_factory
 
+import marks
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 GOOGLEAPIS = pathlib.Path(os.environ.get("GOOGLEAPIS_DIR", ROOT / ".deps/googleapis"))
 
@@ -69,7 +71,14 @@ class Rpc:
         messages = [json_format.ParseDict(one, self._class(method.input_type)())
                     for one in (request if client_streams else [request])]
         metadata = [("authorization", f"Bearer {token}")] if token is not None else []
-        return stub(iter(messages) if client_streams else messages[0], metadata=metadata, timeout=timeout)
+        try:
+            call = stub(iter(messages) if client_streams else messages[0], metadata=metadata, timeout=timeout)
+        except grpc.RpcError as error:
+            marks.listen_to_call(name, error)
+            raise
+        if server_streams:
+            call.add_callback(lambda: marks.listen_to_call(name, call))
+        return call
 
     def call(self, name, request, token=None, timeout=20, most=1000):
         """`request`: a dictionary, or a list of them for a client's stream. `most`: of a server's stream."""

@@ -1,6 +1,5 @@
 """Other ways to run it: gateway of its own, ordinary user, PostgreSQL of somebody else, configuration file, a restart."""
 
-import json
 import os
 import pathlib
 import pwd
@@ -8,10 +7,10 @@ import shutil
 import signal
 import subprocess
 import tempfile
-import time
 import unittest
 
-from harness import BIN, ROOT, Server, phantom, sha256
+import external_postgres
+from harness import BIN, Server, phantom, sha256
 
 
 class Deployment(unittest.TestCase):
@@ -25,13 +24,9 @@ class Deployment(unittest.TestCase):
             server.narthex("project", "create", "P1")
             folder = self.folder()
             files = phantom(folder / "images", session="REMOTE1")
-            ready = folder / "gateway.json"
-            gateway = subprocess.Popen([BIN / "narthex-gateway", "--server", server.address, "--token-file",
-                                        server.ready["token_file"], "--dicom-listen", "127.0.0.1:0", "--ready-file", ready],
-                                       stderr=subprocess.DEVNULL)
+            gateway = server.gateway()
             self.addCleanup(gateway.kill)
-            server.wait_for(ready.exists, "the gateway")
-            server.dicom_host, server.dicom_port = json.loads(ready.read_text())["dicom"].rsplit(":", 1)
+            server.dicom_host, server.dicom_port = gateway.host, gateway.port
 
             server.storescu("--to", tool="echoscu")
             server.storescu("--to", "+sd", "+r", folder / "images")
@@ -51,64 +46,30 @@ class Deployment(unittest.TestCase):
         os.chown(data, user.pw_uid, user.pw_gid)
         folder.chmod(0o755)
         # The programs must be reachable for that user.
-        for program in ("narthexd",):
+        for program in ("narthexd", "narthex-verify"):
             shutil.copy(BIN / program, folder / program)
-        server = Server(data_dir=data)
-        wrapper = ["setpriv", "--reuid", str(user.pw_uid), "--regid", str(user.pw_gid), "--clear-groups"]
-        ready = data / "ready.json"
-        log = open(folder / "log", "wb")
-        server.process = subprocess.Popen(
-            wrapper + [folder / "narthexd", "--data-dir", data / "d", "--grpc-listen", "127.0.0.1:0", "--dicom-listen",
-                       "127.0.0.1:0", "--ready-file", ready], stdout=log, stderr=log, cwd="/")
-        self.addCleanup(server.process.kill)
-        end = time.monotonic() + 60
-        while not ready.exists():
-            self.assertIsNone(server.process.poll(), (folder / "log").read_text())
-            self.assertLess(time.monotonic(), end, "narthexd does not start as an ordinary user")
-            time.sleep(0.05)
-        server.ready = json.loads(ready.read_text())
-        server.address = server.ready["grpc"]
-        server.token = pathlib.Path(server.ready["token_file"]).read_text().strip()
+        become = ["env", "--chdir=/", "setpriv", "--reuid", str(user.pw_uid), "--regid", str(user.pw_gid), "--clear-groups"]
+        server = Server(data_dir=data, wrapper=become)
+        server.program = folder / "narthexd"
+        server.verifier = [*become, folder / "narthex-verify"]
+        self.addCleanup(server.__exit__)
+        server.start()
         self.assertEqual(os.stat(server.ready["token_file"]).st_mode & 0o777, 0o600)
         server.narthex("project", "create", "P1")
         files = phantom(folder / "images", session="USER1")
         server.narthex("upload", folder / "images", "--project", "P1", "--archive")
         self.assertEqual(len(server.files("P1/USER1")), len(files))
-        server.process.terminate()
-        self.assertEqual(server.process.wait(timeout=40), 0)
+        server.stop()
 
     def test_a_postgresql_of_somebody_else(self):
         folder = self.folder()
-        folder.chmod(0o755)
-        cluster = folder / "pg"
-        binaries = sorted(pathlib.Path("/usr/lib/postgresql").glob("*/bin"))[-1]
-        become = []
-        if os.geteuid() == 0:
-            user = pwd.getpwnam("postgres")
-            cluster.mkdir()
-            os.chown(cluster, user.pw_uid, user.pw_gid)
-            become = ["setpriv", "--reuid", "postgres", "--regid", "postgres", "--clear-groups"]
-        subprocess.run(become + [binaries / "initdb", "-D", cluster, "-U", "imaging", "-A", "trust", "--no-sync"],
-                       check=True, capture_output=True, cwd="/")
-        process = subprocess.Popen(become + [binaries / "postgres", "-D", cluster, "-k", cluster, "-c",
-                                             "listen_addresses="], cwd="/", stderr=subprocess.DEVNULL)
-        self.addCleanup(process.wait)
-        self.addCleanup(process.terminate)
-        conninfo = f"host={cluster} user=imaging dbname=postgres"
-        end = time.monotonic() + 30
-        while subprocess.run([binaries / "pg_isready", "-h", cluster], capture_output=True).returncode != 0:
-            self.assertLess(time.monotonic(), end, "PostgreSQL does not start")
-            time.sleep(0.1)
-
-        with Server(flags=["--postgres", conninfo]) as server:
+        with Server(flags=["--postgres", external_postgres.Cluster.get().new_database()]) as server:
             server.narthex("project", "create", "P1")
             files = phantom(folder / "images", session="EXT1")
             server.narthex("upload", folder / "images", "--project", "P1", "--archive")
 
             self.assertEqual(sorted(file["sha256"] for file in server.files("P1/EXT1")), sorted(map(sha256, files)))
-            count = subprocess.run([binaries / "psql", "-h", cluster, "-U", "imaging", "-d", "postgres", "-Atc",
-                                    "select count(*) from sessions"], capture_output=True, text=True)
-            self.assertEqual(count.stdout.strip(), "1", count.stderr)
+            self.assertEqual(server.sql("select count(*) from sessions").strip(), "1")
             self.assertFalse((server.data_dir / "d/postgres").exists())
 
     def test_the_database_may_die(self):

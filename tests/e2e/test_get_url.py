@@ -83,8 +83,8 @@ class GetUrl(unittest.TestCase):
         self.server.narthex("anon", "enable", *whose)
 
     def send(self, door, name, files=None):
-        files = files or phantom(self.folder / name, series=1, slices=2, subject=f"Rumpel{name}", session=name,
-                                 seed=sum(name.encode()))
+        files = files or phantom(self.folder / name, series=1, slices=2, session=name, seed=sum(name.encode()),
+                                 patient_name=f"Rumpel{name}")
         if door == "DICOM":
             self.server.storescu("--to", *files, code=None)
             return files, None

@@ -145,14 +145,10 @@ class Oidc(unittest.TestCase):
     def test_a_gateway_takes_the_next_token_from_its_file(self):
         token = self.folder / "gateway.token"
         token.write_text(self.rsa.token(claims("bob")))  # who may not send to P1
-        ready = self.folder / "gateway.json"
-        gateway = subprocess.Popen(
-            [BIN / "narthex-gateway", "--server", self.server.address, "--token-file", token, "--dicom-listen", "127.0.0.1:0",
-             "--ae-title", "NARTHEX", "--project", "P1", "--ready-file", ready], stderr=subprocess.DEVNULL)
+        gateway = self.server.gateway("--ae-title", "NARTHEX", "--project", "P1", token_file=token)
         self.addCleanup(gateway.wait)
         self.addCleanup(gateway.terminate)
-        self.server.wait_for(ready.exists, "the gateway")
-        port = json.loads(ready.read_text())["dicom"].rsplit(":", 1)[1]
+        port = gateway.port
         images = sorted((shared_folder() / "data/dicom-ct-ge-hispeed").rglob("*.dcm"))[:2]
 
         def send(image):

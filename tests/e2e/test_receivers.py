@@ -1,13 +1,12 @@
 """Receivers: AE titles and ports made, changed and removed while the server runs; who may call; what they fix."""
 
-import json
 import pathlib
 import socket
 import subprocess
 import tempfile
 import unittest
 
-from harness import BIN, Server, needs_shared, phantom, shared_folder
+from harness import Server, needs_shared, phantom, shared_folder
 
 
 def free_port():
@@ -117,7 +116,7 @@ class Receivers(unittest.TestCase):
         labels = self.folder / "session.txt"
         labels.write_text("(0010,0020):^(.*)$ t:^ r:X_\n")
         self.server.narthex("receiver", "create", "RULED", "--project-rules", rules, "--session-rules", labels)
-        files = phantom(self.folder / "ruled", session="RULED1", project="P1")
+        files = phantom(self.folder / "ruled", session="RULED1", project="P1", patient_id="RULED1")
 
         self.send("RULED", *files[:2], calling="TO_P2")
         self.send("RULED", *files[2:4], calling="TO_NOWHERE")
@@ -126,14 +125,10 @@ class Receivers(unittest.TestCase):
         self.assertEqual(sorted((row["project"], row["objectCount"]) for row in rows), [("P1", 2), ("P2", 2)])
 
     def test_a_gateway_elsewhere_learns_them(self):
-        ready = self.folder / "gateway.json"
-        gateway = subprocess.Popen([BIN / "narthex-gateway", "--server", self.server.address, "--token-file",
-                                    self.server.ready["token_file"], "--dicom-listen", "127.0.0.1:0", "--ready-file", ready],
-                                   stderr=subprocess.DEVNULL)
+        gateway = self.server.gateway()
         self.addCleanup(gateway.wait)
         self.addCleanup(gateway.terminate)
-        self.server.wait_for(ready.exists, "the gateway")
-        port = json.loads(ready.read_text())["dicom"].rsplit(":", 1)[1]
+        port = gateway.port
         self.send("NARTHEX", tool="echoscu", port=port)
         self.send("FAR", tool="echoscu", port=port, code=1)
 

@@ -23,7 +23,7 @@ class SearchTest(unittest.TestCase):
         with tempfile.TemporaryDirectory() as folder:
             for number, (project, modality) in enumerate((("P1", "MR"), ("P1", "CT"), ("P2", "MR"), ("P2", "CT"))):
                 phantom(f"{folder}/{number}", modality=modality, series=2, slices=number + 1, size=16, project=project,
-                        subject=f"S{number}", session=f"E{number}", seed=number)
+                        subject=f"S{number}", session=f"E{number}", seed=number, patient_name=f"S{number}")
             run("upload", folder, "--archive")
 
     def labels(self, text, *flags, token=None):

@@ -16,6 +16,8 @@ import tempfile
 
 import grpc
 
+import marks  # of tests/e2e, as the harness
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 GOOGLEAPIS = pathlib.Path(os.environ.get("GOOGLEAPIS_DIR", ROOT / ".deps/googleapis"))
 _SERVICES = {"UploadService": "upload_service", "PrearchiveService": "prearchive_service",
@@ -68,14 +70,20 @@ class Api:
         call = self.channel.unary_unary(f"/narthex.v1.{service}/{method}",
                                         request_serializer=lambda message: message.SerializeToString(),
                                         response_deserializer=found.output_type._concrete_class.FromString)
-        return call(found.input_type._concrete_class(**fields), metadata=self.metadata, timeout=timeout)
+        try:
+            return call(found.input_type._concrete_class(**fields), metadata=self.metadata, timeout=timeout)
+        except grpc.RpcError as error:
+            marks.listen_to_call(method, error)
+            raise
 
     def stream(self, service, method, requests, timeout=60):
         found = self._method(service, method)
         call = self.channel.stream_stream(f"/narthex.v1.{service}/{method}",
                                           request_serializer=lambda message: message.SerializeToString(),
                                           response_deserializer=found.output_type._concrete_class.FromString)
-        return call(requests, metadata=self.metadata, timeout=timeout)
+        started = call(requests, metadata=self.metadata, timeout=timeout)
+        started.add_callback(lambda: marks.listen_to_call(method, started))
+        return started
 
     def pages(self, service, method, field, **fields):
         """All items of a list, of all its pages."""

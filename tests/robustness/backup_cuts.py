@@ -62,6 +62,7 @@ class Cuts:
     def server_in(self, name, *flags):
         server = Server(data_dir=self.disk.path / name, flags=flags)
         server.resends = True
+        server.search_kills = False
         return server
 
     # ---- cutting

@@ -95,6 +95,7 @@ class IoCampaign(sql_faults.Campaign):
     def prepare(self):
         self.server = Server(flags=["--postgres", external_postgres.Cluster.get().new_database()])
         self.server.resends = True
+        self.server.search_kills = False
         self.faults = Faults(self.server.data_dir / "d")
         self.server.environment = self.faults.environment
         self.log_seen = 0  # bytes of the server's log that an operator has read

@@ -58,6 +58,7 @@ class Campaign:
         self.cycles = cycles
         self.log = log
         self.server = Server(flags=["--log-level", "info"])
+        self.server.search_kills = False
         self.server.resends = True
         self.sent = tempfile.TemporaryDirectory(prefix="narthex-kill9-")
         self.studies = []

@@ -13,7 +13,6 @@ The load and the checks are those of kill9.py; the server itself lives on. In tu
 """
 
 import argparse
-import json
 import os
 import pathlib
 import random
@@ -37,17 +36,9 @@ class OthersCampaign(Campaign):
     gateway = None
 
     def start_gateway(self):
-        ready = pathlib.Path(self.sent.name) / "gateway.json"
-        ready.unlink(missing_ok=True)
-        self.gateway = subprocess.Popen([BIN / "narthex-gateway", "--server", self.server.address, "--token-file",
-                                         self.server.ready["token_file"], "--dicom-listen", "127.0.0.1:0",
-                                         "--ready-file", ready], stderr=subprocess.DEVNULL)
-        end = time.monotonic() + 60
-        while not ready.exists():
-            check(self.gateway.poll() is None and time.monotonic() < end, "the gateway does not start")
-            time.sleep(0.02)
+        self.gateway = self.server.gateway()
         # Who sends by DICOM sends through it from now on.
-        self.server.dicom_host, self.server.dicom_port = json.loads(ready.read_text())["dicom"].rsplit(":", 1)
+        self.server.dicom_host, self.server.dicom_port = self.gateway.host, self.gateway.port
 
     def postmaster(self):
         return int((self.server.data_dir / "d/postgres/data/postmaster.pid").read_text().splitlines()[0])

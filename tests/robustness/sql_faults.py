@@ -94,6 +94,7 @@ class Campaign:
         self.server = Server(flags=["--postgres", f"host=127.0.0.1 port={self.proxy.port} user={conninfo['user']} "
                                                   f"dbname={conninfo['dbname']} sslmode=disable gssencmode=disable"])
         self.server.resends = True
+        self.server.search_kills = False
 
     # ---- the clients
 
