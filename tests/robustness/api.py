@@ -16,9 +16,11 @@ import tempfile
 
 import grpc
 
-import marks  # of tests/e2e, as the harness
-
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.append(str(ROOT / "tests/e2e"))
+
+import marks  # noqa: E402
+
 GOOGLEAPIS = pathlib.Path(os.environ.get("GOOGLEAPIS_DIR", ROOT / ".deps/googleapis"))
 _SERVICES = {"UploadService": "upload_service", "PrearchiveService": "prearchive_service",
              "ArchiveService": "archive_service", "ProjectService": "project_service"}
