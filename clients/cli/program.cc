@@ -57,6 +57,7 @@ void Program::AddGlobalFlags(CLI::App& app) {
   app.add_option("--tls-ca", tls_ca_, "PEM file of the authorities to trust; implies --tls");
   app.add_option("--tls-cert", tls_cert_, "PEM file of the client's certificate; implies --tls");
   app.add_option("--tls-key", tls_key_, "PEM file of the client's private key");
+  app.add_flag("--allow-plaintext", allow_plaintext_, "send token and images to another machine without TLS");
 }
 
 absl::StatusOr<std::string> Program::Token() const {
@@ -78,7 +79,8 @@ absl::StatusOr<std::shared_ptr<client::Connection>> Program::Connect() {
   options.address = server_;
   NX_ASSIGN_OR_RETURN(options.token, Token());
   options.token_file = token_file_;
-  if (tls_ || !tls_ca_.empty() || !tls_cert_.empty()) {
+  options.allow_plaintext = allow_plaintext_;
+  if (tls_ || !tls_ca_.empty() || !tls_cert_.empty() || !tls_key_.empty()) {
     options.tls = client::TlsOptions{tls_ca_, tls_cert_, tls_key_, ""};
   }
   return client::Connection::Open(std::move(options));

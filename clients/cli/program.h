@@ -89,6 +89,7 @@ class Program {
   std::string tls_ca_;
   std::string tls_cert_;
   std::string tls_key_;
+  bool allow_plaintext_ = false;
   Action action_;
 };
 

@@ -3,18 +3,19 @@
 #include <algorithm>
 #include <filesystem>
 #include <fstream>
-#include <sstream>
 #include <system_error>
 #include <utility>
 
 #include "absl/random/random.h"
 #include "absl/strings/ascii.h"
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include <grpcpp/security/tls_certificate_provider.h>
+#include <grpcpp/security/tls_credentials_options.h>
 
 #include "base/error.h"
 #include "base/limits.h"
+#include "base/local_address.h"
 #include "base/status.h"
 
 namespace narthex::client {
@@ -24,26 +25,7 @@ constexpr absl::Duration kKeepaliveTimeout = absl::Seconds(20);
 // Between the channel's own attempts to connect.
 constexpr absl::Duration kReconnectMin = absl::Milliseconds(100);
 constexpr absl::Duration kReconnectMax = absl::Seconds(5);
-
-absl::StatusOr<std::string> ReadPem(const std::string& path) {
-  if (path.empty()) return std::string();
-  std::ifstream file(path, std::ios::binary);
-  std::ostringstream text;
-  if (!file || !(text << file.rdbuf())) {
-    return InvalidArgument("INVALID_FIELD", absl::StrCat("the certificate file ", path, " cannot be read"),
-                           {{"field", path}});
-  }
-  return text.str();
-}
-
-absl::StatusOr<std::shared_ptr<grpc::ChannelCredentials>> CredentialsOf(const ConnectionOptions& options) {
-  if (!options.tls) return grpc::InsecureChannelCredentials();
-  grpc::SslCredentialsOptions ssl;
-  NX_ASSIGN_OR_RETURN(ssl.pem_root_certs, ReadPem(options.tls->root_certificates_path));
-  NX_ASSIGN_OR_RETURN(ssl.pem_cert_chain, ReadPem(options.tls->certificate_path));
-  NX_ASSIGN_OR_RETURN(ssl.pem_private_key, ReadPem(options.tls->private_key_path));
-  return grpc::SslCredentials(ssl);
-}
+constexpr unsigned kRefreshSeconds = 1;
 
 grpc::ChannelArguments ArgumentsOf(const ConnectionOptions& options) {
   grpc::ChannelArguments arguments;
@@ -56,6 +38,8 @@ grpc::ChannelArguments ArgumentsOf(const ConnectionOptions& options) {
   arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, absl::ToInt64Milliseconds(kReconnectMax));
   // Two connections of one process must not share a socket: parallel streams are meant to be parallel.
   arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
+  // A proxy of the environment would carry plain text elsewhere.
+  if (!options.tls && !options.allow_plaintext) arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
   if (options.tls && !options.tls->server_name.empty()) {
     arguments.SetSslTargetNameOverride(options.tls->server_name);
   }
@@ -75,33 +59,60 @@ absl::StatusOr<std::string> ReadTokenFile(const std::string& path) {
                          {{"field", "token_file"}});
 }
 
+absl::StatusOr<Connection::Credentials> Connection::CredentialsOf(const ConnectionOptions& options) {
+  if (!options.tls) {
+    if (options.allow_plaintext || IsLocalAddress(options.address))
+      return Credentials{nullptr, grpc::InsecureChannelCredentials()};
+    return FailedPrecondition(
+        "PLAINTEXT_REFUSED",
+        absl::StrCat("the token and images would go to ", options.address,
+                     " in plain text, which others on the network can read; use TLS (--tls-ca), or say "
+                     "--allow-plaintext"),
+        {{"address", options.address}});
+  }
+  namespace tls = grpc::experimental;
+  PemFiles files{options.tls->certificate_path, options.tls->private_key_path,
+                 options.tls->root_certificates_path};
+  files.authorities_flag = "tls-ca";
+  const bool any = !files.certificate.empty() || !files.private_key.empty() || !files.authorities.empty();
+  if (!any) return Credentials{nullptr, grpc::SslCredentials({})};
+  NX_ASSIGN_OR_RETURN(std::shared_ptr<PemCopies> copies, PemCopies::Open(files));
+  tls::TlsChannelCredentialsOptions settings;
+  settings.set_certificate_provider(std::make_shared<tls::FileWatcherCertificateProvider>(
+      copies->private_key(), copies->certificate(), copies->authorities(), kRefreshSeconds));
+  if (!files.certificate.empty()) settings.watch_identity_key_cert_pairs();
+  if (!files.authorities.empty()) settings.watch_root_certs();
+  return Credentials{std::move(copies), tls::TlsCredentials(settings)};
+}
+
 absl::StatusOr<std::shared_ptr<Connection>> Connection::Open(ConnectionOptions options) {
   if (options.address.empty()) {
     return InvalidArgument("INVALID_FIELD", "the server's address is empty; give host:port or unix:PATH",
                            {{"field", "address"}});
   }
   NX_ASSIGN_OR_RETURN(auto credentials, CredentialsOf(options));
-  auto channel = grpc::CreateCustomChannel(options.address, credentials, ArgumentsOf(options));
+  auto channel = grpc::CreateCustomChannel(options.address, credentials.channel, ArgumentsOf(options));
   return std::shared_ptr<Connection>(
       new Connection(std::move(channel), std::move(credentials), std::move(options)));
 }
 
 std::shared_ptr<Connection> Connection::Wrap(std::shared_ptr<grpc::ChannelInterface> channel,
                                              ConnectionOptions options) {
-  return std::shared_ptr<Connection>(new Connection(std::move(channel), nullptr, std::move(options)));
+  return std::shared_ptr<Connection>(new Connection(std::move(channel), {}, std::move(options)));
 }
 
 std::shared_ptr<Connection> Connection::Another() const {
-  auto channel = credentials_ == nullptr
-                     ? channel_
-                     : grpc::CreateCustomChannel(options_.address, credentials_, ArgumentsOf(options_));
+  auto channel =
+      credentials_.channel == nullptr
+          ? channel_
+          : grpc::CreateCustomChannel(options_.address, credentials_.channel, ArgumentsOf(options_));
   return std::shared_ptr<Connection>(new Connection(std::move(channel), credentials_, options_));
 }
 
 Connection::Connection(std::shared_ptr<grpc::ChannelInterface> channel, Credentials credentials,
                        ConnectionOptions options)
-    : channel_(std::move(channel)),
-      credentials_(std::move(credentials)),
+    : credentials_(std::move(credentials)),
+      channel_(std::move(channel)),
       options_(std::move(options)),
       uploads_(v1::UploadService::NewStub(channel_)),
       prearchive_(v1::PrearchiveService::NewStub(channel_)),

@@ -19,6 +19,7 @@
 #include "google/longrunning/operations.grpc.pb.h"
 #include "grpcpp/grpcpp.h"
 
+#include "base/pem_files.h"
 #include "clients/cpp/rpc_status.h"
 #include "narthex/v1/anonymization_service.grpc.pb.h"
 #include "narthex/v1/archive_service.grpc.pb.h"
@@ -32,7 +33,8 @@
 
 namespace narthex::client {
 
-// Certificates as PEM files. Empty: the system's roots, no client certificate, the address's host name.
+// Certificates as PEM files. Empty: the system's roots, no client certificate, the address's host name. Files
+// that are replaced count for connections that are made some seconds later, once they fit together.
 struct TlsOptions {
   std::string root_certificates_path;
   std::string certificate_path;
@@ -51,6 +53,8 @@ struct ConnectionOptions {
   std::string token_file;
   // Unset: plain text.
   std::optional<TlsOptions> tls;
+  // Whether plain text may go to another machine than this one.
+  bool allow_plaintext = false;
   // An HTTP/2 ping goes out after so long without a byte; no answer within 20 s ends the connection. Below 30
   // s a server with gRPC's default settings may call it an attack.
   absl::Duration keepalive = absl::Seconds(60);
@@ -70,8 +74,9 @@ absl::StatusOr<std::string> ReadTokenFile(const std::string& path);
 // Thread-safe. Destroy streams before their connection.
 class Connection {
  public:
-  // Makes the channel; the first call connects it. INVALID_ARGUMENT: the address is empty or a certificate
-  // file cannot be read.
+  // Makes the channel; the first call connects it. INVALID_ARGUMENT: the address is empty, or a certificate
+  // file cannot be read or does not fit (TLS_FILES_INVALID). FAILED_PRECONDITION (PLAINTEXT_REFUSED): token
+  // and images would go over a network in plain text.
   static absl::StatusOr<std::shared_ptr<Connection>> Open(ConnectionOptions options);
 
   // Uses `channel` as it is, such as grpc::Server::InProcessChannel. Address, TLS and keepalive of `options`
@@ -122,15 +127,19 @@ class Connection {
   absl::Duration Backoff(int attempt) const;
 
  private:
-  using Credentials = std::shared_ptr<grpc::ChannelCredentials>;
+  struct Credentials {
+    std::shared_ptr<PemCopies> files;                   // null: there are none
+    std::shared_ptr<grpc::ChannelCredentials> channel;  // null: the channel was given
+  };
+  static absl::StatusOr<Credentials> CredentialsOf(const ConnectionOptions& options);
   Connection(std::shared_ptr<grpc::ChannelInterface> channel, Credentials credentials,
              ConnectionOptions options);
 
   absl::Status Retry(absl::Duration timeout,
                      const std::function<grpc::Status(grpc::ClientContext*)>& call) const;
 
+  const Credentials credentials_;
   const std::shared_ptr<grpc::ChannelInterface> channel_;
-  const Credentials credentials_;  // null: the channel was given
   const ConnectionOptions options_;
   const std::unique_ptr<v1::UploadService::StubInterface> uploads_;
   const std::unique_ptr<v1::PrearchiveService::StubInterface> prearchive_;

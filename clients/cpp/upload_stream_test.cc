@@ -312,5 +312,26 @@ TEST(ConnectionTest, RefusesBadOptions) {
   EXPECT_TRUE(absl::IsInvalidArgument(Connection::Open({.tls = tls}).status()));
 }
 
+TEST(ConnectionTest, SendsPlainTextToThisMachineOnly) {
+  FakeServer server("secret");
+  const std::string port = server.address().substr(server.address().rfind(':'));
+  // The same server by an address that need not be this machine.
+  ConnectionOptions options{.address = "0.0.0.0" + port, .token = "secret"};
+  const absl::Status refused = Connection::Open(options).status();
+  EXPECT_TRUE(absl::IsFailedPrecondition(refused)) << refused;
+  EXPECT_EQ(ErrorReason(refused), "PLAINTEXT_REFUSED");
+  EXPECT_THAT(std::string(refused.message()), HasSubstr("--allow-plaintext"));
+
+  options.allow_plaintext = true;
+  const auto connection = Connection::Open(options);
+  ASSERT_TRUE(connection.ok()) << connection.status();
+  v1::GetUploadRequest request;
+  EXPECT_EQ(
+      ErrorReason((*connection)
+                      ->Call((*connection)->uploads(), &v1::UploadService::StubInterface::GetUpload, request)
+                      .status()),
+      "UPLOAD_NOT_FOUND");
+}
+
 }  // namespace
 }  // namespace narthex::client

@@ -115,7 +115,8 @@ struct Application::Parts {
   std::unique_ptr<rpc::OperationsServiceImpl> operations_service;
   std::unique_ptr<rpc::IdentityServiceImpl> identity_service;
   std::unique_ptr<rpc::AuditServiceImpl> audit_service;
-  std::unique_ptr<TlsFiles> tls;
+  std::unique_ptr<PemCopies> tls;
+  std::shared_ptr<gateway::TlsServer> dicom_tls;
   std::unique_ptr<grpc::Server> server;
   std::unique_ptr<GrpcListener> listener;
   std::unique_ptr<MetricsServer> metrics;
@@ -124,7 +125,6 @@ struct Application::Parts {
   std::string token_file;
   bool stopped = false;
 
-  TransportOptions transport() const { return {config.tls_cert, config.tls_key, config.tls_client_ca}; }
   // Before anything is opened: what is wrong is said at once.
   absl::Status CheckTransport();
   absl::Status OpenStorage();
@@ -143,10 +143,14 @@ absl::Status Application::Parts::CheckTransport() {
   if (config.tls_cert.empty()) {
     NX_RETURN_IF_ERROR(CheckPlaintext(config.grpc_listen, "grpc-listen", config.allow_plaintext));
   } else {
-    NX_ASSIGN_OR_RETURN(tls, TlsFiles::Open(transport()));
+    NX_ASSIGN_OR_RETURN(tls, OpenTlsFiles({config.tls_cert, config.tls_key, config.tls_client_ca}));
   }
   if (config.dicom_listen != "off" && config.dicom_tls_cert.empty()) {
     NX_RETURN_IF_ERROR(CheckPlaintext(config.dicom_listen, "dicom-listen", config.allow_plaintext));
+  } else if (config.dicom_listen != "off") {
+    NX_ASSIGN_OR_RETURN(dicom_tls,
+                        gateway::TlsServer::Open(gateway::DicomPemFiles(
+                            config.dicom_tls_cert, config.dicom_tls_key, config.dicom_tls_client_ca)));
   }
   if (config.metrics_listen == "off") return absl::OkStatus();
   return CheckPlaintext(config.metrics_listen, "metrics-listen", config.allow_plaintext);
@@ -389,7 +393,7 @@ absl::Status Application::Parts::Serve() {
            operations_service.get(), anonymization_service.get()}) {
     builder.RegisterService(service);
   }
-  const auto credentials = tls ? tls->Credentials() : grpc::InsecureServerCredentials();
+  const auto credentials = tls ? TlsCredentials(*tls) : grpc::InsecureServerCredentials();
   std::unique_ptr<grpc::experimental::ExternalConnectionAcceptor> acceptor;
   if (listener) {
     acceptor = builder.experimental().AddExternalConnectionAcceptor(
@@ -414,11 +418,8 @@ absl::Status Application::Parts::ServeDicom() {
   NX_ASSIGN_OR_RETURN(options.listen, gateway::ParseListenAddress(config.dicom_listen));
   options.limits = gateway_limits;
   options.idle_timeout = absl::Seconds(association_idle_seconds.load());
-  if (!config.dicom_tls_cert.empty()) {
-    NX_ASSIGN_OR_RETURN(options.tls, gateway::TlsServer::Open({config.dicom_tls_cert, config.dicom_tls_key,
-                                                               config.dicom_tls_client_ca}));
-  }
-  options.plaintext_allowed = config.allow_plaintext || IsLocalAddress(config.dicom_listen);
+  options.tls = dicom_tls;
+  options.plaintext_allowed = config.allow_plaintext;
   client::ConnectionOptions connection;
   connection.token = authenticator->IssueInternal("dicom-receiver");
   const std::string token = connection.token;

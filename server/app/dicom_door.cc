@@ -57,20 +57,18 @@ void DicomDoor::MakeServices(Parts parts) {
   };
   commitments_ = std::make_unique<ingest::Commitments>(ingest::Commitments::Dependencies{
       parts.prearchive, parts.index, Clock::Real(), archived, std::move(parts.fingerprint)});
-  commitment_service_ = std::make_unique<rpc::CommitmentServiceImpl>(
-      rpc::CommitmentServiceImpl::Dependencies{parts.gate, *commitments_, std::move(parts.build),
-                                               [this](const std::string& called, const std::string& calling) {
-                                                 return CommitmentAddress(called, calling);
-                                               }});
+  commitment_service_ = std::make_unique<rpc::CommitmentServiceImpl>(rpc::CommitmentServiceImpl::Dependencies{
+      parts.gate, *commitments_, std::move(parts.build),
+      [this](const std::string& called, const std::string& calling) { return TargetOf(called, calling); }});
 }
 
-std::string DicomDoor::CommitmentAddress(const std::string& called, const std::string& calling) const {
+rpc::CommitmentTarget DicomDoor::TargetOf(const std::string& called, const std::string& calling) const {
   for (const v1::Receiver& receiver : receivers_->Receivers()) {
     if (receiver.ae_title() != called) continue;
     const auto found = receiver.commitment_addresses().find(calling);
-    return found == receiver.commitment_addresses().end() ? "" : found->second;
+    if (found != receiver.commitment_addresses().end()) return {found->second, receiver.tls()};
   }
-  return "";
+  return {};
 }
 
 std::vector<rpc::SettingSpec> DicomDoor::Settings() {

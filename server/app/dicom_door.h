@@ -71,7 +71,7 @@ class DicomDoor {
  private:
   absl::StatusOr<std::map<std::string, absl::Status>> Apply(const std::vector<v1::Receiver>& receivers);
   // Where `calling` wants the storage commitment reports of receiver `called`.
-  std::string CommitmentAddress(const std::string& called, const std::string& calling) const;
+  rpc::CommitmentTarget TargetOf(const std::string& called, const std::string& calling) const;
 
   metadata::Database& database_;
   ingest::StudyRoutes routes_;

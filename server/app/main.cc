@@ -4,10 +4,10 @@
 #include <cstdio>
 
 #include "absl/synchronization/mutex.h"
-#include <sys/resource.h>
 
 #include "base/error.h"
 #include "base/log.h"
+#include "base/process.h"
 #include "server/app/application.h"
 #include "server/app/config.h"
 #include "server/app/heap.h"
@@ -25,12 +25,6 @@ void TuneLocks() {
 #endif
 }
 
-// A core file would hold images and headers. Child processes (PostgreSQL, decoders) inherit it.
-void ForbidCoreFiles() {
-  const rlimit none = {0, 0};
-  ::setrlimit(RLIMIT_CORE, &none);
-}
-
 narthex::LogLevel LevelOf(const std::string& name) {
   if (name == "debug") return narthex::LogLevel::kDebug;
   if (name == "warning") return narthex::LogLevel::kWarning;
@@ -43,7 +37,7 @@ narthex::LogLevel LevelOf(const std::string& name) {
 int main(int argc, char** argv) {
   narthex::app::TuneHeap();
   TuneLocks();
-  ForbidCoreFiles();
+  narthex::GuardProcess();
   const narthex::app::ParsedConfig parsed = narthex::app::ParseConfig(argc, argv);
   if (parsed.exit_code >= 0) return parsed.exit_code;
   narthex::SetLogLevel(LevelOf(parsed.config.log_level));
@@ -54,7 +48,6 @@ int main(int argc, char** argv) {
   sigaddset(&signals, SIGTERM);
   sigaddset(&signals, SIGINT);
   pthread_sigmask(SIG_BLOCK, &signals, nullptr);
-  std::signal(SIGPIPE, SIG_IGN);
 
   auto application = narthex::app::Application::Start(parsed.config);
   if (!application.ok()) {

@@ -323,6 +323,7 @@ TEST_F(AssociationTest, ReceiversCanBeReplaced) {
 TEST_F(AssociationTest, ListensOnBothFamilies) {
   GatewayOptions options = Options();
   options.listen.host = "";
+  options.plaintext_allowed = true;
   Start(options);
   EXPECT_TRUE(Associated()->Release());
   if (!Socket::Connect({"::1", port()}).ok()) GTEST_SKIP() << "THIS MACHINE HAS NO IPv6 LOOPBACK";

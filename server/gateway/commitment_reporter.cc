@@ -7,7 +7,9 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 
+#include "base/error.h"
 #include "base/limits.h"
+#include "base/local_address.h"
 #include "base/log.h"
 #include "base/status.h"
 #include "server/gateway/commitment_dataset.h"
@@ -27,8 +29,10 @@ constexpr uint8_t kContextId = 1;
 class Requester {
  public:
   Requester(Socket socket, absl::Time deadline, const StopSignal& stop)
-      : socket_(std::move(socket)), reader_(socket_, stop), deadline_(deadline) {}
+      : socket_(std::move(socket)), reader_(socket_, stop), deadline_(deadline), stop_(stop) {}
 
+  // Over TLS, that it is who asked.
+  absl::Status Identify(const v1::CommitmentReport& report, const std::string& host);
   // The transfer syntax that the peer takes reports in.
   absl::StatusOr<std::string> Associate(const v1::CommitmentReport& report);
   absl::Status Report(const v1::CommitmentReport& report, bool explicit_vr);
@@ -44,6 +48,7 @@ class Requester {
   Socket socket_;
   WireReader reader_;
   const absl::Time deadline_;
+  const StopSignal& stop_;
   uint32_t peer_max_pdu_bytes_ = 0;
 };
 
@@ -60,6 +65,16 @@ absl::StatusOr<Requester::Pdu> Requester::Receive() {
     pdu.body.append(piece.data(), piece.size());
   }
   return pdu;
+}
+
+absl::Status Requester::Identify(const v1::CommitmentReport& report, const std::string& host) {
+  NX_RETURN_IF_ERROR(socket_.Handshake(deadline_, &stop_));
+  if (!report.tls() || socket_.PeerCertificateName() == report.calling_ae_title() ||
+      socket_.PeerIsHost(host)) {
+    return absl::OkStatus();
+  }
+  return absl::FailedPreconditionError(
+      "the requester's certificate is neither for its AE title nor for its host");
 }
 
 absl::StatusOr<std::string> Requester::Associate(const v1::CommitmentReport& report) {
@@ -125,24 +140,37 @@ absl::Status Requester::Report(const v1::CommitmentReport& report, bool explicit
 
 }  // namespace
 
-absl::Status SendCommitmentReport(const v1::CommitmentReport& report, absl::Duration timeout,
-                                  const StopSignal& stop) {
+absl::Status SendCommitmentReport(const v1::CommitmentReport& report, const ReportTransport& transport,
+                                  absl::Duration timeout, const StopSignal& stop) {
   if (report.address().empty()) {
     return absl::FailedPreconditionError("the receiver's settings do not say where the requester listens");
   }
   NX_ASSIGN_OR_RETURN(const ListenAddress address, ParseListenAddress(report.address()));
+  if (report.tls() && (transport.tls == nullptr || !transport.tls->knows_authorities())) {
+    return absl::FailedPreconditionError(
+        "the receiver is one with TLS; give --dicom-tls-cert and --dicom-tls-client-ca");
+  }
+  if (!report.tls() && !transport.plaintext_allowed && !IsLocalHost(address.host)) {
+    return FailedPrecondition("PLAINTEXT_REFUSED",
+                              "the report would be plain text on a network; give the receiver TLS, or the "
+                              "program --allow-plaintext");
+  }
   const absl::Time deadline = absl::Now() + timeout;
   NX_ASSIGN_OR_RETURN(Socket socket, Socket::Connect(address, deadline, &stop));
+  if (report.tls()) socket.Encrypt(transport.tls->Current());
   Requester requester(std::move(socket), deadline, stop);
+  NX_RETURN_IF_ERROR(requester.Identify(report, address.host));
   NX_ASSIGN_OR_RETURN(const std::string transfer_syntax, requester.Associate(report));
   NX_RETURN_IF_ERROR(requester.Report(report, transfer_syntax != kImplicitLittleEndian));
   requester.Release();
   return absl::OkStatus();
 }
 
-CommitmentReporter::CommitmentReporter(std::shared_ptr<CommitmentSource> source, absl::Duration poll,
-                                       const StopSignal& stop)
-    : source_(std::move(source)), poll_(poll), stop_(stop), thread_([this] { Run(); }) {}
+CommitmentReporter::CommitmentReporter(std::shared_ptr<CommitmentSource> source, ReportTransport transport,
+                                       absl::Duration poll, const StopSignal& stop)
+    : source_(std::move(source)), transport_(std::move(transport)), poll_(poll), stop_(stop), thread_([this] {
+        Run();
+      }) {}
 
 CommitmentReporter::~CommitmentReporter() {
   {
@@ -161,7 +189,7 @@ bool CommitmentReporter::DeliverDue() {
   const auto reports = source_->Claim();
   if (!reports.ok()) return false;  // the server is away; it keeps them
   for (const v1::CommitmentReport& report : *reports) {
-    const absl::Status sent = SendCommitmentReport(report, kDeliveryTimeout, stop_);
+    const absl::Status sent = SendCommitmentReport(report, transport_, kDeliveryTimeout, stop_);
     if (absl::IsCancelled(sent)) return false;
     if (!sent.ok()) {
       Log(LogLevel::kWarning, "storage commitment report not delivered",

@@ -9,6 +9,7 @@
 #include <gtest/gtest.h>
 #include <sys/socket.h>
 
+#include "base/error.h"
 #include "server/gateway/association_fixture.h"
 #include "server/gateway/commitment_dataset.h"
 #include "server/gateway/commitment_reporter.h"
@@ -209,6 +210,28 @@ TEST_F(CommitmentTest, ReportsOnAnAssociationOfItsOwnIfThatOneEnds) {
   ASSERT_EQ(deliveries.size(), 2u);
   EXPECT_EQ(deliveries[0], CommitmentSource::Delivery::kInterrupted);
   EXPECT_EQ(deliveries[1], CommitmentSource::Delivery::kFailed);
+}
+
+TEST(CommitmentReporterTest, SendsPlainTextToThisMachineOnly) {
+  const auto listening = Listen({"127.0.0.1", 0});
+  ASSERT_TRUE(listening.ok());
+  v1::CommitmentReport report;
+  // The same socket by an address that need not be this machine.
+  report.set_address("0.0.0.0:" + std::to_string(LocalPort(listening->get())));
+  const StopSignal stop;
+  const auto send = [&](const ReportTransport& transport) {
+    return SendCommitmentReport(report, transport, absl::Milliseconds(200), stop);
+  };
+  pollfd waited{listening->get(), POLLIN, 0};
+
+  EXPECT_EQ(ErrorReason(send({})), "PLAINTEXT_REFUSED");
+  report.set_tls(true);
+  EXPECT_TRUE(absl::IsFailedPrecondition(send({nullptr, true}))) << "plain text for a receiver with TLS";
+  EXPECT_EQ(poll(&waited, 1, 0), 0) << "somebody was called";
+
+  report.set_tls(false);
+  EXPECT_TRUE(absl::IsDeadlineExceeded(send({nullptr, true})));
+  EXPECT_EQ(poll(&waited, 1, 0), 1);
 }
 
 TEST_F(CommitmentTest, RefusesWhatIsNoRequestForCommitment) {

@@ -20,6 +20,7 @@
 #include <sys/socket.h>
 
 #include "base/error.h"
+#include "base/local_address.h"
 #include "base/log.h"
 #include "base/metrics.h"
 #include "base/status.h"
@@ -73,8 +74,9 @@ class Gateway::Impl {
     if (!wake_.valid()) return absl::ErrnoToStatus(errno, "eventfd");
     NX_RETURN_IF_ERROR(SetReceivers(options_.receivers, nullptr));
     if (options_.commitments) {
-      reporter_ = std::make_unique<CommitmentReporter>(options_.commitments, options_.commitment_poll,
-                                                       environment_.stop);
+      reporter_ = std::make_unique<CommitmentReporter>(
+          options_.commitments, ReportTransport{options_.tls, options_.plaintext_allowed},
+          options_.commitment_poll, environment_.stop);
     }
     acceptor_ = std::thread([this] { AcceptLoop(); });
     return absl::OkStatus();
@@ -201,7 +203,7 @@ absl::Status Gateway::Impl::CheckTransport(const ReceiverConfig& receiver) const
   if (receiver.tls && options_.tls == nullptr) {
     return absl::FailedPreconditionError("it wants TLS, and no certificate was given (--dicom-tls-cert)");
   }
-  if (!receiver.tls && !options_.plaintext_allowed) {
+  if (!receiver.tls && !options_.plaintext_allowed && !IsLocalHost(options_.listen.host)) {
     return absl::FailedPreconditionError(
         "it would offer plain text to other machines; give it TLS, or the program --allow-plaintext");
   }

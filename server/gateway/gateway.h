@@ -58,8 +58,9 @@ struct GatewayOptions {
   absl::Duration progress_timeout = absl::Seconds(60);
   // The certificates of receivers with `tls`; null: there can be none.
   std::shared_ptr<TlsServer> tls = nullptr;
-  // Whether there may be receivers without.
-  bool plaintext_allowed = true;
+  // Whether plain text may go over the network: to receivers without TLS that other machines reach, and in
+  // storage commitment reports to other machines.
+  bool plaintext_allowed = false;
   // What answers storage commitment; null: narthexd (Start), nobody (StartWithSinks).
   std::shared_ptr<CommitmentSource> commitments = nullptr;
   // How often reports are looked for that could not be delivered on their association.

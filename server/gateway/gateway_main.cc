@@ -11,13 +11,13 @@
 #include <utility>
 #include <vector>
 
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
 
 #include "CLI/CLI.hpp"
 #include "base/error.h"
 #include "base/log.h"
+#include "base/process.h"
 #include "base/status.h"
 #include "clients/cpp/connection.h"
 #include "server/gateway/gateway.h"
@@ -42,7 +42,7 @@ struct Flags {
   std::string ae_title;  // "": the server knows
   ReceiverConfig receiver;
   std::string project;
-  TlsFiles tls;
+  PemFiles tls = DicomPemFiles("", "", "");
   bool allow_plaintext = false;
 };
 
@@ -53,8 +53,7 @@ void Declare(Flags& flags, CLI::App& app) {
   app.add_option("--token-file", flags.token_file, "file that holds the bearer token (else NARTHEX_TOKEN)");
   app.add_option("--tls-ca", flags.tls_ca,
                  "speak TLS to narthexd; PEM file of the roots that sign its certificate");
-  app.add_option("--tls-cert", flags.tls_cert,
-                 "PEM file of the certificate that is shown to narthexd; needs --tls-ca");
+  app.add_option("--tls-cert", flags.tls_cert, "PEM file of the certificate that is shown to narthexd");
   app.add_option("--tls-key", flags.tls_key, "PEM file of its private key");
   app.add_option("--dicom-listen", flags.dicom_listen, "ADDRESS:PORT; port 0 picks a free one")
       ->capture_default_str();
@@ -67,13 +66,13 @@ void Declare(Flags& flags, CLI::App& app) {
   app.add_option("--dicom-tls-cert", flags.tls.certificate,
                  "PEM file of the certificate shown to DICOM callers");
   app.add_option("--dicom-tls-key", flags.tls.private_key, "PEM file of its private key");
-  app.add_option("--dicom-tls-client-ca", flags.tls.client_authorities,
+  app.add_option("--dicom-tls-client-ca", flags.tls.authorities,
                  "PEM file of the authorities of callers' certificates");
   app.add_flag("--dicom-tls", flags.receiver.tls, "with --ae-title: associations over TLS only");
   app.add_flag("--dicom-tls-client-certificate", flags.receiver.tls_client_certificate,
                "with --dicom-tls: callers show a certificate whose common name is their AE title");
   app.add_flag("--allow-plaintext", flags.allow_plaintext,
-               "accept DICOM without TLS from other machines, too");
+               "plain text over the network: DICOM without TLS from and to other machines, and to narthexd");
   app.add_option("--ready-file", flags.ready_file, "written, by rename, once the gateway serves");
 }
 
@@ -108,19 +107,18 @@ absl::Status Serve(const Flags& flags, const sigset_t& signals) {
     return InvalidArgument("INVALID_FIELD", "--project and --allow-caller need --ae-title",
                            {{"field", "ae_title"}});
   }
-  if (!flags.tls.empty()) {
+  if (!flags.tls.certificate.empty() || !flags.tls.private_key.empty() || !flags.tls.authorities.empty()) {
     NX_ASSIGN_OR_RETURN(options.tls, TlsServer::Open(flags.tls));
   }
-  const std::string& host = options.listen.host;
-  const bool local = host == "localhost" || host == "::1" || absl::StartsWith(host, "127.");
-  options.plaintext_allowed = flags.allow_plaintext || local;
+  options.plaintext_allowed = flags.allow_plaintext;
   options.keep_default_port = flags.ae_title.empty();
 
   client::ConnectionOptions connecting;
   connecting.address = flags.server;
   NX_ASSIGN_OR_RETURN(connecting.token, ReadToken(flags));
   connecting.token_file = flags.token_file;
-  if (!flags.tls_ca.empty())
+  connecting.allow_plaintext = flags.allow_plaintext;
+  if (!flags.tls_ca.empty() || !flags.tls_cert.empty() || !flags.tls_key.empty())
     connecting.tls = client::TlsOptions{flags.tls_ca, flags.tls_cert, flags.tls_key, ""};
   NX_ASSIGN_OR_RETURN(auto connection, client::Connection::Open(std::move(connecting)));
   NX_ASSIGN_OR_RETURN(auto gateway, Gateway::Start(std::move(options), connection));
@@ -150,6 +148,7 @@ int Main(int argc, char** argv) {
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? 0 : kExitUsage;
   }
+  GuardProcess();
   // Before any thread starts, so that all of them leave these signals to sigwait.
   sigset_t signals;
   sigemptyset(&signals);

@@ -78,10 +78,16 @@ class Socket {
   // Sends everything. DEADLINE_EXCEEDED: the peer does not read. UNAVAILABLE: the connection broke.
   absl::Status Send(absl::string_view data, absl::Time deadline);
 
+  // The client's side of TLS from here on: Handshake comes next.
+  void Encrypt(std::shared_ptr<ssl_ctx_st> context) {
+    tls_ = std::make_unique<TlsSession>(std::move(context), fd_.get(), TlsSession::Side::kClient);
+  }
   // Agrees on keys with the peer; nothing to do without encryption. Errors as Receive.
   absl::Status Handshake(absl::Time deadline, const StopSignal* stop);
   // The common name of the peer's certificate; "" without one.
   std::string PeerCertificateName() const { return tls_ ? tls_->PeerName() : ""; }
+  // Whether that certificate is for this host.
+  bool PeerIsHost(const std::string& host) const { return tls_ && tls_->PeerIsHost(host); }
 
   // Says that nothing more will be sent.
   void ShutdownWrite();

@@ -11,44 +11,49 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 
+#include "base/pem_files.h"
+
 struct ssl_st;
 struct ssl_ctx_st;
 
 namespace narthex::gateway {
 
-// PEM files.
-struct TlsFiles {
-  std::string certificate;  // ours, followed by those of the authorities in between
-  std::string private_key;
-  std::string client_authorities;  // "": callers cannot show certificates
+// The files of the DICOM door's flags, --dicom-tls-cert and its like.
+PemFiles DicomPemFiles(std::string certificate, std::string private_key, std::string authorities);
 
-  bool empty() const { return certificate.empty(); }
-};
-
-// TLS 1.2 and later, with forward secrecy and authenticated encryption only. Thread-safe.
+// TLS 1.2 and later, with forward secrecy and authenticated encryption only. Sessions can be resumed for
+// five minutes, until the files are read again. The metric narthex_tls_certificate_end_seconds{door="dicom"}
+// is the Unix time at which the certificate in use ends. Thread-safe.
 class TlsServer {
  public:
-  // INVALID_ARGUMENT (TLS_FILES_INVALID): a file cannot be read, or they do not fit together.
-  static absl::StatusOr<std::unique_ptr<TlsServer>> Open(const TlsFiles& files);
+  // Errors as ReadPemFiles. Without authorities callers cannot show certificates.
+  static absl::StatusOr<std::unique_ptr<TlsServer>> Open(const PemFiles& files);
 
   // What a new connection uses. Files that changed since are read again first; while they do not fit together
   // those before go on.
   std::shared_ptr<ssl_ctx_st> Current();
+  // Whether certificates of peers can be judged.
+  bool knows_authorities() const { return !files_.authorities.empty(); }
 
  private:
-  TlsServer(TlsFiles files, std::shared_ptr<ssl_ctx_st> context, std::string state);
+  TlsServer(PemFiles files, std::shared_ptr<ssl_ctx_st> context, std::string state);
 
-  const TlsFiles files_;
+  const PemFiles files_;
   absl::Mutex mutex_;
   std::shared_ptr<ssl_ctx_st> context_ ABSL_GUARDED_BY(mutex_);
   std::string state_ ABSL_GUARDED_BY(mutex_);  // sizes and times of the files
+  std::string refused_ ABSL_GUARDED_BY(mutex_);
 };
 
 // The encryption of one connection. One thread may read while another writes.
 class TlsSession {
  public:
-  // The server's side over `fd`, which is borrowed and set to non-blocking.
-  TlsSession(std::shared_ptr<ssl_ctx_st> context, int fd);
+  enum class Side {
+    kServer,
+    kClient,  // demands a certificate of the context's authorities
+  };
+  // Over `fd`, which is borrowed and set to non-blocking.
+  TlsSession(std::shared_ptr<ssl_ctx_st> context, int fd, Side side = Side::kServer);
   ~TlsSession();
 
   enum class Want { kNothing, kRead, kWrite };
@@ -66,6 +71,8 @@ class TlsSession {
 
   // Common name of the peer's certificate, which was verified; "" if it showed none.
   std::string PeerName();
+  // Whether that certificate is for this host name or numeric address.
+  bool PeerIsHost(const std::string& host);
 
  private:
   Step StepOf(int result) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);

@@ -46,7 +46,9 @@ v1::CommitmentReport CommitmentServiceImpl::ToProto(const ingest::CommitmentRow&
   report.set_transaction_uid(row.transaction_uid());
   report.set_called_ae_title(row.called_ae_title());
   report.set_calling_ae_title(row.calling_ae_title());
-  report.set_address(with_.address(row.called_ae_title(), row.calling_ae_title()));
+  const CommitmentTarget target = with_.target(row.called_ae_title(), row.calling_ae_title());
+  report.set_address(target.address);
+  report.set_tls(target.tls);
   report.set_failures(row.failures());
   for (const ingest::CommittedInstanceRow& from : row.instances()) {
     v1::CommittedInstance& instance = *report.add_instances();

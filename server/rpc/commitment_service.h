@@ -11,14 +11,19 @@
 
 namespace narthex::rpc {
 
+struct CommitmentTarget {
+  std::string address;  // HOST:PORT; "": not known
+  bool tls = false;
+};
+
 class CommitmentServiceImpl final : public v1::CommitmentService::Service {
  public:
   struct Dependencies {
     const Gate& gate;
     ingest::Commitments& commitments;
     BuildStarter build;
-    // HOST:PORT where `calling` wants the reports of receiver `called`; "" if that is not known.
-    std::function<std::string(const std::string& called, const std::string& calling)> address;
+    // Where `calling` wants the reports of receiver `called`.
+    std::function<CommitmentTarget(const std::string& called, const std::string& calling)> target;
   };
   explicit CommitmentServiceImpl(Dependencies dependencies) : with_(std::move(dependencies)) {}
 

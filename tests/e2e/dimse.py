@@ -112,9 +112,9 @@ def store(peer, sop_class, instance, data, meanwhile=lambda: None):
     return struct.unpack("<H", peer.receive_message()[0][0x0900])[0]
 
 
-def requested(host, port, called, calling, abstract=COMMITMENT, transfer=IMPLICIT):
-    """An association with one context: for storage commitment, or what is asked for."""
-    peer = Peer(socket.create_connection((host, int(port)), timeout=30))
+def requested(host, port, called, calling, abstract=COMMITMENT, transfer=IMPLICIT, wrap=lambda plain: plain):
+    """An association with one context: for storage commitment, or what is asked for. `wrap` encrypts the socket."""
+    peer = Peer(wrap(socket.create_connection((host, int(port)), timeout=30)))
     context = struct.pack(">BxBx", 1, 0) + Peer.item(0x30, abstract.encode()) + Peer.item(0x40, transfer.encode())
     user = Peer.item(0x51, struct.pack(">I", 1 << 16)) + Peer.item(0x52, b"1.2.3")
     peer.send_pdu(1, struct.pack(">H2x", 1) + called.ljust(16).encode() + calling.ljust(16).encode() + b"\0" * 32 +
@@ -125,10 +125,10 @@ def requested(host, port, called, calling, abstract=COMMITMENT, transfer=IMPLICI
     return peer
 
 
-def accepted(listener):
-    """Accepts one association for storage commitment reports: (peer, called, calling)."""
+def accepted(listener, wrap=lambda plain: plain):
+    """Accepts one association for storage commitment reports: (peer, called, calling). `wrap` encrypts the socket."""
     listener.settimeout(60)
-    peer = Peer(listener.accept()[0])
+    peer = Peer(wrap(listener.accept()[0]))
     kind, body = peer.receive_pdu()
     assert kind == 1, kind
     called, calling = body[4:20].decode().strip(), body[20:36].decode().strip()

@@ -64,10 +64,17 @@ class Commitment(unittest.TestCase):
             self.assertEqual((called, calling), ("CT1", "NARTHEX"))
             self.assertEqual(dimse.take_report(back), (1, "1.2.3.4", self.uids(0, 1, 2, 3), {}))
             back.close()
+        # Plain text goes to other machines only where that is allowed.
+        self.server.narthex("receiver", "update", "NARTHEX", "--commitment", "CT2=192.0.2.1:104")
+        peer = self.request("CT2")
+        self.assertEqual(dimse.ask(peer, "1.2.3.6", self.instances[:1]), 0)
+        peer.close()
+        self.server.wait_for(lambda: "plain text on a network" in self.server.log_text(), "the refused delivery")
+        self.server.narthex("receiver", "update", "NARTHEX", "--commitment", f"CT1={address}")
         peer = self.request()  # now nobody listens
         self.assertEqual(dimse.ask(peer, "1.2.3.5", self.instances[:1]), 0)
         peer.close()
-        self.server.wait_for(lambda: "report not delivered" in self.server.log_text(), "the failed delivery")
+        self.server.wait_for(lambda: "connecting" in self.server.log_text(), "the failed delivery")
         self.server.stop()
         with socket.create_server(("127.0.0.1", int(address.rsplit(":", 1)[1]))) as listener:
             self.server.start()

@@ -5,8 +5,10 @@ import pathlib
 import pwd
 import shutil
 import signal
+import socket
 import subprocess
 import tempfile
+import threading
 import unittest
 
 import external_postgres
@@ -71,6 +73,31 @@ class Deployment(unittest.TestCase):
             self.assertEqual(sorted(file["sha256"] for file in server.files("P1/EXT1")), sorted(map(sha256, files)))
             self.assertEqual(server.sql("select count(*) from sessions").strip(), "1")
             self.assertFalse((server.data_dir / "d/postgres").exists())
+
+    def test_a_postgresql_on_a_network_without_tls_is_told_nothing(self):
+        folder, heard = self.folder(), []
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            # Asked for TLS it says no; what comes then would be readable.
+            def refuse():
+                try:
+                    while True:
+                        with listener.accept()[0] as peer:
+                            request = peer.recv(8)
+                            peer.sendall(b"N")
+                            heard.append((request, peer.recv(1024)))
+                except OSError:
+                    pass
+            thread = threading.Thread(target=refuse)
+            thread.start()
+            # This machine, by an address that need not be.
+            conninfo = f"host=0.0.0.0 port={listener.getsockname()[1]} user=imaging dbname=postgres"
+            result = subprocess.run([BIN / "narthexd", "--data-dir", folder / "d", "--grpc-listen", "127.0.0.1:0",
+                                     "--dicom-listen", "off", "--postgres", conninfo], capture_output=True, text=True, timeout=120)
+            listener.shutdown(socket.SHUT_RDWR)
+            thread.join()
+        self.assertEqual(result.returncode, 78, result.stderr)
+        self.assertIn("SSL was required", result.stderr)
+        self.assertEqual({said for _, said in heard}, {b""})
 
     def test_the_database_may_die(self):
         with Server() as server:

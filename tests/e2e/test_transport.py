@@ -1,15 +1,19 @@
 """TLS: who gets a connection, whose token goes with whose certificate, new certificates without a restart, and that plain
 text is not offered to other machines."""
 
+import json
 import os
 import pathlib
 import shutil
 import socket
 import subprocess
+import ssl
+import struct
 import tempfile
 import unittest
 
-from harness import BIN, Server, phantom, sha256
+from harness import BIN, Server, phantom
+from test_receivers import free_port
 
 
 class Authority:
@@ -161,6 +165,119 @@ class Transport(unittest.TestCase):
         server.start()
 
         self.assertEqual(server.run("server", "info").returncode, 0)
+
+    def test_programs_send_plain_text_to_this_machine_only(self):
+        server = Server(flags=["--dicom-listen", "off"])
+        self.addCleanup(server.__exit__)
+        server.start()
+        # The same server by an address that need not be this machine.
+        elsewhere = ["--server", "0.0.0.0:" + server.address.rsplit(":", 1)[1]]
+        refused = server.run(*elsewhere, "project", "list")
+        self.assertEqual(refused.returncode, 1, refused.stderr)
+        self.assertIn("PLAINTEXT_REFUSED", refused.stderr)
+        self.assertIn("--allow-plaintext", refused.stderr)
+        self.assertEqual(server.run(*elsewhere, "--allow-plaintext", "project", "list").returncode, 0)
+
+        command = [BIN / "narthex-gateway", *elsewhere, "--token-file", server.ready["token_file"], "--dicom-listen",
+                   "127.0.0.1:0"]
+        refused = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        self.assertEqual(refused.returncode, 78, refused.stderr)
+        self.assertIn("--allow-plaintext", refused.stderr)
+        # A name that begins like a loopback address.
+        refused = subprocess.run([*command[:1], *command[3:-1], "127.example.invalid:0", "--server", server.address, "--ae-title",
+                                  "X"], capture_output=True, text=True, timeout=60)
+        self.assertEqual(refused.returncode, 78, refused.stderr)
+        self.assertIn("plain text", refused.stderr)
+
+        # Nor through a proxy of the environment.
+        with socket.create_server(("127.0.0.1", 0)) as proxy:
+            proxy.settimeout(0.1)
+            environment = dict(os.environ, http_proxy=f"http://127.0.0.1:{proxy.getsockname()[1]}", NARTHEX_TOKEN=server.token)
+            listed = subprocess.run([BIN / "narthex", "--server", server.address, "project", "list"], env=environment,
+                                    capture_output=True, text=True, timeout=60)
+            self.assertEqual(listed.returncode, 0, listed.stderr)
+            with self.assertRaises(TimeoutError):
+                proxy.accept()
+
+    def test_a_pair_that_does_not_fit_is_said_by_the_client(self):
+        server = self.server(self.live(), "--tls-client-ca", self.authority.certificate)
+        for pair, why in (((self.admin[0], self.somebody[1]), "is not the key of"), (self.expired, "ended at")):
+            result = self.call(server, "project", "list", pair=pair)
+            self.assertEqual(result.returncode, 1, result.stderr)
+            self.assertIn("TLS_FILES_INVALID", result.stderr)
+            self.assertIn(why, result.stderr)
+
+    def hang_up(self, port):
+        """Asks for an association over TLS, and is gone before the answer."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname = False
+        context.load_verify_locations(self.authority.certificate)
+        context.load_cert_chain(*self.scanner)
+        peer = context.wrap_socket(socket.create_connection(("127.0.0.1", port), timeout=30))
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        peer.sendall(struct.pack(">BxI", 1, 68) + struct.pack(">H2x", 1) + b" " * 64)
+        peer.close()
+
+    def test_a_gateway_has_tls_on_both_sides_and_replaces_both_certificates(self):
+        self.scanner = self.authority.issue("scanner", "CT1")
+        # The client's certificate first is that of another user than the token.
+        client = [pathlib.Path(shutil.copy(path, self.folder / f"client{path.suffix}")) for path in self.somebody]
+        shown = self.live()
+        server = Server(flags=["--tls-cert", self.first[0], "--tls-key", self.first[1], "--tls-client-ca",
+                               self.authority.certificate, "--dicom-listen", "off"])
+        server.grpc_listen = f"127.0.0.1:{free_port()}"
+        self.addCleanup(server.__exit__)
+        server.start()
+        self.call(server, "project", "create", "P1", pair=self.admin)
+        self.call(server, "user", "create", "relay", "--all-data-admin", "on", pair=self.admin)
+        token = json.loads(self.call(server, "token", "create", "--user", "relay", pair=self.admin).stdout)["secret"]
+        (self.folder / "token").write_text(token)
+        ready, log = self.folder / "gateway.json", self.folder / "gateway.log"
+        gateway = subprocess.Popen(
+            [BIN / "narthex-gateway", "--server", server.address, "--token-file", self.folder / "token", "--tls-ca",
+             self.authority.certificate, "--tls-cert", client[0], "--tls-key", client[1], "--dicom-listen", "127.0.0.1:0",
+             "--ae-title", "SEC", "--dicom-tls", "--dicom-tls-client-certificate", "--dicom-tls-cert", shown[0],
+             "--dicom-tls-key", shown[1], "--dicom-tls-client-ca", self.authority.certificate, "--ready-file", ready],
+            stderr=open(log, "w"))
+        self.addCleanup(gateway.wait)
+        self.addCleanup(gateway.kill)
+        server.wait_for(ready.exists, "the gateway")
+        port = json.loads(ready.read_text())["dicom"].rsplit(":", 1)[1]
+        files = phantom(self.folder / "relayed", session="RELAY1", series=1, slices=2)
+
+        def store():
+            return subprocess.run(["storescu", "-aec", "SEC", "-aet", "CT1", "+tls", self.scanner[1], self.scanner[0], "+cf",
+                                   self.authority.certificate, "127.0.0.1", port, *files], capture_output=True,
+                                  timeout=60).returncode
+
+        def serial():
+            answer = subprocess.run(["openssl", "s_client", "-connect", f"127.0.0.1:{port}"], capture_output=True, text=True,
+                                    errors="replace", stdin=subprocess.DEVNULL, timeout=30)
+            return subprocess.run(["openssl", "x509", "-noout", "-serial"], input=answer.stdout, capture_output=True,
+                                  text=True).stdout.strip()
+        self.assertNotEqual(store(), 0, "a token went with another user's certificate")
+        self.assertEqual(serial(), self.serial_of(self.first[0]))
+
+        for now, then in zip(self.authority.issue("relay", "relay"), client):
+            shutil.copy(now, then)
+        for now, then in zip(self.second, shown):
+            shutil.copy(now, then)
+        self.assertEqual(serial(), self.serial_of(self.second[0]))
+        server.wait_for(lambda: "tls certificate replaced" in log.read_text(), "the look at the client's certificate")
+        # The connection of before goes on with the certificate of before.
+        server.stop()
+        server.start()
+        server.wait_for(lambda: store() == 0, "images through the new certificates")
+
+        # Senders that hang up do not end it, and it leaves no core.
+        for _ in range(20):
+            self.hang_up(int(port))
+        self.assertEqual(store(), 0)
+        limits = pathlib.Path(f"/proc/{gateway.pid}/limits").read_text()
+        self.assertRegex(limits, r"Max core file size\s+0\s+0\s")
+        self.assertNotIn(token, log.read_text())
+        gateway.terminate()
+        self.assertEqual(gateway.wait(timeout=30), 0)
 
 
 if __name__ == "__main__":
