@@ -23,8 +23,8 @@ inline constexpr int kUploadStreamsPerUserMax =
 inline constexpr int64_t kUploadIdleSeconds =
     300;  // (set limits.upload_idle_seconds) a stream whose peer does nothing for so long ends
 inline constexpr uint64_t kHeldBytesMax =
-    1ull
-    << 30;  // (set limits.held_bytes_max) memory for objects whose header is not complete, of all streams
+    1ull << 30;  // (set limits.held_bytes_max) memory for objects whose header is not complete; no sender may
+                 // hold more of it than is left free
 
 // The server's connections and threads.
 inline constexpr int kConnectionsMax = 2048;  // (set limits.connections_max) of gRPC; more are closed at once
@@ -32,6 +32,13 @@ inline constexpr int kConnectionsPerAddressMax =
     512;  // (set limits.connections_per_address_max) one machine leaves room for others
 inline constexpr int kCallsPerConnectionMax = 128;  // HTTP/2 streams of one connection; more wait
 inline constexpr int kServerThreadsMax = 1024;      // that serve calls; more calls are RESOURCE_EXHAUSTED
+inline constexpr int kLongCallsMax =
+    512;  // (set limits.long_calls_max) watches, waits, downloads and exports at once; more are OVERLOADED
+inline constexpr int kLongCallsPerUserMax =
+    64;  // (set limits.long_calls_per_user_max) each holds a thread: one user leaves room
+inline constexpr int kCallsPerUserMax =
+    256;  // (set limits.calls_per_user_max) calls with one answer of one user at once, likewise
+inline constexpr int kReflectionCallsMax = 16;  // of gRPC's server reflection, which asks for no token
 inline constexpr size_t kServerBuffersMaxBytes = 1ull << 30;  // of gRPC's transports
 inline constexpr int64_t kHandshakeSeconds =
     20;  // from connecting to the end of TLS and HTTP/2 settings; then it is closed
@@ -90,6 +97,8 @@ inline constexpr size_t kDisplayNameMaxBytes = 200;               // names and d
 inline constexpr int64_t kTokenSecondsMax = 100ll * 365 * 86400;  // a century: still a time of PostgreSQL's
 inline constexpr int kAuthenticationFailuresMax = 100;            // of one address or user, at once
 inline constexpr int64_t kAuthenticationFailureSeconds = 1;       // then one more each
+inline constexpr int kAuthenticationKnownMax =
+    100'000;  // tokens that are looked up whatever others of their address do: about 10 MB
 inline constexpr size_t kAuthenticationKeysMax = 10'000;  // addresses and users that are counted: about 1 MB
 inline constexpr size_t kJwtMaxBytes = 8 << 10;           // a token of the issuer; gRPC's metadata end there
 inline constexpr size_t kJwksMaxBytes = 256 << 10;        // a hundred keys with their certificates

@@ -8,9 +8,7 @@
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include <grpcpp/ext/proto_server_reflection_plugin.h>
 #include <grpcpp/grpcpp.h>
-#include <grpcpp/health_check_service_interface.h>
 
 #include "base/error.h"
 #include "base/limits.h"
@@ -25,6 +23,7 @@
 #include "server/app/directory_lock.h"
 #include "server/app/disk_watch.h"
 #include "server/app/grpc_listener.h"
+#include "server/app/grpc_server.h"
 #include "server/app/limit_settings.h"
 #include "server/app/metrics_server.h"
 #include "server/app/postgres_keeper.h"
@@ -91,6 +90,7 @@ struct Application::Parts {
   std::unique_ptr<auth::ProjectCache> projects;
   std::unique_ptr<SessionRules> session_rules;
   std::unique_ptr<auth::Authenticator> authenticator;
+  std::unique_ptr<ingest::Admission> admission;
   std::unique_ptr<rpc::Gate> gate;
   std::unique_ptr<archiving::Checker> checker;
   std::unique_ptr<archiving::Archiver> archiver;
@@ -99,7 +99,6 @@ struct Application::Parts {
   std::unique_ptr<archiving::SessionCheck> session_check;
   std::unique_ptr<operations::Operations> operations;
   std::unique_ptr<Workflow> workflow;
-  std::unique_ptr<ingest::Admission> admission;
   std::unique_ptr<rpc::StallWatch> stalls;
   std::unique_ptr<DiskWatch> disks;
   std::unique_ptr<UploadSweeper> sweeper;
@@ -136,7 +135,6 @@ struct Application::Parts {
   absl::Status WriteReadyFile() const;
   std::vector<rpc::SettingSpec> Settings();
   std::vector<LimitSpec> Limits();
-  void Configure(grpc::ServerBuilder& builder) const;
 };
 
 absl::Status Application::Parts::CheckTransport() {
@@ -202,6 +200,7 @@ absl::Status Application::Parts::OpenRules() {
   prearchive->SetBuildOptions(
       [this](const std::string& project) { return session_rules->ForBuilds(project); });
   authenticator = MakeAuthenticator(config, *database);
+  NX_RETURN_IF_ERROR(authenticator->Load());
   token_file = config.data_dir + "/admin.token";
   return authenticator->EnsureAdministrator(token_file).status();
 }
@@ -229,6 +228,8 @@ std::vector<LimitSpec> Application::Parts::Limits() {
       {"limits.associations_per_address_max", "DICOM associations of one address at once",
        limits::kAssociationsPerAddressMax, 1, kMany,
        [this](uint64_t n) { gateway_limits->associations_per_address_max = static_cast<int>(n); }},
+      {"limits.calls_per_user_max", "calls with one answer of one user at once", limits::kCallsPerUserMax, 1,
+       kMany, [this](uint64_t n) { admission->calls().SetPerUserMax(static_cast<int>(n)); }},
       {"limits.connections_max", "gRPC connections at once", limits::kConnectionsMax, 1, kMany,
        [this](uint64_t n) {
          if (listener) listener->SetConnectionsMax(static_cast<int>(n));
@@ -247,13 +248,18 @@ std::vector<LimitSpec> Application::Parts::Limits() {
        }},
       {"limits.held_bytes_max", "memory for objects whose header is not complete", limits::kHeldBytesMax, 0,
        1ull << 40, [this](uint64_t n) { admission->SetHeldBytesMax(n); }},
+      {"limits.long_calls_max", "watches, waits, downloads and exports at once", limits::kLongCallsMax, 1,
+       kMany, [this](uint64_t n) { admission->long_calls().SetMax(static_cast<int>(n)); }},
+      {"limits.long_calls_per_user_max", "watches, waits, downloads and exports of one user at once",
+       limits::kLongCallsPerUserMax, 1, kMany,
+       [this](uint64_t n) { admission->long_calls().SetPerUserMax(static_cast<int>(n)); }},
       {"limits.upload_idle_seconds", "an upload stream whose peer does nothing for so long is ended",
        limits::kUploadIdleSeconds, 1, 86400, [this](uint64_t n) { stalls->SetPatience(absl::Seconds(n)); }},
       {"limits.upload_streams_max", "upload streams at once", limits::kUploadStreamsMax, 1, kMany,
-       [this](uint64_t n) { admission->SetStreamsMax(static_cast<int>(n)); }},
+       [this](uint64_t n) { admission->uploads().SetMax(static_cast<int>(n)); }},
       {"limits.upload_streams_per_user_max", "upload streams of one user at once",
        limits::kUploadStreamsPerUserMax, 1, kMany,
-       [this](uint64_t n) { admission->SetStreamsPerUserMax(static_cast<int>(n)); }},
+       [this](uint64_t n) { admission->uploads().SetPerUserMax(static_cast<int>(n)); }},
   };
 }
 
@@ -268,7 +274,8 @@ ingest::StreamDependencies Application::Parts::Streams() {
 void Application::Parts::MakeServices() {
   fs::FileSystem& files = fs::Posix();
   stalls = std::make_unique<rpc::StallWatch>(absl::Seconds(limits::kUploadIdleSeconds));
-  gate = std::make_unique<rpc::Gate>(*authenticator, *projects, *stalls);
+  admission = std::make_unique<ingest::Admission>();
+  gate = std::make_unique<rpc::Gate>(*authenticator, *projects, *stalls, *admission);
   gate->BindCertificates(config.tls_client_user == "cn" ? rpc::CertificateUser::kCommonName
                                                         : rpc::CertificateUser::kAny);
   checker = std::make_unique<archiving::Checker>(archiving::Checker::Dependencies{
@@ -285,7 +292,6 @@ void Application::Parts::MakeServices() {
       Workflow::Dependencies{*prearchive, *operations, *archiver, *types, *projects, *database,
                              [this](const std::string& accession_id) { door->ForgetRoute(accession_id); }});
   archiver->SetFreeSpaceMin(limits::kFreeSpaceMinBytes);
-  admission = std::make_unique<ingest::Admission>();
   sweeper = std::make_unique<UploadSweeper>(*index, Clock::Real());
   std::vector<DiskWatch::Volume> volumes = {{"staging", config.data_dir + "/staging"},
                                             {"archive", config.archive_dir}};
@@ -361,32 +367,9 @@ void Application::Parts::MakeServices() {
   });
 }
 
-void Application::Parts::Configure(grpc::ServerBuilder& builder) const {
-  builder.SetMaxReceiveMessageSize(static_cast<int>(limits::kMessageMaxBytes));
-  grpc::ResourceQuota quota("narthexd");
-  quota.Resize(limits::kServerBuffersMaxBytes);
-  quota.SetMaxThreads(limits::kServerThreadsMax);
-  builder.SetResourceQuota(quota);
-  for (const auto& [name, value] : std::initializer_list<std::pair<const char*, int64_t>>{
-           {GRPC_ARG_ALLOW_REUSEPORT, 0},
-           // Clients keep watches alive with pings; gRPC's default of five minutes would take them for an
-           // attack.
-           {GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 20'000},
-           {GRPC_ARG_MAX_CONCURRENT_STREAMS, limits::kCallsPerConnectionMax},
-           {GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS, limits::kHandshakeSeconds * 1000},
-           {GRPC_ARG_MAX_CONNECTION_IDLE_MS, limits::kConnectionIdleSeconds * 1000},
-           {GRPC_ARG_KEEPALIVE_TIME_MS, limits::kKeepaliveSeconds * 1000},
-           {GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 20'000},
-       }) {
-    builder.AddChannelArgument(name, static_cast<int>(value));
-  }
-}
-
 absl::Status Application::Parts::Serve() {
-  grpc::EnableDefaultHealthCheckService(true);
-  grpc::reflection::InitProtoReflectionServerBuilderPlugin();
   grpc::ServerBuilder builder;
-  Configure(builder);
+  ConfigureServer(builder);
   for (grpc::Service* service : std::initializer_list<grpc::Service*>{
            upload_service.get(), prearchive_service.get(), archive_service.get(), resource_service.get(),
            project_service.get(), settings_service.get(), identity_service.get(), audit_service.get(),

@@ -124,18 +124,49 @@ absl::StatusOr<metadata::Identity> Authenticator::Authenticate(absl::string_view
       return it->second.identity;
     }
   }
-  NX_RETURN_IF_ERROR(MayTry(origin));
+  // Others behind the same address cannot lock out who is known. A token that is so no more is asked for
+  // once.
+  if (!IsKnown(hash, now)) NX_RETURN_IF_ERROR(MayTry(origin));
   const metadata::SystemScope scope;  // nobody is known yet
   absl::Time end = absl::InfiniteFuture();
   auto identity = issuer_ && LooksLikeJwt(token) ? FindForeign(token, end) : Find(hash, now);
   if (!identity.ok()) {
-    if (absl::IsUnauthenticated(identity.status())) CountFailure(origin);
+    if (absl::IsUnauthenticated(identity.status())) {
+      CountFailure(origin);
+      absl::MutexLock lock(&mutex_);
+      known_.erase(hash);
+    }
     return identity.status();
   }
+  MakeKnown(hash, end);
   absl::MutexLock lock(&mutex_);
   if (remembered_.size() >= kRememberMax) remembered_.clear();
   remembered_[hash] = {*identity, std::min(now + kRemember, end)};
   return identity;
+}
+
+absl::Status Authenticator::Load() {
+  const metadata::SystemScope scope;
+  NX_ASSIGN_OR_RETURN(const auto hashes,
+                      stores_.tokens().ListHashes(clock_.Now(), limits::kAuthenticationKnownMax));
+  for (const std::string& hash : hashes) MakeKnown(hash);
+  return absl::OkStatus();
+}
+
+bool Authenticator::IsKnown(const std::string& hash, absl::Time now) const {
+  absl::MutexLock lock(&mutex_);
+  const auto it = known_.find(hash);
+  return it != known_.end() && it->second > now;
+}
+
+void Authenticator::MakeKnown(const std::string& hash, absl::Time until) {
+  const absl::Time now = clock_.Now();
+  absl::MutexLock lock(&mutex_);
+  if (known_.size() >= limits::kAuthenticationKnownMax && !known_.contains(hash)) {
+    absl::erase_if(known_, [&](const auto& entry) { return entry.second <= now; });
+    if (known_.size() >= limits::kAuthenticationKnownMax) known_.erase(known_.begin());
+  }
+  known_[hash] = until;
 }
 
 std::string Authenticator::IssueInternal(absl::string_view user) {
@@ -178,6 +209,7 @@ absl::StatusOr<std::string> Authenticator::EnsureAdministrator(const std::string
   row.user = "admin";
   row.description = "made by the server; in " + path;
   NX_RETURN_IF_ERROR(stores_.tokens().Create(row, Hash(token), change).status());
+  MakeKnown(Hash(token));
   NX_RETURN_IF_ERROR(WriteSecret(path, token));
   return token;
 }

@@ -43,11 +43,18 @@ class Authenticator {
   // expired, revoked or of a disabled user; of our own tokens the text does not say which, of the issuer's it
   // does once the signature is good. UNAVAILABLE (JWKS_UNAVAILABLE). RESOURCE_EXHAUSTED (TOO_MANY_FAILURES):
   // too many failures of late from this address, of this certificate, or of the user whom the issuer's token
-  // proves; tokens that are remembered as good are still taken.
+  // proves; tokens that are known are looked up all the same.
   absl::StatusOr<metadata::Identity> Authenticate(absl::string_view token, const Origin& origin = {});
 
   // Counts a failure that is found out elsewhere: a good token that comes with somebody else's certificate.
   void CountFailure(const Origin& origin);
+
+  // Makes all good tokens known. At the start.
+  absl::Status Load();
+
+  // The token of that hash is good, as far as this process knows: others who fail at its address do not keep
+  // it out. It is known until it is used and found to be good no more.
+  void MakeKnown(const std::string& hash, absl::Time until = absl::InfiniteFuture());
 
   // A token that only this process knows, for its own gateway; it speaks for an all-data administrator named
   // `user`.
@@ -72,6 +79,7 @@ class Authenticator {
   };
 
   absl::Status MayTry(const Origin& origin) const;
+  bool IsKnown(const std::string& hash, absl::Time now) const;
   // Of a token of ours.
   absl::StatusOr<metadata::Identity> Find(const std::string& hash, absl::Time now);
   // Of a token of the issuer's; `until` becomes its end.
@@ -82,8 +90,9 @@ class Authenticator {
   const Clock& clock_;
   std::unique_ptr<Oidc> issuer_;  // null: only our own tokens
   FailureLimiter failures_;
-  absl::Mutex mutex_;
+  mutable absl::Mutex mutex_;
   absl::flat_hash_map<std::string, Remembered> remembered_ ABSL_GUARDED_BY(mutex_);  // by hash
+  absl::flat_hash_map<std::string, absl::Time> known_ ABSL_GUARDED_BY(mutex_);       // until when, by hash
   absl::flat_hash_map<std::string, metadata::Identity> internal_ ABSL_GUARDED_BY(mutex_);
 };
 

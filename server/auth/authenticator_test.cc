@@ -15,12 +15,14 @@
 #include <sys/stat.h>
 
 #include "base/error.h"
+#include "base/limits.h"
 
 namespace narthex::auth {
 namespace {
 
 using testing::SizeIs;
 
+const Origin kHere{"10.0.0.1", ""};
 const metadata::Change kChange{"test", "", ""};
 
 class AuthenticatorTest : public testing::Test {
@@ -58,6 +60,16 @@ class AuthenticatorTest : public testing::Test {
     EXPECT_EQ(identity.status().code(), absl::StatusCode::kUnauthenticated);
     EXPECT_EQ(ErrorReason(identity.status()), "UNAUTHENTICATED");
     EXPECT_FALSE(absl::StrContains(identity.status().message(), token.empty() ? "\1" : token));
+  }
+
+  std::string Reason(const std::string& token) {
+    return ErrorReason(authenticator_.Authenticate(token, kHere).status());
+  }
+  void FailUntilLimited() {
+    for (int i = 0; i <= limits::kAuthenticationFailuresMax; ++i) {
+      if (Reason(Authenticator::NewToken()) == "TOO_MANY_FAILURES") return;
+    }
+    FAIL() << "failures are not limited";
   }
 
   std::string AdminFile() const { return absl::StrCat(folder_, "/admin.token"); }
@@ -148,6 +160,42 @@ TEST_F(AuthenticatorTest, AChangedRoleHoldsAfterForget) {
 
   authenticator_.Forget();
   EXPECT_EQ(authenticator_.Authenticate(token)->roles.count("P1"), 0u);
+}
+
+TEST_F(AuthenticatorTest, WhoIsKnownGoesOnWhileOthersOfTheAddressFail) {
+  const std::string token = NewToken();
+  ASSERT_TRUE(authenticator_.Authenticate(token, kHere).ok());
+  for (int minute = 0; minute < 120; ++minute) {
+    clock_.Advance(absl::Minutes(1));
+    FailUntilLimited();
+    EXPECT_TRUE(authenticator_.Authenticate(token, kHere).ok()) << "in minute " << minute;
+    EXPECT_EQ(Reason(Authenticator::NewToken()), "TOO_MANY_FAILURES");
+  }
+}
+
+TEST_F(AuthenticatorTest, ATokenIsKnownFromTheStartOrFromWhenItWasMade) {
+  std::string id;
+  const std::string old = NewToken(), revoked = NewToken(&id);
+  ASSERT_TRUE(stores_->tokens().Revoke(id, kChange).ok());
+  ASSERT_TRUE(authenticator_.Load().ok());
+  const std::string token = NewToken();
+  FailUntilLimited();
+  EXPECT_EQ(Reason(token), "TOO_MANY_FAILURES");
+  EXPECT_EQ(Reason(revoked), "TOO_MANY_FAILURES");
+  EXPECT_TRUE(authenticator_.Authenticate(old, kHere).ok());
+  authenticator_.MakeKnown(Authenticator::Hash(token));
+  EXPECT_TRUE(authenticator_.Authenticate(token, kHere).ok());
+}
+
+TEST_F(AuthenticatorTest, ATokenThatWasKnownIsLookedUpOnceMoreWhenItIsRevoked) {
+  std::string id;
+  const std::string token = NewToken(&id);
+  ASSERT_TRUE(authenticator_.Authenticate(token, kHere).ok());
+  ASSERT_TRUE(stores_->tokens().Revoke(id, kChange).ok());
+  clock_.Advance(absl::Minutes(1));
+  FailUntilLimited();
+  EXPECT_EQ(Reason(token), "UNAUTHENTICATED");
+  EXPECT_EQ(Reason(token), "TOO_MANY_FAILURES") << "it must not reach the database again";
 }
 
 TEST_F(AuthenticatorTest, AnInternalTokenSpeaksForAnAllDataAdministrator) {

@@ -2,64 +2,50 @@
 
 #include "absl/strings/str_cat.h"
 
-#include "base/error.h"
 #include "base/metrics.h"
 
 namespace narthex::ingest {
 namespace {
 
-absl::Status Overloaded(absl::string_view limit, absl::string_view what) {
-  Metrics::Global().Count("refused_total", "What was refused for want of room, by limit.", 1,
-                          {{"limit", std::string(limit)}});
-  return ResourceExhausted("OVERLOADED", absl::StrCat(what, "; try again later"),
-                           {{"limit", std::string(limit)}});
+void Show(uint64_t held_bytes) {
+  Metrics::Global().Set("held_bytes", "Memory of objects whose header is not complete.",
+                        static_cast<double>(held_bytes));
 }
 
 }  // namespace
 
-absl::StatusOr<Admission::Place> Admission::Enter(absl::string_view user) {
-  absl::MutexLock lock(&mutex_);
-  if (streams_ >= streams_max_) {
-    return Overloaded("upload_streams", absl::StrCat("all of ", streams_max_, " upload streams are in use"));
-  }
-  int& mine = by_user_[user];
-  if (mine >= streams_per_user_max_) {
-    return Overloaded("upload_streams_per_user",
-                      absl::StrCat("this user has ", mine, " upload streams, as many as one may have"));
-  }
-  ++mine;
-  ++streams_;
-  return Place(this, std::string(user));
+std::string SenderBehind(absl::string_view user, absl::string_view address) {
+  return absl::StrCat(user, "/", address);
 }
 
-void Admission::Leave(const std::string& user) {
-  absl::MutexLock lock(&mutex_);
-  --streams_;
-  const auto it = by_user_.find(user);
-  if (--it->second == 0) by_user_.erase(it);
-}
-
-absl::Status Admission::Hold(uint64_t bytes) {
+absl::Status Admission::Hold(absl::string_view sender, uint64_t bytes) {
   const uint64_t max = held_bytes_max_;
-  if (held_bytes_.fetch_add(bytes) + bytes <= max) return absl::OkStatus();
-  held_bytes_.fetch_sub(bytes);
-  return Overloaded("held_bytes",
-                    absl::StrCat("objects that wait for the end of their header take ", max, " bytes"));
+  absl::MutexLock lock(&mutex_);
+  const auto it = held_by_.find(sender);
+  const uint64_t mine = (it == held_by_.end() ? 0 : it->second) + bytes;
+  const uint64_t all = held_bytes_ + bytes;
+  if (all > max || mine > max - all) {
+    return Overloaded("held_bytes",
+                      absl::StrCat("objects of this sender that wait for the end of their header would take ",
+                                   mine, " bytes and leave too little of ", max));
+  }
+  held_bytes_ = all;
+  held_by_[sender] = mine;
+  Show(held_bytes_);
+  return absl::OkStatus();
 }
 
-void Admission::SetStreamsMax(int count) {
+void Admission::Release(absl::string_view sender, uint64_t bytes) {
   absl::MutexLock lock(&mutex_);
-  streams_max_ = count;
+  held_bytes_ -= bytes;
+  const auto it = held_by_.find(sender);
+  if ((it->second -= bytes) == 0) held_by_.erase(it);
+  Show(held_bytes_);
 }
 
-void Admission::SetStreamsPerUserMax(int count) {
+uint64_t Admission::held_bytes() const {
   absl::MutexLock lock(&mutex_);
-  streams_per_user_max_ = count;
-}
-
-int Admission::stream_count() const {
-  absl::MutexLock lock(&mutex_);
-  return streams_;
+  return held_bytes_;
 }
 
 }  // namespace narthex::ingest

@@ -106,7 +106,9 @@ absl::Status ObjectStream::Add(const Chunk& chunk) {
       if (!chunk.last) skipping_ = chunk.sequence;
       return absl::OkStatus();
     }
-    current_ = std::make_unique<Current>(dependencies_.admission);
+    current_ = std::make_unique<Current>(
+        dependencies_.admission,
+        upload_.kind() == "dicom" ? SenderBehind(upload_.user(), upload_.address()) : upload_.user());
     current_->sequence = chunk.sequence;
     current_->transfer_syntax_uid = std::string(chunk.transfer_syntax_uid);
     if (upload_.digest_algorithm() == static_cast<int>(DigestAlgorithm::kSha256)) {

@@ -30,7 +30,7 @@ inline constexpr size_t kStreamedMinBytes = 64 << 10;
 
 // An object that arrives in chunks.
 struct ObjectStream::Current {
-  explicit Current(Admission* limits) : admission(limits) {}
+  Current(Admission* limits, std::string whose) : admission(limits), sender(std::move(whose)) {}
   ~Current() { Let(); }
   Current(const Current&) = delete;
   Current& operator=(const Current&) = delete;
@@ -38,16 +38,17 @@ struct ObjectStream::Current {
   // Takes room for `held` beyond what every stream may hold. RESOURCE_EXHAUSTED (OVERLOADED).
   absl::Status Hold(uint64_t bytes) {
     if (admission == nullptr) return absl::OkStatus();
-    if (absl::Status room = admission->Hold(bytes); !room.ok()) return room;
+    if (absl::Status room = admission->Hold(sender, bytes); !room.ok()) return room;
     taken += bytes;
     return absl::OkStatus();
   }
   void Let() {
-    if (taken > 0) admission->Release(taken);
+    if (taken > 0) admission->Release(sender, taken);
     taken = 0;
   }
 
   Admission* const admission;
+  const std::string sender;  // whose share of the memory it takes
   uint64_t taken = 0;
   int64_t sequence = 0;
   std::string transfer_syntax_uid;

@@ -137,9 +137,9 @@ grpc::Status IdentityServiceImpl::CreateToken(grpc::ServerContext* context,
         }
         v1::CreateTokenResponse answer;
         answer.set_secret(auth::Authenticator::NewToken());
-        NX_ASSIGN_OR_RETURN(const auto made,
-                            stores_.tokens().Create(token, auth::Authenticator::Hash(answer.secret()),
-                                                    {caller.user(), "", ""}));
+        const std::string hash = auth::Authenticator::Hash(answer.secret());
+        NX_ASSIGN_OR_RETURN(const auto made, stores_.tokens().Create(token, hash, {caller.user(), "", ""}));
+        authenticator_.MakeKnown(hash);
         *answer.mutable_token() = ToProto(made);
         return answer;
       });

@@ -183,6 +183,8 @@ grpc::Status OperationsServiceImpl::WaitOperation(grpc::ServerContext* context,
   return gate_.Unary(
       context, response, [&](const auth::Caller& caller) -> absl::StatusOr<google::longrunning::Operation> {
         NX_ASSIGN_OR_RETURN(operations::Operation operation, Find(caller, request->name()));
+        if (operation.done) return OperationToProto(operation, &sources_, &caller);
+        NX_ASSIGN_OR_RETURN(const auto place, gate_.Stay(caller, *context));
         absl::Duration timeout = kWaitMax;
         if (request->has_timeout()) {
           timeout = std::min(timeout, absl::Seconds(request->timeout().seconds()) +

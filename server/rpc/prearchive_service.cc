@@ -284,6 +284,8 @@ grpc::Status PrearchiveServiceImpl::WatchPrearchiveSessions(grpc::ServerContext*
                                                             grpc::ServerWriter<v1::PrearchiveEvent>* writer) {
   auto caller = with_.gate.Admit(*context);
   if (!caller.ok()) return ToGrpc(caller.status());
+  const auto place = with_.gate.Stay(*caller, *context);
+  if (!place.ok()) return ToGrpc(place.status());
   if (!request->name().empty()) {
     const auto id = IdOf(request->name(), "prearchiveSessions", "name");
     if (!id.ok()) return ToGrpc(id.status());

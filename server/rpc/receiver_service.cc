@@ -2,7 +2,6 @@
 
 #include <utility>
 
-#include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
 #include <google/protobuf/util/field_mask_util.h>
@@ -252,17 +251,8 @@ grpc::Status ReceiverServiceImpl::WatchReceivers(grpc::ServerContext* context,
   const auto caller = with_.gate.Admit(*context);
   if (!caller.ok()) return ToGrpc(caller.status());
   if (const absl::Status allowed = RequireGateway(*caller); !allowed.ok()) return ToGrpc(allowed);
-  {
-    absl::MutexLock lock(&mutex_);
-    if (watches_ >= limits::kReceiverWatchesMax) {
-      return ToGrpc(ResourceExhausted("OVERLOADED", "too many gateways watch the receivers"));
-    }
-    ++watches_;
-  }
-  const absl::Cleanup leave = [this] {
-    absl::MutexLock lock(&mutex_);
-    --watches_;
-  };
+  const auto place = watches_.Enter(caller->user());
+  if (!place.ok()) return ToGrpc(place.status());
   int64_t seen = -1;
   auto client = with_.gate.Watched(context, writer);
   while (!context->IsCancelled()) {

@@ -10,6 +10,7 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
 
+#include "base/limits.h"
 #include "narthex/v1/receiver_service.grpc.pb.h"
 #include "server/rpc/status.h"
 #include "storage/metadata/database.h"
@@ -74,7 +75,8 @@ class ReceiverServiceImpl final : public v1::ReceiverService::Service {
   ByTitle receivers_ ABSL_GUARDED_BY(mutex_);
   int64_t version_ ABSL_GUARDED_BY(mutex_) = 0;
   bool closed_ ABSL_GUARDED_BY(mutex_) = false;
-  int watches_ ABSL_GUARDED_BY(mutex_) = 0;
+  ingest::Places watches_{"receiver_watches", "watches of receivers", limits::kReceiverWatchesMax,
+                          limits::kReceiverWatchesMax};
 };
 
 }  // namespace narthex::rpc

@@ -16,7 +16,7 @@ absl::Status Protocol(absl::string_view what) { return InvalidArgument("UPLOAD_P
 // The messages of AddResourceFiles behind `open`, as files.
 class MessageStream : public archiving::FileStream {
  public:
-  explicit MessageStream(grpc::ServerReader<v1::AddResourceFilesRequest>& reader) : reader_(reader) {}
+  explicit MessageStream(WatchedReader<v1::AddResourceFilesRequest>& reader) : reader_(reader) {}
 
   absl::StatusOr<bool> Next(archiving::IncomingFile* file) override {
     if (!pending_) NX_RETURN_IF_ERROR(ReadMessage());
@@ -53,7 +53,7 @@ class MessageStream : public archiving::FileStream {
                : absl::CancelledError("the stream ended before `finish`; nothing was added");
   }
 
-  grpc::ServerReader<v1::AddResourceFilesRequest>& reader_;
+  WatchedReader<v1::AddResourceFilesRequest>& reader_;
   v1::AddResourceFilesRequest message_;
   bool pending_ = false;  // message_ is still to be looked at
   int64_t size_ = 0;
@@ -84,12 +84,13 @@ grpc::Status ResourceServiceImpl::AddResourceFiles(grpc::ServerContext* context,
                                                    v1::AddResourceFilesResponse* response) {
   return with_.gate.Stream(context, [&](const auth::Caller& caller) -> absl::Status {
     v1::AddResourceFilesRequest first;
-    if (!reader->Read(&first) || !first.has_open()) return Protocol("the first message is `open`");
+    auto client = with_.gate.Watched(context, reader);
+    if (!client.Read(&first) || !first.has_open()) return Protocol("the first message is `open`");
     const v1::AddResourceFilesRequest::Open& open = first.open();
     NX_ASSIGN_OR_RETURN(const auto session, Find(caller, open.session(), SessionRight::kEdit));
     const archiving::SessionResources::Target target{
         session.accession_id, {open.scan(), open.resource()}, open.format(), open.content()};
-    MessageStream stream(*reader);
+    MessageStream stream(client);
     NX_ASSIGN_OR_RETURN(const auto added,
                         with_.resources.Add(target, stream, {caller.user(), open.comment(), ""}));
     *response->mutable_resource() = ToProto(added.resource);

@@ -81,4 +81,22 @@ class WatchedWriter {
   grpc::ServerWriter<Message>& writer_;
 };
 
+// Reads the messages of a call whose client may stop sending them. One thread.
+template <typename Message>
+class WatchedReader {
+ public:
+  // Borrows all three.
+  WatchedReader(StallWatch& watch, grpc::ServerContext& context, grpc::ServerReader<Message>& reader)
+      : guard_(watch, context), reader_(reader) {}
+
+  // False: there are no more, or none came for longer than the watch's patience.
+  bool Read(Message* message) {
+    return guard_.Waiting([&] { return reader_.Read(message); });
+  }
+
+ private:
+  StallWatch::Guard guard_;
+  grpc::ServerReader<Message>& reader_;
+};
+
 }  // namespace narthex::rpc

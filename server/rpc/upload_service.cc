@@ -3,7 +3,6 @@
 #include <utility>
 
 #include "absl/container/flat_hash_set.h"
-#include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 
@@ -22,6 +21,10 @@ constexpr int kDigestsMax = 10'000;
 constexpr int kNotKeptMax = 1000;
 
 absl::Status Protocol(absl::string_view what) { return InvalidArgument("UPLOAD_PROTOCOL", what); }
+
+bool SendsForOthers(const auth::Caller& caller) {
+  return caller.is_admin() || caller.identity().user.all_data_admin;
+}
 
 // What the receiver of the called AE title, if there is one, says of its uploads.
 void TakeFromReceiver(const ingest::Policy& policy, prearchive::UploadRow* row) {
@@ -57,7 +60,7 @@ absl::StatusOr<prearchive::UploadRow> UploadServiceImpl::NewRow(const auth::Call
   row.set_kind("grpc");
   row.set_address(address);
   // Only who acts for others may say where objects come from: AE titles take part in routing.
-  if (!source.kind().empty() && (caller.is_admin() || caller.identity().user.all_data_admin)) {
+  if (!source.kind().empty() && SendsForOthers(caller)) {
     row.set_kind(source.kind());
     row.set_called_ae_title(source.called_ae_title());
     row.set_calling_ae_title(source.calling_ae_title());
@@ -98,18 +101,13 @@ absl::StatusOr<prearchive::UploadRow> UploadServiceImpl::NewRow(const auth::Call
   return row;
 }
 
-absl::StatusOr<ingest::Admission::Place> UploadServiceImpl::Enter(const auth::Caller& caller,
-                                                                  const grpc::ServerContext& context,
-                                                                  const v1::ArrivalSource& source) const {
-  if (with_.streams.admission == nullptr || absl::StartsWith(context.peer(), "inproc")) {
-    return ingest::Admission::Place();
-  }
-  const bool gateway =
-      source.kind() == "dicom" && (caller.is_admin() || caller.identity().user.all_data_admin);
-  // No user has such a name.
-  return with_.streams.admission->Enter(
-      gateway ? absl::StrCat(caller.user(), "/", source.calling_ae_title(), "@", source.address())
-              : caller.user());
+absl::StatusOr<ingest::Places::Place> UploadServiceImpl::Enter(const auth::Caller& caller,
+                                                               const grpc::ServerContext& context,
+                                                               const v1::ArrivalSource& source) const {
+  if (with_.streams.admission == nullptr || InProcess(context)) return ingest::Places::Place();
+  return with_.streams.admission->uploads().Enter(source.kind() == "dicom" && SendsForOthers(caller)
+                                                      ? ingest::SenderBehind(caller.user(), source.address())
+                                                      : caller.user());
 }
 
 // An upload is its maker's; administrators see all.
@@ -167,11 +165,18 @@ grpc::Status UploadServiceImpl::Upload(
   if (!caller.ok()) return ToGrpc(caller.status());
   const auth::CallScope scope(*caller);
   StallWatch::Guard reading(with_.stalls, *context);
+  // A stream holds a thread from its beginning on; only of those who send for others the first message says
+  // whose place it takes.
+  using Place = ingest::Places::Place;
+  const bool for_others = SendsForOthers(*caller);
+  const auto own_place = for_others ? absl::StatusOr<Place>(Place()) : Enter(*caller, *context, {});
+  if (!own_place.ok()) return ToGrpc(own_place.status());
   v1::UploadRequest request;
   if (!reading.Waiting([&] { return stream->Read(&request); }) || !request.has_open()) {
     return ToGrpc(Protocol("the first message of the stream must be `open`"));
   }
-  const auto place = Enter(*caller, *context, request.open().source());
+  const auto place =
+      for_others ? Enter(*caller, *context, request.open().source()) : absl::StatusOr<Place>(Place());
   if (!place.ok()) return ToGrpc(place.status());
   auto row = OpenUpload(*caller, AddressOf(*context), request.open());
   if (!row.ok()) return ToGrpc(row.status());
@@ -287,13 +292,13 @@ grpc::Status UploadServiceImpl::ImportArchive(grpc::ServerContext* context,
                                               v1::ImportArchiveResponse* response) {
   return with_.gate.Unary(
       context, response, [&](const auth::Caller& caller) -> absl::StatusOr<v1::ImportArchiveResponse> {
+        NX_ASSIGN_OR_RETURN(const ingest::Places::Place place, Enter(caller, *context, {}));
         StallWatch::Guard reading(with_.stalls, *context);
         v1::ImportArchiveRequest request;
         if (!reading.Waiting([&] { return reader->Read(&request); }) || !request.has_options()) {
           return Protocol("the first message of the stream must be `options`");
         }
         const v1::ImportOptions options = request.options();
-        NX_ASSIGN_OR_RETURN(const ingest::Admission::Place place, Enter(caller, *context, {}));
         v1::ArrivalSource source;
         source.set_kind("archive");
         NX_ASSIGN_OR_RETURN(auto row, NewRow(caller, AddressOf(*context), options.destination(), 0, source));

@@ -83,9 +83,8 @@ class UploadServiceImpl final : public v1::UploadService::Service {
                                                const v1::ArrivalSource& source) const;
   // Room for one more stream. Calls of this process have room of their own (the gateway's associations are
   // limited), and a gateway's senders are not one user.
-  absl::StatusOr<ingest::Admission::Place> Enter(const auth::Caller& caller,
-                                                 const grpc::ServerContext& context,
-                                                 const v1::ArrivalSource& source) const;
+  absl::StatusOr<ingest::Places::Place> Enter(const auth::Caller& caller, const grpc::ServerContext& context,
+                                              const v1::ArrivalSource& source) const;
   absl::StatusOr<prearchive::UploadRow> GetOwn(const auth::Caller& caller, absl::string_view name) const;
   absl::StatusOr<v1::CommitUploadResponse> Commit(const std::string& user, const prearchive::UploadRow& row,
                                                   uint64_t expected_count,

@@ -224,9 +224,13 @@ TEST_P(AdminStoresTest, VerifiesTokensUntilTheyExpireOrAreRevoked) {
   EXPECT_EQ(ErrorReason(stores().tokens().Verify(Sha256("secret"), now + absl::Hours(2)).status()),
             "TOKEN_INVALID");
   EXPECT_EQ(ErrorReason(stores().tokens().Create(token, Sha256("secret"), kBy).status()), "TOKEN_EXISTS");
+  EXPECT_EQ(*stores().tokens().ListHashes(now, 10), std::vector<std::string>{Sha256("secret")});
+  EXPECT_TRUE(stores().tokens().ListHashes(now, 0)->empty());
+  EXPECT_TRUE(stores().tokens().ListHashes(now + absl::Hours(2), 10)->empty());
   ASSERT_TRUE(stores().tokens().Revoke(made->id, kBy).ok());
   EXPECT_TRUE(stores().tokens().Revoke(made->id, kBy).ok());
   EXPECT_TRUE(absl::IsUnauthenticated(stores().tokens().Verify(Sha256("secret"), now).status()));
+  EXPECT_TRUE(stores().tokens().ListHashes(now, 10)->empty());
   EXPECT_EQ(ErrorReason(stores().tokens().Revoke("nope", kBy)), "TOKEN_NOT_FOUND");
 }
 

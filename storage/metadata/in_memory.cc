@@ -288,6 +288,17 @@ class InMemoryTokens : public TokenStore {
     return identity;
   }
 
+  absl::StatusOr<std::vector<std::string>> ListHashes(absl::Time now, int limit) override {
+    absl::MutexLock lock(&t_.mutex);
+    std::vector<std::string> hashes;
+    for (const auto& [hash, id] : t_.hashes) {
+      const Token& token = t_.tokens[id];
+      if (!token.revoke_time && token.expire_time > now && static_cast<int>(hashes.size()) < limit)
+        hashes.push_back(hash);
+    }
+    return hashes;
+  }
+
   absl::StatusOr<std::vector<Token>> ListTokens(absl::string_view user) override {
     absl::MutexLock lock(&t_.mutex);
     std::vector<Token> tokens;

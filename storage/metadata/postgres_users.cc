@@ -172,6 +172,16 @@ class PostgresTokenStore : public TokenStore {
     return identity;
   }
 
+  absl::StatusOr<std::vector<std::string>> ListHashes(absl::Time now, int limit) override {
+    Statement select(
+        "SELECT hash FROM tokens WHERE revoke_time IS NULL AND expire_time > $1::timestamptz "
+        "ORDER BY create_time DESC, token_id LIMIT $2");
+    NX_ASSIGN_OR_RETURN(Rows rows, pool_.Read(select.Time(now).Int(limit)));
+    std::vector<std::string> hashes;
+    for (int i = 0; i < rows.size(); ++i) hashes.push_back(rows.Bytes(i, 0));
+    return hashes;
+  }
+
   absl::StatusOr<std::vector<Token>> ListTokens(absl::string_view user) override {
     Statement select(absl::StrCat(
         "SELECT ", kTokenColumns,

@@ -42,6 +42,9 @@ class TokenStore {
   // revoked, or its user is disabled; the text does not say which.
   virtual absl::StatusOr<Identity> Verify(absl::string_view hash, absl::Time now) = 0;
 
+  // The hashes of tokens that are neither revoked nor expired at `now`, of the newest at most `limit`.
+  virtual absl::StatusOr<std::vector<std::string>> ListHashes(absl::Time now, int limit) = 0;
+
   // Newest first. `user` "": all users.
   virtual absl::StatusOr<std::vector<Token>> ListTokens(absl::string_view user) = 0;
   // NOT_FOUND (TOKEN_NOT_FOUND). Repeating it is OK.
