@@ -28,6 +28,7 @@
 #include "server/app/metrics_server.h"
 #include "server/app/postgres_keeper.h"
 #include "server/app/ready_file.h"
+#include "server/app/restore.h"
 #include "server/app/session_rules.h"
 #include "server/app/transport.h"
 #include "server/app/upload_sweeper.h"
@@ -160,8 +161,7 @@ absl::Status Application::Parts::OpenStorage() {
     NX_RETURN_IF_ERROR(Annotate(files.MakeDirectories(directory), directory));
   }
   NX_ASSIGN_OR_RETURN(lock, DirectoryLock::Take(config.data_dir));
-  NX_ASSIGN_OR_RETURN(const bool restoring,
-                      BeginRestore(config.restore_from, config.data_dir, config.archive_dir));
+  NX_ASSIGN_OR_RETURN(const bool restoring, BeginRestore(config));
   std::string conninfo = config.postgres;
   if (conninfo == "managed") {
     metadata::ManagedPostgres::Options options;
@@ -171,12 +171,12 @@ absl::Status Application::Parts::OpenStorage() {
     conninfo = postgres->conninfo();
     postgres_keeper = std::make_unique<PostgresKeeper>(*postgres);
   }
+  if (restoring && !postgres) NX_RETURN_IF_ERROR(LoadOwnDatabase(config));
   metadata::Database::Options options;
   options.conninfo = conninfo;
   options.site_id = config.site_id;
   NX_ASSIGN_OR_RETURN(database, metadata::Database::Open(options));
-  if (restoring) NX_RETURN_IF_ERROR(DropUnknownFolders(config.archive_dir, *database));
-  if (restoring) NX_RETURN_IF_ERROR(EndRestore(config.data_dir));
+  if (restoring) NX_RETURN_IF_ERROR(EndRestore(config, *database));
   NX_RETURN_IF_ERROR(files.MakeDirectories(config.data_dir + "/staging"));
   NX_ASSIGN_OR_RETURN(index, staging::Index::OpenRocksDb(config.data_dir + "/staging/index"));
   staging::StagingStore::Options staging_options;
@@ -355,7 +355,7 @@ void Application::Parts::MakeServices() {
         backup.set_path(absl::StrCat(config.backup_dir, "/", id));
         NX_ASSIGN_OR_RETURN(
             const BackupReport report,
-            MakeBackup({*staging, *index, postgres.get(), config.archive_dir, kVersion}, backup.path()));
+            MakeBackup({*staging, *index, *database, postgres.get(), config, kVersion}, backup.path()));
         backup.set_file_count(report.file_count);
         backup.set_size_bytes(report.size_bytes);
         return backup;

@@ -35,7 +35,8 @@ void ResetSignals() {
   sigprocmask(SIG_SETMASK, &none, nullptr);
 }
 
-[[noreturn]] void RunChild(const Command& command, char* const* arguments, const char* log, pid_t parent) {
+[[noreturn]] void RunChild(const Command& command, char* const* arguments, char* const* environment,
+                           const char* log, pid_t parent) {
   ResetSignals();
   setsid();
   const int null = open("/dev/null", O_RDONLY);
@@ -54,7 +55,7 @@ void ResetSignals() {
   // After the change of user, which clears it.
   prctl(PR_SET_PDEATHSIG, SIGINT);
   if (getppid() != parent) _exit(126);  // it died before the line above
-  execv(arguments[0], arguments);
+  execve(arguments[0], arguments, environment);
   _exit(127);
 }
 
@@ -76,14 +77,18 @@ ChildProcess::~ChildProcess() {
 }
 
 void ChildProcess::Supervise() {
-  std::vector<char*> arguments;
+  std::vector<char*> arguments, environment;
   for (const std::string& argument : command_.arguments)
     arguments.push_back(const_cast<char*>(argument.c_str()));
   arguments.push_back(nullptr);
+  for (const std::string& variable : command_.environment)
+    environment.push_back(const_cast<char*>(variable.c_str()));
+  for (char** variable = environ; *variable != nullptr; ++variable) environment.push_back(*variable);
+  environment.push_back(nullptr);
   const char* log = command_.log_file.empty() ? "/dev/null" : command_.log_file.c_str();
   const pid_t parent = getpid();
   const pid_t pid = fork();
-  if (pid == 0) RunChild(command_, arguments.data(), log, parent);
+  if (pid == 0) RunChild(command_, arguments.data(), environment.data(), log, parent);
   {
     absl::MutexLock lock(&mutex_);
     started_ = true;

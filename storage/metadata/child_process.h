@@ -32,6 +32,7 @@ struct Command {
   std::string directory;
   std::string log_file;  // gets standard output and error, appended; "": /dev/null
   RunAs run_as;
+  std::vector<std::string> environment;  // NAME=VALUE, before this process's own
 };
 
 // A running child. It is in a session of its own (Ctrl-C does not reach it), inherits no descriptors, and

@@ -32,6 +32,7 @@
 #include "base/log.h"
 #include "base/status.h"
 #include "storage/metadata/child_process.h"
+#include "storage/metadata/dump.h"
 
 namespace narthex::metadata {
 namespace {
@@ -422,26 +423,12 @@ pid_t ManagedPostgres::pid() const {
 }
 
 // As this process's own user, which the cluster lets in by its directory's mode.
-absl::Status ManagedPostgres::RunTool(const std::string& tool, std::vector<std::string> arguments) const {
-  Command command;
-  command.arguments = {absl::StrCat(layout_->binaries, "/", tool)};
-  for (std::string& argument : arguments) command.arguments.push_back(std::move(argument));
-  command.log_file = layout_->log;
-  NX_ASSIGN_OR_RETURN(const auto child, ChildProcess::Start(command));
-  while (!child->Wait(absl::Hours(1))) {
-  }
-  if (child->exit_status() == 0) return absl::OkStatus();
-  return Error(absl::StatusCode::kUnavailable, "POSTGRES_START",
-               absl::StrCat(tool, " failed; see the end of ", layout_->log));
-}
-
 absl::Status ManagedPostgres::Dump(const std::string& path) {
-  return RunTool("pg_dump", {"--format=custom", "--file", path, "--dbname", conninfo_});
+  return DumpDatabase(conninfo_, path, {layout_->binaries, layout_->log});
 }
 
 absl::Status ManagedPostgres::Load(const std::string& path) {
-  return RunTool("pg_restore", {"--no-owner", "--no-privileges", "--exit-on-error", "--single-transaction",
-                                "--dbname", conninfo_, path});
+  return LoadDatabase(conninfo_, path, {layout_->binaries, layout_->log});
 }
 
 }  // namespace narthex::metadata

@@ -8,7 +8,6 @@
 
 #include <memory>
 #include <string>
-#include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
@@ -51,10 +50,10 @@ class ManagedPostgres {
   absl::Status Restart();
 
   // Dumps the database to the new file `path` (pg_dump's custom format), as it is at one moment: after the
-  // call began. Blocks. UNAVAILABLE (POSTGRES_START): pg_dump failed; the text names its log.
+  // call began. Blocks. Errors as DumpDatabase (dump.h).
   absl::Status Dump(const std::string& path);
 
-  // Fills the database, which must be empty, from a dump. Blocks. Errors as Dump.
+  // Fills the database, which must be empty, from a dump. Blocks. Errors as LoadDatabase.
   absl::Status Load(const std::string& path);
 
   // What libpq needs to connect, without a password: the directory's mode is the guard.
@@ -66,7 +65,6 @@ class ManagedPostgres {
   struct Layout;
 
   ManagedPostgres(Options options, std::unique_ptr<Layout> layout);
-  absl::Status RunTool(const std::string& tool, std::vector<std::string> arguments) const;
   absl::Status StartServer() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   const Options options_;

@@ -135,8 +135,9 @@ class Server:
 
     def superuser(self):
         """The connection string of a superuser, whom no policy binds, to the server's database."""
-        if "--postgres" in self.flags:
-            return external_postgres.Cluster.superuser(self.flags[self.flags.index("--postgres") + 1])
+        postgres = self.flags[self.flags.index("--postgres") + 1] if "--postgres" in self.flags else "managed"
+        if postgres != "managed":
+            return external_postgres.Cluster.superuser(postgres)
         socket = next((self.data_dir / "d/postgres").rglob(".s.PGSQL.*[0-9]")).parent
         return f"host={socket} user=narthex dbname=narthex"
 
