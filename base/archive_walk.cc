@@ -94,7 +94,7 @@ class Walk {
       if (result == ARCHIVE_EOF) return absl::OkStatus();
       if (result != ARCHIVE_OK && result != ARCHIVE_WARN) return Unreadable(reader.get(), state);
       if (++entries_ > limits::kArchiveMaxEntries)
-        return Refused(absl::StrCat("there are more than ", limits::kArchiveMaxEntries, " entries"));
+        return Refused(absl::StrCat("there are more than ", limits::kArchiveMaxEntries.get(), " entries"));
       if (archive_entry_filetype(entry) != AE_IFREG) continue;
       if (archive_entry_is_encrypted(entry))
         return Refused(absl::StrCat("entry ", entries_, " cannot be read: the entry is encrypted"));
@@ -135,7 +135,7 @@ class Walk {
     if (!nested) return visit_(name, bytes);
     if (depth >= limits::kArchiveMaxNesting) {
       return Refused(absl::StrCat("entry ", entries_, ": archives within archives, over ",
-                                  limits::kArchiveMaxNesting, " deep"));
+                                  limits::kArchiveMaxNesting.get(), " deep"));
     }
     return Archive(bytes, absl::StrCat(name, "/"), depth + 1);
   }

@@ -6,7 +6,7 @@ namespace narthex {
 namespace {
 
 // ISA-L takes an int length; longer data go in pieces.
-constexpr size_t kMaxPiece = 1u << 30;
+constexpr size_t kMaxPiece = 1u << 30;  // fixed: the library's argument is an int
 
 }  // namespace
 

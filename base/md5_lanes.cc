@@ -12,7 +12,7 @@ namespace narthex {
 namespace {
 
 constexpr size_t kBlock = 64;
-constexpr size_t kMaxLanes = 16;
+constexpr size_t kMaxLanes = 16;  // fixed: as wide as vectors are
 // With fewer messages the vectors gain nothing.
 constexpr size_t kWorthwhile = 3;
 

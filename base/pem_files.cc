@@ -20,6 +20,7 @@
 #include <sys/mman.h>
 
 #include "base/error.h"
+#include "base/limits_server.h"
 #include "base/log.h"
 #include "base/status.h"
 
@@ -27,7 +28,6 @@ namespace narthex {
 namespace {
 
 constexpr absl::Duration kLookInterval = absl::Seconds(1);
-constexpr size_t kPemMaxBytes = 1 << 20;
 
 // A file that only this process can read, by its path below /proc.
 class UniqueMemoryFile {
@@ -68,8 +68,9 @@ absl::Status Invalid(absl::string_view flag, const std::string& path, absl::stri
 
 absl::StatusOr<std::string> Read(absl::string_view flag, const std::string& path) {
   std::ifstream file(path, std::ios::binary);
-  std::string text(kPemMaxBytes, '\0');
-  if (!file || !(file.read(text.data(), kPemMaxBytes) || file.eof()) || file.gcount() == kPemMaxBytes) {
+  std::string text(limits::kPemMaxBytes, '\0');
+  const auto size = static_cast<std::streamsize>(text.size());
+  if (!file || !(file.read(text.data(), size) || file.eof()) || file.gcount() == size) {
     return Invalid(flag, path, "cannot be read");
   }
   text.resize(static_cast<size_t>(file.gcount()));

@@ -19,7 +19,7 @@ namespace {
 using Stub = v1::AnonymizationService::StubInterface;
 
 // Of a file whose header is looked at (AnonymizationService.PreviewScript).
-constexpr size_t kHeadMaxBytes = 3 << 20;
+constexpr size_t kHeadMaxBytes = 3 << 20;  // fixed: the server's preview_head_max_bytes
 // Behind the header, so that the element which holds the bulk data is seen for what it is.
 constexpr size_t kBulkHeadBytes = 64 << 10;
 

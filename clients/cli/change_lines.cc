@@ -17,7 +17,7 @@ namespace narthex::cli {
 namespace {
 
 constexpr char kRed[] = "\033[31m", kGreen[] = "\033[32m", kYellow[] = "\033[33m", kPlain[] = "\033[0m";
-constexpr size_t kNameMaxColumns = 36;
+constexpr size_t kNameMaxColumns = 36;  // fixed: what fits a line
 constexpr size_t kValueMinColumns = 12;
 
 struct Section {
@@ -53,7 +53,7 @@ std::string Quoted(absl::string_view value, size_t columns) {
 // Values that begin alike are shown from shortly before they differ: cut at the end, they would look the
 // same.
 void SkipWhatIsAlike(std::string* before, std::string* after) {
-  constexpr size_t kAlikeMaxBytes = 12, kShownBytes = 6;
+  constexpr size_t kAlikeMaxBytes = 12, kShownBytes = 6;  // fixed: what fits a line
   const auto differs = std::mismatch(before->begin(), before->end(), after->begin(), after->end());
   auto alike = static_cast<size_t>(differs.first - before->begin());
   if (alike <= kAlikeMaxBytes) return;

@@ -148,7 +148,9 @@ absl::Status LocalAnonymizer::Fetch(client::Connection& connection, const std::s
     profiles_ = true;
   }
   if (!script.text().empty()) {
-    NX_ASSIGN_OR_RETURN(auto compiled, anonymize::Script::Compile(script.text()));
+    anonymize::CompileOptions kept;
+    kept.origin = Origin::kStored;  // the server took it
+    NX_ASSIGN_OR_RETURN(auto compiled, anonymize::Script::Compile(script.text(), kept));
     summary_.steps.push_back(absl::StrCat(whose, " script ", anonymize::CodeOf(compiled).value));
     step.plan.script = std::make_shared<anonymize::Script>(std::move(compiled));
   }
@@ -220,7 +222,7 @@ absl::StatusOr<client::LocalFile> LocalAnonymizer::Copy(const Source& source) {
     if (absl::IsUnavailable(variables.status())) {
       if (head.size() <= limits::kHeaderMaxBytes) return absl::OkStatus();
       return InvalidArgument("HEADER_TOO_LARGE", absl::StrCat("the header does not end within ",
-                                                              limits::kHeaderMaxBytes, " bytes"));
+                                                              limits::kHeaderMaxBytes.get(), " bytes"));
     }
     NX_RETURN_IF_ERROR(variables.status());
     chain.emplace(plans_, *variables, output, made.changed);

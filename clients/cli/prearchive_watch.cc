@@ -22,9 +22,9 @@ namespace {
 using Stub = v1::PrearchiveService::StubInterface;
 
 // Before it was reached for the first time, the server is taken for one that is not there.
-constexpr int kFirstAttemptsMax = 60;
+constexpr int kFirstAttemptsMax = 60;  // fixed: tries of a person at a terminal
 // Somebody looks: the connection has its own, longer waits.
-constexpr absl::Duration kLongestWait = absl::Seconds(1);
+constexpr absl::Duration kLongestWait = absl::Seconds(1);  // fixed: between two looks
 constexpr absl::Duration kLookAtSize = absl::Milliseconds(250);
 constexpr char kClearScreen[] = "\x1b[2J";
 

@@ -23,7 +23,7 @@ using Stub = v1::RoutingService::StubInterface;
 using SettingsStub = v1::SettingsService::StubInterface;
 
 // More header than this is not sent to be explained: with the rest of the request it must fit a message.
-constexpr size_t kHeaderSentMaxBytes = 3 << 20;
+constexpr size_t kHeaderSentMaxBytes = 3 << 20;  // fixed: it fits into a message
 
 struct RoutingFlags {
   std::string target;

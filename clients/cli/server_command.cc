@@ -89,7 +89,7 @@ void AddSettings(CLI::App* parent, Program& program) {
 }
 
 // The server answers when all is copied.
-constexpr absl::Duration kBackupTimeout = absl::Hours(12);
+constexpr absl::Duration kBackupTimeout = absl::Hours(12);  // fixed: who waits can stop
 
 absl::StatusOr<ExitCode> Backup(Program& program, const std::string& id) {
   NX_ASSIGN_OR_RETURN(auto connection, program.Connect());

@@ -3,6 +3,7 @@
 #include "absl/strings/str_join.h"
 
 #include "base/ids.h"
+#include "base/limits.h"
 #include "base/status.h"
 #include "clients/cli/calls.h"
 #include "clients/cli/program.h"
@@ -205,7 +206,7 @@ absl::StatusOr<ExitCode> Delete(Program& program, const SessionFlags& flags) {
 }
 
 // A project's script may have to go through all files.
-constexpr absl::Duration kRenameMax = absl::Hours(1);
+constexpr absl::Duration kRenameMax = absl::Hours(1);  // fixed: who waits can stop
 
 absl::StatusOr<ExitCode> Update(Program& program, const SessionFlags& flags) {
   NX_ASSIGN_OR_RETURN(auto connection, program.Connect());
@@ -241,7 +242,7 @@ void AddSearch(CLI::App* group, Program& program, const Flags& flags) {
   search->add_flag("--scans", flags->scans_wanted, "finds scans: conditions on scans.* are about one scan");
   search->add_option("--order-by", flags->order_by, R"(such as "session_date desc, label")");
   search->add_option("--page-size", flags->page_size, "sessions a call; all pages are shown")
-      ->check(CLI::Range(1, limits::kPageSizeMax));
+      ->check(CLI::Range(1, limits::kPageSizeMax.get()));
   program.OnChosen(search, [&program, flags] { return Search(program, *flags); });
 }
 

@@ -14,7 +14,7 @@ namespace {
 
 using v1::ObjectOutcome;
 
-constexpr size_t kListedMax = 20;
+constexpr size_t kListedMax = 20;  // fixed: what people read
 
 bool IsRefused(const ObjectOutcome& outcome) {
   return outcome.outcome() == ObjectOutcome::REJECTED || outcome.outcome() == ObjectOutcome::CONFLICT;

@@ -21,10 +21,10 @@
 namespace narthex::client {
 namespace {
 
-constexpr absl::Duration kKeepaliveTimeout = absl::Seconds(20);
+constexpr absl::Duration kKeepaliveTimeout = absl::Seconds(20);  // fixed: of the client
 // Between the channel's own attempts to connect.
 constexpr absl::Duration kReconnectMin = absl::Milliseconds(100);
-constexpr absl::Duration kReconnectMax = absl::Seconds(5);
+constexpr absl::Duration kReconnectMax = absl::Seconds(5);  // fixed: between two tries
 constexpr unsigned kRefreshSeconds = 1;
 
 grpc::ChannelArguments ArgumentsOf(const ConnectionOptions& options) {

@@ -28,11 +28,11 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr size_t kPathMaxBytes = 4096;
+constexpr size_t kPathMaxBytes = 4096;  // fixed: the system's PATH_MAX
 // Of one request's skip_paths; more are received and thrown away.
-constexpr size_t kSkipMaxBytes = 3 << 20;
+constexpr size_t kSkipMaxBytes = 3 << 20;  // fixed: it fits into a message
 // More are also counted: a list that changed in between then costs files that are fetched twice.
-constexpr size_t kSkipMaxCount = 10'000;
+constexpr size_t kSkipMaxCount = 10'000;  // fixed: when another way is shorter
 constexpr size_t kReadBytes = 1 << 20;
 
 bool HasContent(const std::string& path, const v1::File& file) {

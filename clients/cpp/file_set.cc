@@ -23,8 +23,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr size_t kFilesMax = 10'000'000;
-constexpr int kDepthMax = 256;
+constexpr size_t kFilesMax = 10'000'000;  // fixed: the user's own files
+constexpr int kDepthMax = 256;            // fixed: the user's own folders
 
 bool IsHidden(absl::string_view name) {
   return absl::StartsWith(name, ".") || name == "Thumbs.db" || name == "desktop.ini" || name == "__MACOSX";

@@ -14,7 +14,7 @@ using google::longrunning::Operation;
 using OperationsStub = google::longrunning::Operations::StubInterface;
 
 constexpr absl::Duration kFirstLook = absl::Milliseconds(10);
-constexpr absl::Duration kLongestPause = absl::Milliseconds(500);
+constexpr absl::Duration kLongestPause = absl::Milliseconds(500);  // fixed: between two looks
 
 }  // namespace
 

@@ -17,7 +17,7 @@ constexpr int64_t kBatchBytes = 8 << 20;
 constexpr int64_t kReadaheadBytes = 4 << 20;
 // A connection that breaks in the middle may show as one of these codes; that it does so again and again does
 // not mean a connection.
-constexpr int kOddErrorsMax = 3;
+constexpr int kOddErrorsMax = 3;  // fixed: tries of the client
 
 bool IsOddTransportError(const absl::Status& status) {
   return ErrorReason(status).empty() &&

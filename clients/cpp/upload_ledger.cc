@@ -8,7 +8,7 @@
 namespace narthex::client {
 namespace {
 
-constexpr int kRetriesMax = 2;
+constexpr int kRetriesMax = 2;  // fixed: tries of the client
 
 bool IsProblem(const v1::ObjectOutcome& outcome) {
   return outcome.outcome() == v1::ObjectOutcome::REJECTED || outcome.outcome() == v1::ObjectOutcome::CONFLICT;

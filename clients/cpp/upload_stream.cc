@@ -11,6 +11,7 @@
 
 #include "base/crc32c.h"
 #include "base/error.h"
+#include "base/limits.h"
 #include "base/status.h"
 #include "clients/cpp/object_hasher.h"
 #include "clients/cpp/upload_window.h"
@@ -21,7 +22,7 @@ namespace {
 using Stream = grpc::ClientReaderWriterInterface<v1::UploadRequest, v1::UploadResponse>;
 
 // A pack's message stays below limits::kMessageMaxBytes however small its objects are.
-constexpr int kPackMaxObjects = 1024;
+constexpr int kPackMaxObjects = 1024;  // fixed: as many as pay
 
 absl::Status EndedEarly(int64_t objects) {
   return absl::UnavailableError(

@@ -15,6 +15,7 @@
 
 #include "base/error.h"
 #include "base/ids.h"
+#include "base/limits.h"
 #include "base/status.h"
 #include "clients/cpp/object_hasher.h"
 #include "clients/cpp/open_file.h"
@@ -27,7 +28,7 @@ namespace {
 
 constexpr absl::Duration kTick = absl::Milliseconds(100);
 constexpr absl::Duration kResumeInterval = absl::Seconds(2);
-constexpr int kJobsMax = 16;
+constexpr int kJobsMax = 16;  // fixed: the range of a user's option
 constexpr int kDigestsPerCall = 10'000;
 
 bool SameDestination(const v1::Destination& a, const v1::Destination& b) {

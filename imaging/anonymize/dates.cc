@@ -16,7 +16,7 @@ namespace {
 
 constexpr int64_t kSecondsPerDay = 86'400;
 // Larger shifts leave the calendar anyway; the bound keeps the arithmetic from overflowing.
-constexpr int64_t kShiftMaxSeconds = int64_t{20'000} * 366 * kSecondsPerDay;
+constexpr int64_t kShiftMaxSeconds = int64_t{20'000} * 366 * kSecondsPerDay;  // fixed: the calendar
 
 bool AllDigits(absl::string_view text) {
   for (char c : text) {

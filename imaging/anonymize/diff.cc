@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 
+#include "base/limits_scripts.h"
 #include "imaging/dicom/dictionary.h"
 
 namespace narthex::anonymize {
@@ -22,9 +23,9 @@ std::string Shown(const Item& item, const Element& element) {
   }
   std::optional<std::string> text = item.TextOf(element);
   if (!text.has_value()) return absl::StrCat("<", element.value().size(), " bytes>");
-  if (text->size() > kShownValueMaxBytes) {
+  if (text->size() > limits::kDiffValueMaxBytes) {
     // Not in the middle of a UTF-8 sequence.
-    size_t end = kShownValueMaxBytes;
+    size_t end = limits::kDiffValueMaxBytes;
     while (end > 0 && (static_cast<unsigned char>((*text)[end]) & 0xc0) == 0x80) --end;
     text->resize(end);
     *text += "...";
@@ -109,7 +110,7 @@ class Differ {
 
   void Add(const Item& item, const Element& element, Action action, const std::string& path,
            std::string before, std::string after) {
-    if (changes_->size() >= kDiffMaxChanges) {
+    if (changes_->size() >= limits::kDiffMaxChanges) {
       truncated_ = true;
       return;
     }
@@ -146,7 +147,7 @@ void DiffGroups::Add(const std::vector<AttributeChange>& changes) {
     const auto [at, added] =
         index_.emplace(std::pair(change.path, static_cast<int>(change.action)), groups_.size());
     if (added) {
-      if (groups_.size() >= kDiffMaxChanges) {
+      if (groups_.size() >= limits::kDiffMaxChanges) {
         index_.erase(at);
         continue;
       }

@@ -21,17 +21,15 @@ struct AttributeChange {
   std::string creator;  // of a private attribute
   std::string vr;       // "UI"; of the new value where there is one
   Action action = Action::kChanged;
-  std::string before;  // text for people (patient values!), cut at kShownValueMaxBytes; binary: "<123 bytes>"
+  std::string
+      before;  // text for people (patient values!), cut at limits::kDiffValueMaxBytes; binary: "<123 bytes>"
   std::string after;
 
   friend bool operator==(const AttributeChange&, const AttributeChange&) = default;
 };
 
-inline constexpr size_t kShownValueMaxBytes = 1024;
-inline constexpr size_t kDiffMaxChanges = 20'000;
-
-// In the order of the attributes. At most kDiffMaxChanges; `truncated`, if given, tells whether there were
-// more.
+// In the order of the attributes. At most limits::kDiffMaxChanges; `truncated`, if given, tells whether there
+// were more.
 std::vector<AttributeChange> DiffDataSets(const dicom::DataSet& before, const dicom::DataSet& after,
                                           bool* truncated = nullptr);
 

@@ -9,7 +9,8 @@
 
 #include "base/error.h"
 #include "base/ids.h"
-#include "base/limits.h"
+#include "base/limits_scripts.h"
+#include "base/limits_storage.h"
 #include "base/status.h"
 #include "imaging/anonymize/export_target.h"
 #include "imaging/anonymize/functions.h"
@@ -26,7 +27,6 @@ using dicom::Tag;
 namespace {
 
 // Items that one assignment may add before the one that it names.
-constexpr size_t kNewItemsMax = 1000;
 
 // What lives outside of the data set that scripts work on: file meta and the pixels themselves.
 bool OutOfReach(Tag tag) { return tag.group() == 0x0002 || tag == dicom::tags::kPixelData; }
@@ -107,8 +107,8 @@ absl::Status Evaluator::RunStatement(const Statement& statement) {
       if (statement.has_value) {
         NX_ASSIGN_OR_RETURN(value, Evaluate(statement.value));
       }
-      constexpr size_t kEchoesMax = 1000;
-      if (result_.echoes.size() < kEchoesMax) result_.echoes.emplace_back(value.text.value_or(""));
+      if (result_.echoes.size() < limits::kScriptEchoesMax)
+        result_.echoes.emplace_back(value.text.value_or(""));
       return absl::OkStatus();
     }
     case Kind::kBranches:
@@ -345,7 +345,7 @@ absl::Status Evaluator::Assign(const Position& position, const PathPattern& path
     const PathStep& step = path.steps[i];
     NX_ASSIGN_OR_RETURN(const Tag tag, ResolveTag(position, *item, step.tag));
     Sequence& sequence = item->EnsureSequence(tag);
-    if (step.index >= sequence.size() + kNewItemsMax)
+    if (step.index >= sequence.size() + limits::kScriptNewItemsMax)
       return Fail(position, "the item number is far beyond the last item");
     while (sequence.size() <= step.index) {
       NX_RETURN_IF_ERROR(budget_.Spend(1));

@@ -9,6 +9,7 @@
 #include "gtest/gtest.h"
 
 #include "base/limits.h"
+#include "base/limits_storage.h"
 #include "imaging/anonymize/anonymizer.h"
 #include "imaging/anonymize/export_target.h"
 
@@ -97,7 +98,7 @@ TEST(ExportTest, CutsLongValuesAndTakesControlCharactersOut) {
   const auto exports = ExportsOf(
       "a := \"" + std::string(limits::kCustomFieldMaxBytes * 2, 'x') + "\"\nexport a " + path, *data);
   ASSERT_EQ(exports.count("fields/long"), 1u);
-  EXPECT_EQ(exports.at("fields/long").size(), limits::kCustomFieldMaxBytes + 1);
+  EXPECT_EQ(exports.at("fields/long").size(), limits::kCustomFieldMaxBytes.get() + 1);
   EXPECT_THAT(ExportsOf("a := \"b\x01\x7f c\"\nexport a \"note\"", *data), ElementsAre(Pair("note", "b c")));
 }
 

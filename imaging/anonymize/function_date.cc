@@ -14,10 +14,10 @@ namespace {
 namespace tags = dicom::tags;
 
 constexpr int64_t kSecondsPerDay = 86'400;
-constexpr int64_t kAmountMax = int64_t{1} << 40;
+constexpr int64_t kAmountMax = int64_t{1} << 40;  // fixed: no overflow behind it
 // XNAT's: 89 years of 365.24 days.
 constexpr int64_t kDaysIn89Years = 32'506;
-constexpr int64_t kAgeMax = 89;
+constexpr int64_t kAgeMax = 89;  // fixed: HIPAA, 45 CFR 164.514
 
 // Seconds of `amount` units.
 absl::StatusOr<int64_t> Seconds(Evaluator& evaluator, const Expression& call, size_t amount_argument,

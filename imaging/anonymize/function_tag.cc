@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 
+#include "base/limits_scripts.h"
 #include "base/status.h"
 #include "imaging/anonymize/function_bodies.h"
 #include "imaging/anonymize/record.h"
@@ -184,15 +185,14 @@ Return AlterPixels(Evaluator& evaluator, const Expression& call) {
   edit.left = std::max<int64_t>(corners[0], 0);
   edit.top = std::max<int64_t>(corners[1], 0);
   // The right and the lower edge belong to the rectangle: rather one line too much than a rest of a name.
-  constexpr int64_t kEdgeMax = int64_t{1} << 31;
+  constexpr int64_t kEdgeMax = int64_t{1} << 31;  // fixed: no overflow behind it
   edit.right = std::min(corners[2], kEdgeMax) + 1;
   edit.bottom = std::min(corners[3], kEdgeMax) + 1;
   edit.fill = fill;
   edit.line = call.position.line;
   if (edit.right <= edit.left || edit.bottom <= edit.top)
     return evaluator.Fail(call.position, "alterPixels: the rectangle is empty");
-  constexpr size_t kEditsMax = 10'000;
-  if (evaluator.result().pixel_edits.size() >= kEditsMax)
+  if (evaluator.result().pixel_edits.size() >= limits::kScriptPixelEditsMax)
     return evaluator.Fail(call.position, "alterPixels: too many rectangles");
   evaluator.result().pixel_edits.push_back(edit);
   if (evaluator.header() == nullptr) {

@@ -189,7 +189,7 @@ const FunctionSpec* FindFunction(absl::string_view name) {
 }
 
 absl::string_view SimilarFunction(absl::string_view name) {
-  constexpr size_t kNameMax = 64, kDistanceMax = 3;
+  constexpr size_t kNameMax = 64, kDistanceMax = 3;  // fixed: suggestions for people
   if (name.size() > kNameMax) return {};
   absl::string_view best;
   size_t best_distance = kDistanceMax + 1;

@@ -10,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 
+#include "base/limits_scripts.h"
 #include "imaging/anonymize/text_fold.h"
 #include "imaging/dicom/dictionary.h"
 #include "re2/re2.h"
@@ -23,8 +24,6 @@ using dicom::Tag;
 using dicom::Vr;
 
 constexpr size_t kTermMinBytes = 3;
-constexpr size_t kTermMaxBytes = 256;
-constexpr size_t kTermsMax = 2000;
 constexpr size_t kWindowBytes = 256 << 10;  // of a value that is searched while it passes
 // From here on a term also counts in the middle of a word.
 constexpr size_t kSubstringMinBytes = 6;
@@ -117,8 +116,7 @@ void Enter(LeftoverReport* report, const std::string& path, const std::string& n
       return;
     }
   }
-  constexpr size_t kFoundMax = 1000;
-  if (report->found.size() < kFoundMax) report->found.push_back({path, name, source, count});
+  if (report->found.size() < limits::kLeftoversMax) report->found.push_back({path, name, source, count});
 }
 
 int64_t CountTerm(absl::string_view text, absl::string_view term) {
@@ -214,7 +212,9 @@ void Identifiers::CollectMore(const dicom::DataSet& more) { CollectFrom(more, th
 void Identifiers::Add(absl::string_view source, absl::string_view value) {
   value = absl::StripAsciiWhitespace(value);
   while (!value.empty() && (value.back() == '^' || value.back() == '.')) value.remove_suffix(1);
-  if (value.size() < kTermMinBytes || value.size() > kTermMaxBytes || terms_.size() >= kTermsMax) return;
+  if (value.size() < kTermMinBytes || value.size() > limits::kLeftoverTermMaxBytes ||
+      terms_.size() >= limits::kLeftoverTermsMax)
+    return;
   // Short numbers are everywhere.
   const bool digits = value.find_first_not_of("0123456789") == absl::string_view::npos;
   constexpr size_t kDigitsMin = 5;

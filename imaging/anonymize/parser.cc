@@ -10,6 +10,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 
+#include "base/limits_scripts.h"
 #include "imaging/anonymize/script_parser.h"
 
 namespace narthex::anonymize {
@@ -74,7 +75,7 @@ Block Parser::Run() {
   for (SkipLines(); at_ < text_.size(); SkipLines()) {
     const size_t before = at_;
     if (!ParseStatement(&block)) {
-      if (diagnostics_->size() >= kScriptMaxDiagnostics) break;
+      if (diagnostics_->size() >= limits::kScriptMaxDiagnostics) break;
       SkipToNextLine();
     }
     if (at_ == before) ++at_;  // never stands still
@@ -160,7 +161,7 @@ bool Parser::ParseArguments(char close, std::vector<Expression>* arguments) {
 bool Parser::ParseCall(Expression* expression) {
   expression->kind = Expression::Kind::kCall;
   ++at_;  // the bracket
-  if (++nesting_ > kScriptMaxNesting) return Fail(at_, "calls are nested too deeply");
+  if (++nesting_ > nesting_max_) return Fail(at_, "calls are nested too deeply");
   const bool parsed = ParseArguments(']', &expression->arguments);
   --nesting_;
   return parsed;
@@ -182,7 +183,7 @@ bool Parser::ParseExpression(Expression* expression) {
   if (c == '{') {
     expression->kind = Expression::Kind::kList;
     ++at_;
-    if (++nesting_ > kScriptMaxNesting) return Fail(at_, "lists are nested too deeply");
+    if (++nesting_ > nesting_max_) return Fail(at_, "lists are nested too deeply");
     const bool parsed = ParseArguments('}', &expression->arguments);
     --nesting_;
     return parsed;
@@ -208,19 +209,20 @@ bool Parser::ParseExpression(Expression* expression) {
   return true;
 }
 
-ParsedScript Parse(absl::string_view text, Diagnostics* diagnostics) {
+ParsedScript Parse(absl::string_view text, Diagnostics* diagnostics, Origin origin) {
   ParsedScript script;
   script.version = "4";
-  if (text.size() > kScriptMaxBytes) {
-    diagnostics->push_back({Severity::kError, 0, 0, "TOO_LARGE",
-                            absl::StrCat("the script exceeds ", kScriptMaxBytes, " bytes")});
+  const size_t max_bytes = limits::kScriptMaxBytes.For(origin);
+  if (text.size() > max_bytes) {
+    diagnostics->push_back(
+        {Severity::kError, 0, 0, "TOO_LARGE", absl::StrCat("the script exceeds ", max_bytes, " bytes")});
     return script;
   }
   if (const std::optional<std::string> version = FindVersion(text)) {
     script.version = *version;
     script.dialect = absl::StartsWith(*version, "4") ? Dialect::kDicomEdit4 : Dialect::kDicomEdit6;
   }
-  script.statements = Parser(text, script.dialect, diagnostics).Run();
+  script.statements = Parser(text, script.dialect, diagnostics, origin).Run();
   return script;
 }
 

@@ -5,6 +5,7 @@
 
 #include "absl/strings/string_view.h"
 
+#include "base/limit.h"
 #include "imaging/anonymize/ast.h"
 #include "imaging/anonymize/script.h"
 
@@ -13,10 +14,6 @@ namespace narthex::anonymize {
 // DicomEdit 4 runs scripts without version; DicomEdit 6 the others.
 enum class Dialect { kDicomEdit4, kDicomEdit6 };
 
-inline constexpr size_t kScriptMaxBytes = 1 << 20;
-inline constexpr int kScriptMaxNesting = 64;       // blocks in blocks, calls in calls
-inline constexpr int kScriptMaxDiagnostics = 100;  // then the parser gives up
-
 struct ParsedScript {
   Block statements;
   Dialect dialect = Dialect::kDicomEdit4;
@@ -24,6 +21,6 @@ struct ParsedScript {
 };
 
 // Parses as much of `text` as possible; after a syntax error it goes on in the next line.
-ParsedScript Parse(absl::string_view text, Diagnostics* diagnostics);
+ParsedScript Parse(absl::string_view text, Diagnostics* diagnostics, Origin origin = Origin::kArriving);
 
 }  // namespace narthex::anonymize

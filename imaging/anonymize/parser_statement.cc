@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 
+#include "base/limits_scripts.h"
 #include "imaging/anonymize/script_parser.h"
 
 namespace narthex::anonymize {
@@ -187,7 +188,7 @@ bool Parser::ParseBlock(Block* block) {
   SkipLines();
   if (Peek() != '{') return Fail(at_, "\"{\" is expected");
   ++at_;
-  if (++nesting_ > kScriptMaxNesting) return Fail(at_, "blocks are nested too deeply");
+  if (++nesting_ > nesting_max_) return Fail(at_, "blocks are nested too deeply");
   for (SkipLines(); Peek() != '}'; SkipLines()) {
     if (at_ >= text_.size()) return Fail(at_, "the block has no closing \"}\"");
     if (!ParseStatement(block)) return false;

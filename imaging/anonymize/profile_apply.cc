@@ -57,7 +57,7 @@ absl::string_view DummyFor(Vr vr) {
 }
 
 bool IsDefinedTerm(absl::string_view text) {
-  constexpr size_t kCodeStringMax = 16;
+  constexpr size_t kCodeStringMax = 16;  // fixed: VR CS
   if (text.size() > kCodeStringMax) return false;
   return std::all_of(text.begin(), text.end(), [](char c) {
     return absl::ascii_isupper(static_cast<unsigned char>(c)) ||

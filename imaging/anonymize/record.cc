@@ -16,8 +16,8 @@ using dicom::Sequence;
 namespace tags = dicom::tags;
 
 constexpr dicom::Tag kCodingSchemeVersion(0x0008, 0x0103);
-constexpr size_t kCodeValueMax = 16;    // VR SH
-constexpr size_t kMethodValueMax = 64;  // VR LO
+constexpr size_t kCodeValueMax = 16;    // fixed: VR SH
+constexpr size_t kMethodValueMax = 64;  // fixed: VR LO
 
 bool HoldsCode(const Sequence& sequence, const MethodCode& code) {
   for (size_t i = 0; i < sequence.size(); ++i) {

@@ -58,14 +58,14 @@ bool HasErrors(const Diagnostics& diagnostics) {
 
 Diagnostics Check(absl::string_view text, const CompileOptions& options) {
   Diagnostics diagnostics;
-  ParsedScript parsed = Parse(text, &diagnostics);
+  ParsedScript parsed = Parse(text, &diagnostics, options.origin);
   CheckParsed(parsed, options, &diagnostics);
   return diagnostics;
 }
 
 absl::StatusOr<Script> Script::Compile(absl::string_view text, const CompileOptions& options) {
   Diagnostics diagnostics;
-  ParsedScript parsed = Parse(text, &diagnostics);
+  ParsedScript parsed = Parse(text, &diagnostics, options.origin);
   CheckParsed(parsed, options, &diagnostics);
   for (const Diagnostic& diagnostic : diagnostics) {
     if (diagnostic.severity != Severity::kError) continue;

@@ -21,6 +21,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 
+#include "base/limits_scripts.h"
 #include "base/phi.h"
 #include "imaging/dicom/dataset.h"
 
@@ -52,6 +53,8 @@ struct CompileOptions {
   std::set<std::string> url_hosts;
   // Unset variables are warnings only: they may still be given to Apply.
   bool lenient_variables = false;
+  // Whose script it is: one that we keep is compiled though limits were lowered since.
+  Origin origin = Origin::kArriving;
 };
 
 // All that is wrong with `text`, errors and warnings, by position.
@@ -99,8 +102,8 @@ struct ApplyContext {
   // other functions and values that come from the object are left out.
   bool repeats = false;
   // Bounds of one Apply. Beyond them: RESOURCE_EXHAUSTED (ANONYMIZATION_FAILED).
-  int64_t max_steps = 20'000'000;
-  size_t max_output_bytes = 8 << 20;  // values written
+  int64_t max_steps = limits::kScriptStepsMax;
+  size_t max_output_bytes = limits::kScriptOutputMaxBytes;  // values written
 };
 
 // Reads lines "keytype/value = result"; "//" and "#" begin comments. INVALID_ARGUMENT (INVALID_SCRIPT): a

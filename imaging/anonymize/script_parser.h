@@ -9,6 +9,7 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/string_view.h"
 
+#include "base/limits_scripts.h"
 #include "imaging/anonymize/ast.h"
 #include "imaging/anonymize/parser.h"
 
@@ -22,8 +23,11 @@ inline bool IsNamePart(char c) { return absl::ascii_isalnum(static_cast<unsigned
 // up.
 class Parser {
  public:
-  Parser(absl::string_view text, Dialect dialect, Diagnostics* diagnostics)
-      : text_(text), dialect_(dialect), diagnostics_(diagnostics) {
+  Parser(absl::string_view text, Dialect dialect, Diagnostics* diagnostics, Origin origin)
+      : text_(text),
+        dialect_(dialect),
+        diagnostics_(diagnostics),
+        nesting_max_(limits::kScriptMaxNesting.For(origin)) {
     line_starts_.push_back(0);
     for (size_t i = 0; i < text.size(); ++i) {
       if (text[i] == '\n') line_starts_.push_back(i + 1);
@@ -96,6 +100,7 @@ class Parser {
   Diagnostics* diagnostics_;
   std::vector<size_t> line_starts_;
   size_t at_ = 0;
+  const int nesting_max_;
   int nesting_ = 0;
 };
 

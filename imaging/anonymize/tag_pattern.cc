@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 
 #include "base/error.h"
+#include "base/limits_scripts.h"
 #include "base/status.h"
 
 namespace narthex::anonymize {
@@ -155,7 +156,7 @@ absl::StatusOr<PathPattern> PathReader::Read() {
     const bool again = step.kind == PathStep::Kind::kAnyDepth && !path.steps.empty() &&
                        path.steps.back().kind == PathStep::Kind::kAnyDepth;
     if (!again) path.steps.push_back(std::move(step));
-    if (path.steps.size() > kPathMaxSteps) return Fail("the path is too long");
+    if (path.steps.size() > limits::kTagPathMaxSteps) return Fail("the path is too long");
     const size_t behind = at_;
     if (!Take('/') || Peek() == '/') {
       at_ = behind;

@@ -44,8 +44,6 @@ struct PathPattern {
   bool singular() const;
 };
 
-inline constexpr size_t kPathMaxSteps = 64;
-
 // Reads a path from the beginning of `text`. `odd_without_creator` allows (0019,1008) as DicomEdit 4 does.
 // The error message says what is wrong; its offset in `text` is in `error_at`. `consumed` gets the length.
 absl::StatusOr<PathPattern> ParsePath(absl::string_view text, bool odd_without_creator, size_t* consumed,

@@ -7,8 +7,8 @@
 namespace narthex::anonymize {
 namespace {
 
-constexpr int kHttpPort = 80, kHttpsPort = 443, kPortMax = 65535;
-constexpr size_t kHostMaxBytes = 253;  // RFC 1035
+constexpr int kHttpPort = 80, kHttpsPort = 443, kPortMax = 65535;  // fixed: TCP
+constexpr size_t kHostMaxBytes = 253;                              // fixed: RFC 1035
 
 int DefaultPort(absl::string_view scheme) { return scheme == "https" ? kHttpsPort : kHttpPort; }
 

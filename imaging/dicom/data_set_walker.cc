@@ -20,8 +20,13 @@ bool IsOther(Vr vr) { return (static_cast<uint16_t>(vr) & 0xff) == 'O'; }
 
 }  // namespace
 
-DataSetWalker::DataSetWalker(const AttributeSet& attributes, bool walk_all_sequences)
-    : attributes_(attributes), walk_all_sequences_(walk_all_sequences) {
+DataSetWalker::DataSetWalker(const AttributeSet& attributes, bool walk_all_sequences, Origin origin)
+    : attributes_(attributes),
+      walk_all_sequences_(walk_all_sequences),
+      header_max_bytes_(limits::kHeaderMaxBytes.For(origin)),
+      elements_max_(static_cast<uint32_t>(limits::kHeaderMaxElements.For(origin))),
+      value_max_bytes_(static_cast<uint32_t>(limits::kValueMaxBytes.For(origin))),
+      depth_max_(static_cast<size_t>(limits::kSequenceMaxDepth.For(origin))) {
   frames_.reserve(8);
 }
 
@@ -58,10 +63,12 @@ absl::Status DataSetWalker::Walk(absl::string_view* bytes, HeaderFactsBuilder* f
     const Frame& frame = frames_.back();
     ScanHead head;
     if (!ReadHead(bytes->data(), bytes->size(), frame.encoding, &head)) break;
-    if (++element_count_ > limits::kHeaderMaxElements) {
-      step = Fail("HEADER_TOO_LARGE", "the header has more than 1048576 elements; refused");
-    } else if (offset_ > limits::kHeaderMaxBytes) {
-      step = Fail("HEADER_TOO_LARGE", "the header is larger than 32 MiB; refused");
+    if (++element_count_ > elements_max_) {
+      step = Fail("HEADER_TOO_LARGE",
+                  absl::StrCat("the header has more than ", elements_max_, " elements; refused"));
+    } else if (offset_ > header_max_bytes_) {
+      step = Fail("HEADER_TOO_LARGE",
+                  absl::StrCat("the header is larger than ", header_max_bytes_, " bytes; refused"));
     } else if (frame.kind == Kind::kItem) {
       step = OnElement(head, bytes);
     } else {
@@ -85,12 +92,13 @@ absl::Status DataSetWalker::End(size_t left_over, HeaderFactsBuilder* facts) {
 // The rules are those of OnElement and OnValue; whatever needs more thought is left to them.
 void DataSetWalker::WalkPlain(absl::string_view* bytes) {
   Frame& frame = frames_.back();
-  const uint64_t limit = std::min<uint64_t>(frame.end, limits::kHeaderMaxBytes);
+  const uint64_t limit = std::min<uint64_t>(frame.end, header_max_bytes_);
   if (offset_ >= limit) return;
   const char* p = bytes->data();
   const char* const end = p + std::min<uint64_t>(bytes->size(), limit - offset_);
   const uint32_t count_before = element_count_;
-  const auto count_max = static_cast<uint32_t>(limits::kHeaderMaxElements);
+  const uint32_t count_max = elements_max_;
+  const uint32_t value_max = value_max_bytes_;
   const Node* cursor = frame.cursor;
   Tag last = frame.last_tag;
   while (end - p >= 12 && element_count_ < count_max) {
@@ -105,8 +113,7 @@ void DataSetWalker::WalkPlain(absl::string_view* bytes) {
     while (cursor->tag < tag) ++cursor;
     const Vr vr = static_cast<Vr>(LoadLittle<uint16_t>(p + 4));
     if (cursor->tag == tag) {
-      if (cursor->children_begin != 0 || vr == Vr::kSQ || vr == Vr::kUN || length > limits::kValueMaxBytes)
-        break;
+      if (cursor->children_begin != 0 || vr == Vr::kSQ || vr == Vr::kUN || length > value_max) break;
       CaptureTop(tag, vr, absl::string_view(value, length));
     } else if (walk_all_sequences_ && vr == Vr::kSQ) {
       break;
@@ -204,7 +211,7 @@ DataSetWalker::Step DataSetWalker::OnValue(const ScanHead& head, Vr vr, const No
     }
     return Skip(head.size + length, bytes);
   }
-  if (length > limits::kValueMaxBytes) {
+  if (length > value_max_bytes_) {
     facts_->set_has_oversized_value(true);
     return Skip(head.size + length, bytes);
   }
@@ -221,11 +228,10 @@ DataSetWalker::Step DataSetWalker::PushSequence(const ScanHead& head, Vr vr, con
                                                 absl::string_view* bytes) {
   const Frame& frame = frames_.back();
   const bool undefined = head.length == kUndefinedLength;
-  if (sequence_depth() >= limits::kSequenceMaxDepth) {
+  if (sequence_depth() >= depth_max_) {
     if (!undefined && !walk_all_sequences_) return Skip(end - offset_, bytes);
-    return Fail("HEADER_TOO_DEEP",
-                absl::StrCat("more than ", limits::kSequenceMaxDepth, " sequences within each other at ",
-                             head.tag.ToString(), "; refused"));
+    return Fail("HEADER_TOO_DEEP", absl::StrCat("more than ", depth_max_, " sequences within each other at ",
+                                                head.tag.ToString(), "; refused"));
   }
   if (node != nullptr && node->wanted) Capture(head.tag, Vr::kSQ, {}, false);
   Frame pushed;

@@ -12,6 +12,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
 
+#include "base/limit.h"
 #include "imaging/dicom/attribute_set.h"
 #include "imaging/dicom/element.h"
 #include "imaging/dicom/header_facts.h"
@@ -22,7 +23,7 @@ namespace narthex::dicom {
 class DataSetWalker {
  public:
   // `attributes` is borrowed.
-  DataSetWalker(const AttributeSet& attributes, bool walk_all_sequences);
+  DataSetWalker(const AttributeSet& attributes, bool walk_all_sequences, Origin origin);
 
   // Back to offset 0 of another object.
   void Reset();
@@ -97,6 +98,10 @@ class DataSetWalker {
 
   const AttributeSet& attributes_;
   const bool walk_all_sequences_;
+  const uint64_t header_max_bytes_;
+  const uint32_t elements_max_;
+  const uint32_t value_max_bytes_;
+  const size_t depth_max_;
   uint64_t offset_ = 0;
   uint64_t skip_bytes_ = 0;
   uint32_t element_count_ = 0;

@@ -23,6 +23,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 
+#include "base/limit.h"
 #include "imaging/dicom/dictionary.h"
 #include "imaging/dicom/tag.h"
 #include "imaging/dicom/transfer_syntax.h"
@@ -195,7 +196,8 @@ class DataSet : public Item {
   // Reads `bytes`, which the data set then owns. Elements of group FFFE at the top level, or lengths beyond
   // the end: INVALID_ARGUMENT (MALFORMED_HEADER).  Too deep, too many elements:
   // RESOURCE_EXHAUSTED (HEADER_TOO_DEEP, HEADER_TOO_LARGE).
-  static absl::StatusOr<std::unique_ptr<DataSet>> Parse(std::string bytes, Encoding encoding);
+  static absl::StatusOr<std::unique_ptr<DataSet>> Parse(std::string bytes, Encoding encoding,
+                                                        Origin origin = Origin::kArriving);
   // Without elements.
   static std::unique_ptr<DataSet> Empty(Encoding encoding);
   // An independent copy, as it would be read back. Errors as Parse (only if it grew beyond a limit).
@@ -216,6 +218,7 @@ class DataSet : public Item {
   std::string bytes_;
   std::deque<std::string> kept_;
   size_t element_count_ = 0;
+  Origin origin_ = Origin::kArriving;
 };
 
 // "(0008,1140)[0]/(0008,1155)": where `element_tag` of `item` stands. For messages and reports.

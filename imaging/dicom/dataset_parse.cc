@@ -61,8 +61,9 @@ namespace {
 // are not absurd where they can be followed.
 bool Plausible(absl::string_view bytes, Encoding encoding) {
   constexpr int kElements = 3;
-  constexpr uint32_t kLengthMax = 1 << 20;  // of what stands at the beginning of a header
-  constexpr uint16_t kFirstGroupMax = 0x0050;
+  constexpr uint32_t kLengthMax =
+      1 << 20;  // fixed: a guess at the encoding; of what stands at the beginning of a header
+  constexpr uint16_t kFirstGroupMax = 0x0050;  // fixed: a guess at the encoding
   Tag former;
   for (int i = 0; i < kElements && bytes.size() >= 12; ++i) {
     ElementHead head;
@@ -110,7 +111,11 @@ constexpr absl::string_view kLittleItemTag("\xfe\xff\x00\xe0", 4);
 // Cuts bytes into elements. Recursion is bounded by kSequenceMaxDepth.
 class DataSetParser {
  public:
-  explicit DataSetParser(DataSet& root) : root_(root), bytes_(root.bytes_) {}
+  explicit DataSetParser(DataSet& root)
+      : root_(root),
+        bytes_(root.bytes_),
+        depth_max_(limits::kSequenceMaxDepth.For(root.origin_)),
+        elements_max_(limits::kHeaderMaxElements.For(root.origin_)) {}
 
   absl::Status ParseAll() {
     size_t pos = 0;
@@ -129,14 +134,16 @@ class DataSetParser {
   void TryUnknownAsSequence(Item& item, Element& element, size_t begin, size_t end, int depth);
   std::unique_ptr<Sequence> NewSequence(Item& item, Encoding inside, bool undefined, bool in_un);
   absl::Status Count() {
-    if (++root_.element_count_ > limits::kHeaderMaxElements) {
-      return TooMuch("HEADER_TOO_LARGE", absl::StrCat("more than ", limits::kHeaderMaxElements, " elements"));
+    if (++root_.element_count_ > elements_max_) {
+      return TooMuch("HEADER_TOO_LARGE", absl::StrCat("more than ", elements_max_, " elements"));
     }
     return absl::OkStatus();
   }
 
   DataSet& root_;
   const absl::string_view bytes_;
+  const int depth_max_;
+  const size_t elements_max_;
 };
 
 absl::Status DataSetParser::ParseElements(Item& item, size_t* pos, size_t end, bool delimited, int depth) {
@@ -231,9 +238,8 @@ void DataSetParser::TryUnknownAsSequence(Item& item, Element& element, size_t be
 
 absl::Status DataSetParser::ParseItems(Sequence& sequence, Tag tag, size_t* pos, size_t end, bool delimited,
                                        int depth) {
-  if (depth > limits::kSequenceMaxDepth) {
-    return TooMuch("HEADER_TOO_DEEP",
-                   absl::StrCat("sequences nested deeper than ", limits::kSequenceMaxDepth));
+  if (depth > depth_max_) {
+    return TooMuch("HEADER_TOO_DEEP", absl::StrCat("sequences nested deeper than ", depth_max_));
   }
   const Encoding encoding{sequence.items_explicit_, sequence.items_big_};
   while (*pos < end) {
@@ -282,8 +288,9 @@ absl::Status DataSetParser::SkipFragments(Tag tag, size_t* pos, size_t end) {
   return ParseError("fragments without end", *pos, tag);
 }
 
-absl::StatusOr<std::unique_ptr<DataSet>> DataSet::Parse(std::string bytes, Encoding encoding) {
+absl::StatusOr<std::unique_ptr<DataSet>> DataSet::Parse(std::string bytes, Encoding encoding, Origin origin) {
   std::unique_ptr<DataSet> data(new DataSet(encoding));
+  data->origin_ = origin;
   data->bytes_ = std::move(bytes);
   NX_RETURN_IF_ERROR(DataSetParser(*data).ParseAll());
   return data;

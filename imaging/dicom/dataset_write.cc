@@ -134,6 +134,8 @@ std::string DataSet::Write() const {
   return out;
 }
 
-absl::StatusOr<std::unique_ptr<DataSet>> DataSet::Clone() const { return Parse(Write(), encoding()); }
+absl::StatusOr<std::unique_ptr<DataSet>> DataSet::Clone() const {
+  return Parse(Write(), encoding(), origin_);
+}
 
 }  // namespace narthex::dicom

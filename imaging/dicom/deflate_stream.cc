@@ -19,10 +19,13 @@ constexpr uint64_t kRatioFreeBytes = 1 << 20;
 }  // namespace
 
 struct InflateStream::State {
-  State() : buffer(kPieceBytes, '\0') { good = inflateInit2(&zlib, -MAX_WBITS) == Z_OK; }
+  explicit State(Origin origin) : ratio_max(limits::kInflateMaxRatio.For(origin)), buffer(kPieceBytes, '\0') {
+    good = inflateInit2(&zlib, -MAX_WBITS) == Z_OK;
+  }
   ~State() {
     if (good) inflateEnd(&zlib);
   }
+  const uint64_t ratio_max;
   z_stream zlib{};
   bool good = false;
   bool ended = false;
@@ -30,7 +33,7 @@ struct InflateStream::State {
   std::string buffer;
 };
 
-InflateStream::InflateStream() : state_(std::make_unique<State>()) {}
+InflateStream::InflateStream(Origin origin) : state_(std::make_unique<State>(origin)) {}
 InflateStream::~InflateStream() = default;
 bool InflateStream::ended() const { return state_->ended; }
 
@@ -48,7 +51,7 @@ absl::Status InflateStream::Add(absl::string_view piece, const PieceSink& sink) 
     state.ended = code == Z_STREAM_END;
     state.in += offered - state.zlib.avail_in;  // not what was given: that depends on the size of the pieces
     state.out += made;
-    if (state.out > kRatioFreeBytes && state.out / limits::kInflateMaxRatio > state.in) {
+    if (state.out > kRatioFreeBytes && state.out / state.ratio_max > state.in) {
       return ResourceExhausted("HEADER_TOO_LARGE",
                                "the deflated data set grows beyond all measure; the object is refused");
     }

@@ -7,13 +7,15 @@
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
 
+#include "base/limit.h"
+
 namespace narthex::dicom {
 
 using PieceSink = std::function<absl::Status(absl::string_view)>;
 
 class InflateStream {
  public:
-  InflateStream();
+  explicit InflateStream(Origin origin);
   ~InflateStream();
 
   // Passes what `piece` inflates to, in pieces of bounded size. INVALID_ARGUMENT (MALFORMED_HEADER): no

@@ -8,7 +8,7 @@ namespace narthex::dicom {
 namespace {
 
 constexpr int kElementsToCheck = 4;
-constexpr uint32_t kPlausibleLengthMax = 64 << 20;
+constexpr uint32_t kPlausibleLengthMax = 64 << 20;  // fixed: a guess at the encoding
 
 bool IsUpper(char c) { return c >= 'A' && c <= 'Z'; }
 bool IsPrintable(char c) { return c >= 0x20 && c < 0x7f; }

@@ -32,10 +32,10 @@ bool NeedsLook(const ElementHead& head, Encoding encoding) {
 
 absl::Status ElementScanner::Enter(Frame frame) {
   // An item and its sequence count once.
-  if (frames_.size() >= 2 * static_cast<size_t>(limits::kSequenceMaxDepth)) {
+  if (frames_.size() >= 2 * static_cast<size_t>(limits::kSequenceMaxDepth.For(origin_))) {
     return ResourceExhausted("HEADER_TOO_DEEP",
-                             absl::StrCat("sequences are nested deeper than ", limits::kSequenceMaxDepth,
-                                          "; the object is refused"));
+                             absl::StrCat("sequences are nested deeper than ",
+                                          limits::kSequenceMaxDepth.For(origin_), "; the object is refused"));
   }
   frames_.push_back(frame);
   return absl::OkStatus();
@@ -96,10 +96,11 @@ absl::StatusOr<ElementScanner::State> ElementScanner::Scan(absl::string_view byt
     // from another size of pieces.
     if (NeedsLook(head, encoding) && rest.size() < head.bytes + kUnknownLookBytes) return State::kNeedMore;
     NX_RETURN_IF_ERROR(Step(head, bytes));
-    if (position_ > limits::kHeaderMaxBytes) {
-      return ResourceExhausted("HEADER_TOO_LARGE",
-                               absl::StrCat("what precedes or follows the pixels exceeds ",
-                                            limits::kHeaderMaxBytes, " bytes; the object is refused"));
+    if (position_ > limits::kHeaderMaxBytes.For(origin_)) {
+      return ResourceExhausted(
+          "HEADER_TOO_LARGE",
+          absl::StrCat("what precedes or follows the pixels exceeds ", limits::kHeaderMaxBytes.For(origin_),
+                       " bytes; the object is refused"));
     }
   }
   return State::kNeedMore;

@@ -21,7 +21,7 @@ class ElementScanner {
     kOtherGroup,  // only with only_group: an element of another group begins at position()
   };
 
-  explicit ElementScanner(Encoding encoding) : encoding_(encoding) {}
+  ElementScanner(Encoding encoding, Origin origin) : encoding_(encoding), origin_(origin) {}
   // Stops at the first element that is not of `group`.
   void set_only_group(uint16_t group) { only_group_ = group; }
 
@@ -47,6 +47,7 @@ class ElementScanner {
   absl::Status Enter(Frame frame);
 
   const Encoding encoding_;
+  const Origin origin_;
   int only_group_ = -1;
   uint64_t position_ = 0;
   std::vector<Frame> frames_;

@@ -21,7 +21,7 @@ const std::string kPixels = "\xe0\x7f\x10\x00OW\0\0\x02\0\0\0"s;
 
 // Where the scanner says that the pixels begin, if it gets `step` bytes more each time; -1: nowhere.
 int64_t PixelsAt(const std::string& bytes, size_t step) {
-  ElementScanner scanner(Encoding::ExplicitLittle());
+  ElementScanner scanner(Encoding::ExplicitLittle(), Origin::kArriving);
   for (size_t size = std::min(step, bytes.size());; size = std::min(size + step, bytes.size())) {
     const auto state = scanner.Scan(absl::string_view(bytes).substr(0, size));
     EXPECT_TRUE(state.ok()) << state.status();

@@ -76,7 +76,7 @@ class HeaderScanner::Impl {
   explicit Impl(ScanOptions options)
       : options_(std::move(options)),
         attributes_(options_.attributes != nullptr ? *options_.attributes : AttributeSet::Default()),
-        walker_(attributes_, options_.walk_all_sequences) {
+        walker_(attributes_, options_.walk_all_sequences, options_.origin) {
     Reset(options_.object_size);
   }
 
@@ -231,7 +231,7 @@ class HeaderScanner::Impl {
                     &head)) {
         return absl::OkStatus();
       }
-      if (head.length > limits::kValueMaxBytes) {
+      if (head.length > limits::kValueMaxBytes.For(options_.origin)) {
         return InvalidArgument("MALFORMED_HEADER", absl::StrCat("the meta element ", head.tag.ToString(),
                                                                 " has an impossible length"));
       }
@@ -263,7 +263,7 @@ class HeaderScanner::Impl {
   absl::Status BeginDataSet(absl::string_view syntax_uid, absl::string_view bytes) {
     const TransferSyntax& syntax = FindTransferSyntax(syntax_uid);
     if (!syntax_uid.empty() && syntax.deflated) {
-      inflater_ = std::make_unique<Inflater>();
+      inflater_ = std::make_unique<Inflater>(options_.origin);
       deflated_from_ = walker_.offset();
       builder_.set_is_deflated(true);
       SetDataSet(syntax_uid, DataSetEncoding::kExplicitLittle);
@@ -316,9 +316,9 @@ class HeaderScanner::Impl {
       NX_ASSIGN_OR_RETURN(const absl::string_view piece, inflater_->Next(&bytes));
       if (piece.empty() && bytes.size() == before) break;
       if (!piece.empty()) NX_RETURN_IF_ERROR(Push(piece));
-      if (walker_.offset() - deflated_from_ > limits::kHeaderMaxBytes) {
+      if (walker_.offset() - deflated_from_ > limits::kHeaderMaxBytes.For(options_.origin)) {
         return InvalidArgument("HEADER_TOO_LARGE",
-                               "the deflated data set has no bulk data within the first 32 MiB");
+                               "the deflated data set is too large to be looked at; refused");
       }
     }
     return absl::OkStatus();

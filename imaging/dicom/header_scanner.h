@@ -37,6 +37,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 
+#include "base/limit.h"
 #include "imaging/dicom/attribute_set.h"
 #include "imaging/dicom/header_facts.h"
 
@@ -59,6 +60,8 @@ struct ScanOptions {
   // Walk every sequence, so that a success proves that nothing nests deeper than limits::kSequenceMaxDepth:
   // for what goes to a recursive parser next. (Not what hides in UN of defined length.)
   bool walk_all_sequences = false;
+  // Whose object it is: one that we keep is read though limits were lowered since it came.
+  Origin origin = Origin::kArriving;
 };
 
 // Single-threaded. One object; then make another or Reset().

@@ -289,13 +289,26 @@ TEST(HeaderScannerTest, BoundsNestingWithoutRecursion) {
   ScanOptions thorough;
   thorough.walk_all_sequences = true;
 
-  EXPECT_EQ(ReasonOf(object(Nested(limits::kSequenceMaxDepth, false))), "");
-  EXPECT_EQ(ReasonOf(object(Nested(limits::kSequenceMaxDepth + 1, false))), "HEADER_TOO_DEEP");
+  EXPECT_EQ(ReasonOf(object(Nested(limits::kSequenceMaxDepth.get(), false))), "");
+  EXPECT_EQ(ReasonOf(object(Nested(limits::kSequenceMaxDepth.get() + 1, false))), "HEADER_TOO_DEEP");
   EXPECT_EQ(ReasonOf(object(Nested(20000, false))), "HEADER_TOO_DEEP");
   // With lengths, they are passed over like any value, unless the caller has to know.
   EXPECT_EQ(ReasonOf(object(Nested(2000, true))), "");
-  EXPECT_EQ(ReasonOf(object(Nested(limits::kSequenceMaxDepth, true)), thorough), "");
+  EXPECT_EQ(ReasonOf(object(Nested(limits::kSequenceMaxDepth.get(), true)), thorough), "");
   EXPECT_EQ(ReasonOf(object(Nested(2000, true)), thorough), "HEADER_TOO_DEEP");
+}
+
+TEST(HeaderScannerTest, ReadsWhatIsStoredUpToTheMostThatMayBeSet) {
+  const auto object = [](int depth) {
+    return Part10(kExplicitVrLittleEndian,
+                  DataSetBytes().SopUids().Raw(Nested(depth, false)).SeriesUids().bytes());
+  };
+  ScanOptions stored;
+  stored.origin = Origin::kStored;
+
+  EXPECT_EQ(ReasonOf(object(limits::kSequenceMaxDepth + 1), stored), "");
+  EXPECT_EQ(ReasonOf(object(limits::kSequenceMaxDepth.most()), stored), "");
+  EXPECT_EQ(ReasonOf(object(limits::kSequenceMaxDepth.most() + 1), stored), "HEADER_TOO_DEEP");
 }
 
 TEST(HeaderScannerTest, BoundsElementsAndSize) {

@@ -25,7 +25,8 @@ struct Inflater::Stream {
   char piece[kPieceBytes];
 };
 
-Inflater::Inflater() : stream_(std::make_unique<Stream>()) {
+Inflater::Inflater(Origin origin)
+    : stream_(std::make_unique<Stream>()), ratio_max_(limits::kInflateMaxRatio.For(origin)) {
   // Negative: no zlib header. Fails only without memory; Next() then reports the stream as corrupt.
   inflateInit2(&stream_->z, -MAX_WBITS);
 }
@@ -53,7 +54,7 @@ absl::StatusOr<absl::string_view> Inflater::Next(absl::string_view* input) {
   taken_bytes_ += offered - z.avail_in;
   const size_t given = kPieceBytes - z.avail_out;
   given_bytes_ += given;
-  if (given_bytes_ > kRatioFreeBytes && given_bytes_ / limits::kInflateMaxRatio > taken_bytes_) {
+  if (given_bytes_ > kRatioFreeBytes && given_bytes_ / ratio_max_ > taken_bytes_) {
     return InvalidArgument("HEADER_TOO_LARGE",
                            "the deflated data set grows beyond any sensible ratio; refused");
   }

@@ -7,12 +7,14 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 
+#include "base/limit.h"
+
 namespace narthex::dicom {
 
 // Single-threaded.
 class Inflater {
  public:
-  Inflater();
+  explicit Inflater(Origin origin);
   ~Inflater();
   Inflater(const Inflater&) = delete;
   Inflater& operator=(const Inflater&) = delete;
@@ -28,6 +30,7 @@ class Inflater {
  private:
   struct Stream;
   std::unique_ptr<Stream> stream_;
+  const uint64_t ratio_max_;
   bool finished_ = false;
   bool corrupt_ = false;
   uint64_t taken_bytes_ = 0;

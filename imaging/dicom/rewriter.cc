@@ -23,7 +23,8 @@ constexpr size_t kMagicEnd = kPreambleBytes + 4;
 constexpr size_t kDecisionBytes = kMagicEnd + 12;
 // What is taken of a piece before looking whether the header has ended: most headers are shorter.
 constexpr size_t kSliceBytes = 16 << 10;
-constexpr uint16_t kFirstGroupMax = 0x0050;  // a bare data set that begins with a higher group is none
+constexpr uint16_t kFirstGroupMax =
+    0x0050;  // fixed: a guess at the kind; a bare data set that begins with a higher group is none
 
 bool IsBlank(absl::string_view bytes) { return bytes.find_first_not_of('\0') == absl::string_view::npos; }
 
@@ -132,7 +133,7 @@ absl::Status HeaderRewriter::Impl::StartMeta(bool at_end) {
   ElementHead head;
   const bool has_head = ReadElementHead(buffer_, Encoding::ExplicitLittle(), &head);
   if (has_head && head.tag.group() != 0x0002) return MetaDone(0);
-  scanner_.emplace(Encoding::ExplicitLittle());
+  scanner_.emplace(Encoding::ExplicitLittle(), options_.origin);
   scanner_->set_only_group(0x0002);
   return absl::OkStatus();
 }
@@ -143,7 +144,8 @@ absl::Status HeaderRewriter::Impl::MetaDone(uint64_t end) {
   meta_bytes_ += end;
   std::string syntax_uid = options_.transfer_syntax_uid;
   if (end > 0) {
-    NX_ASSIGN_OR_RETURN(header_.meta, DataSet::Parse(std::move(buffer_), Encoding::ExplicitLittle()));
+    NX_ASSIGN_OR_RETURN(header_.meta,
+                        DataSet::Parse(std::move(buffer_), Encoding::ExplicitLittle(), options_.origin));
     const std::string declared = header_.meta->TextOrEmpty(tags::kTransferSyntaxUID);
     if (!declared.empty()) syntax_uid = declared;
   }
@@ -154,7 +156,7 @@ absl::Status HeaderRewriter::Impl::MetaDone(uint64_t end) {
     header_.syntax = FindTransferSyntax(syntax_uid);
     declared_ = Encoding::Of(header_.syntax);
   }
-  if (header_.syntax.deflated) inflate_ = std::make_unique<InflateStream>();
+  if (header_.syntax.deflated) inflate_ = std::make_unique<InflateStream>(options_.origin);
   return AddEncoded(rest);
 }
 
@@ -206,7 +208,7 @@ absl::Status HeaderRewriter::Impl::Collect(absl::string_view* piece) {
 absl::Status HeaderRewriter::Impl::StartScanner(bool at_end) {
   if (!at_end && part_ == Part::kHeader && buffer_.size() < kDetectBytes) return absl::OkStatus();
   if (part_ == Part::kHeader) encoding_ = DetectEncoding(buffer_, declared_);
-  scanner_.emplace(encoding_);
+  scanner_.emplace(encoding_, options_.origin);
   return absl::OkStatus();
 }
 
@@ -236,7 +238,7 @@ absl::Status HeaderRewriter::Impl::PartDone(uint64_t end) {
 
 absl::Status HeaderRewriter::Impl::HeaderDone(std::string bytes) {
   header_bytes_ = bytes.size();
-  NX_ASSIGN_OR_RETURN(header_.data, DataSet::Parse(std::move(bytes), encoding_));
+  NX_ASSIGN_OR_RETURN(header_.data, DataSet::Parse(std::move(bytes), encoding_, options_.origin));
   const std::string former_uid = header_.data->TextOrEmpty(tags::kSOPInstanceUID);
   NX_RETURN_IF_ERROR(editor_.EditHeader(header_));
   header_done_ = true;
@@ -267,7 +269,8 @@ absl::Status HeaderRewriter::Impl::HeaderDone(std::string bytes) {
 absl::Status HeaderRewriter::Impl::TrailingDone(std::string bytes) {
   if (bytes.empty()) return absl::OkStatus();
   if (IsBlank(bytes)) return Put(bytes);  // some files are filled up with zeros
-  NX_ASSIGN_OR_RETURN(std::unique_ptr<DataSet> trailing, DataSet::Parse(std::move(bytes), encoding_));
+  NX_ASSIGN_OR_RETURN(std::unique_ptr<DataSet> trailing,
+                      DataSet::Parse(std::move(bytes), encoding_, options_.origin));
   NX_RETURN_IF_ERROR(editor_.EditTrailing(*trailing, header_));
   return Put(trailing->Write());
 }

@@ -21,6 +21,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 
+#include "base/limit.h"
 #include "imaging/dicom/dataset.h"
 
 namespace narthex::dicom {
@@ -83,6 +84,8 @@ class HeaderEditor {
 struct RewriteOptions {
   // Of a bare data set that nothing declares; "" to guess it.
   std::string transfer_syntax_uid;
+  // As ScanOptions::origin.
+  Origin origin = Origin::kArriving;
 };
 
 class HeaderRewriter {
@@ -115,7 +118,8 @@ class HeaderRewriter {
   std::unique_ptr<Impl> impl_;
 };
 
-inline constexpr uint32_t kEncapsulatedInlineMaxBytes = 1 << 20;
+inline constexpr uint32_t kEncapsulatedInlineMaxBytes =
+    1 << 20;  // fixed: which way a value takes; both are good
 
 // The header of a whole object that lies in memory; `bulk_offset` gets the offset of the bulk data
 // (bytes.size() if none; meaningless for a deflated object). Errors as HeaderRewriter.

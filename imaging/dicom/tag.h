@@ -51,7 +51,7 @@ class Tag {
 // kMaxDepth tags. Thread-compatible.
 class TagPath {
  public:
-  static constexpr size_t kMaxDepth = 6;
+  static constexpr size_t kMaxDepth = 6;  // fixed: the size of an array
 
   template <typename... Tags>
   constexpr TagPath(Tag first, Tags... rest)

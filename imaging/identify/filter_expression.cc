@@ -9,15 +9,13 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 
+#include "base/limits_routing.h"
 #include "imaging/dicom/dictionary.h"
 #include "imaging/dicom/header_facts.h"
 #include "imaging/identify/header_value.h"
 
 namespace narthex::identify {
 namespace {
-
-constexpr size_t kExpressionMaxBytes = 10'000;
-constexpr int kDepthMax = 32;
 
 // Text with attributes in it.
 struct Operand {
@@ -90,11 +88,12 @@ bool Holds(const Node& node, const dicom::HeaderFacts& facts) {
   return false;
 }
 
-// Recursive descent, at most kDepthMax deep. After a failure every function returns null.
+// Recursive descent, at most limits::kFilterExpressionMaxDepth deep. After a failure every function returns
+// null.
 class Parser {
  public:
-  Parser(absl::string_view text, RegexError* error, std::vector<dicom::Tag>* wanted)
-      : text_(text), error_(error), wanted_(wanted) {}
+  Parser(absl::string_view text, RegexError* error, std::vector<dicom::Tag>* wanted, Origin origin)
+      : text_(text), error_(error), wanted_(wanted), origin_(origin) {}
 
   NodePtr Run() {
     NodePtr node = Or();
@@ -140,6 +139,7 @@ class Parser {
   absl::string_view text_;
   RegexError* error_;
   std::vector<dicom::Tag>* wanted_;
+  const Origin origin_;
   size_t at_ = 0;
   int depth_ = 0;
 };
@@ -167,7 +167,8 @@ NodePtr Parser::Not() {
 NodePtr Parser::Primary() {
   SkipBlanks();
   if (Consume("(")) {
-    if (++depth_ > kDepthMax) return Fail(at_ - 1, "more than 32 parentheses within each other");
+    if (const int depth_max = limits::kFilterExpressionMaxDepth.For(origin_); ++depth_ > depth_max)
+      return Fail(at_ - 1, absl::StrCat("more than ", depth_max, " parentheses within each other"));
     NodePtr node = Or();
     --depth_;
     if (node != nullptr && !Consume(")")) return Fail(at_, "expected ')' here");
@@ -191,7 +192,7 @@ NodePtr Parser::MatchOf(Operand left, absl::string_view regex, size_t offset, bo
   auto node = std::make_unique<Node>();
   node->kind = Node::Kind::kMatch;
   node->left = std::move(left);
-  node->regex = CompileJavaRegex(regex, {.case_insensitive = case_insensitive}, &inner);
+  node->regex = CompileJavaRegex(regex, {.case_insensitive = case_insensitive, .origin = origin_}, &inner);
   if (node->regex == nullptr) return Fail(offset + inner.offset, inner.message);
   return node;
 }
@@ -313,13 +314,15 @@ bool Parser::ReadOperand(Operand* operand) {
 FilterExpression::FilterExpression() = default;
 FilterExpression::~FilterExpression() = default;
 
-std::unique_ptr<const FilterExpression> FilterExpression::Parse(absl::string_view text, RegexError* error) {
-  if (text.size() > kExpressionMaxBytes) {
-    *error = {kExpressionMaxBytes, "an expression may have 10,000 bytes"};
+std::unique_ptr<const FilterExpression> FilterExpression::Parse(absl::string_view text, RegexError* error,
+                                                                Origin origin) {
+  const size_t max_bytes = limits::kFilterExpressionMaxBytes.For(origin);
+  if (text.size() > max_bytes) {
+    *error = {max_bytes, absl::StrCat("an expression may have ", max_bytes, " bytes")};
     return nullptr;
   }
   std::unique_ptr<FilterExpression> expression(new FilterExpression);
-  expression->root_ = Parser(text, error, &expression->wanted_).Run();
+  expression->root_ = Parser(text, error, &expression->wanted_, origin).Run();
   if (expression->root_ == nullptr) return nullptr;
   std::vector<dicom::Tag>& wanted = expression->wanted_;
   std::sort(wanted.begin(), wanted.end());

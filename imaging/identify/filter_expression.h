@@ -21,6 +21,7 @@
 
 #include "absl/strings/string_view.h"
 
+#include "base/limit.h"
 #include "imaging/dicom/tag.h"
 #include "imaging/identify/java_regex.h"
 
@@ -34,8 +35,10 @@ namespace narthex::identify {
 class FilterExpression {
  public:
   // Null, and `error` (not null) is filled with byte offset and message, if `text` is no expression, is
-  // longer than 10,000 bytes or nests deeper than 32 levels.
-  static std::unique_ptr<const FilterExpression> Parse(absl::string_view text, RegexError* error);
+  // longer than limits::kFilterExpressionMaxBytes or nests deeper than limits::kFilterExpressionMaxDepth
+  // levels.
+  static std::unique_ptr<const FilterExpression> Parse(absl::string_view text, RegexError* error,
+                                                       Origin origin = Origin::kArriving);
   ~FilterExpression();
 
   bool Evaluate(const dicom::HeaderFacts& facts) const;

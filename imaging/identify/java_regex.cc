@@ -13,11 +13,11 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/strip.h"
 
+#include "base/limits_routing.h"
+
 namespace narthex::identify {
 namespace {
 
-constexpr size_t kRegexMaxBytes = 1000;         // people's rules are below 100
-constexpr int64_t kRegexMemoryBytes = 1 << 20;  // program and DFA caches of one expression
 constexpr absl::string_view kNotTerminators = "[^\\n\\r\\x{85}\\x{2028}\\x{2029}]";
 
 // \p{Alpha} and its like: POSIX classes, ASCII only, in both languages.
@@ -234,8 +234,9 @@ bool Translator::Octal() {
 }  // namespace
 
 std::unique_ptr<const RE2> CompileJavaRegex(absl::string_view java, RegexOptions options, RegexError* error) {
-  if (java.size() > kRegexMaxBytes) {
-    *error = {kRegexMaxBytes, absl::StrCat("an expression may have ", kRegexMaxBytes, " bytes")};
+  const size_t max_bytes = limits::kRegexMaxBytes.For(options.origin);
+  if (java.size() > max_bytes) {
+    *error = {max_bytes, absl::StrCat("an expression may have ", max_bytes, " bytes")};
     return nullptr;
   }
   Translator translator(java, error);
@@ -243,7 +244,7 @@ std::unique_ptr<const RE2> CompileJavaRegex(absl::string_view java, RegexOptions
   RE2::Options re2_options;
   re2_options.set_log_errors(false);
   re2_options.set_case_sensitive(!options.case_insensitive);
-  re2_options.set_max_mem(kRegexMemoryBytes);
+  re2_options.set_max_mem(limits::kRegexMemoryBytes);
   auto regex = std::make_unique<const RE2>(translator.re2(), re2_options);
   if (regex->ok()) return regex;
   const size_t offset = regex->error_arg().empty() ? 0 : java.find(regex->error_arg());

@@ -8,6 +8,7 @@
 
 #include "absl/strings/string_view.h"
 
+#include "base/limit.h"
 #include "re2/re2.h"
 
 namespace narthex::identify {
@@ -20,13 +21,14 @@ struct RegexError {
 
 struct RegexOptions {
   bool case_insensitive = false;
+  Origin origin = Origin::kArriving;
 };
 
 // Compiles `java`, rewriting what Java spells differently: (?<name>...), \p{Alpha} and the other POSIX
 // classes, \Q...\E, \Z, \h, \R. Returns null and fills `error` (not null) for what RE2 cannot do
 // (look-around, back-references, possessive quantifiers, atomic groups, class intersections), for a syntax
-// error, and for an expression longer than 1,000 bytes or too large when compiled. '.' matches no line
-// terminator, as in Java.
+// error, and for an expression longer than limits::kRegexMaxBytes or too large when compiled. '.' matches no
+// line terminator, as in Java.
 std::unique_ptr<const RE2> CompileJavaRegex(absl::string_view java, RegexOptions options, RegexError* error);
 
 // Turns the replacement text of Java's replaceAll ($1, \$, \\) into RE2's (\1). False, and `error` is filled,

@@ -13,6 +13,7 @@
 
 #include "base/error.h"
 #include "base/limits.h"
+#include "base/limits_routing.h"
 #include "base/status.h"
 #include "imaging/dicom/dictionary.h"
 #include "imaging/dicom/header_facts.h"
@@ -24,8 +25,6 @@ namespace {
 
 namespace tags = dicom::tags;
 
-// Project aliases may be longer than ids; nothing longer can be one.
-constexpr size_t kProjectCandidateMaxBytes = 255;
 constexpr dicom::Tag kCommentTags[] = {tags::kPatientComments, tags::kStudyComments,
                                        tags::kAdditionalPatientHistory};
 
@@ -113,25 +112,25 @@ struct Router::Rep {
       session_chain{Target::kSession, {}}, auto_archive_chain{Target::kAutoArchive, {}};
   std::vector<dicom::Tag> wanted;
 
-  absl::Status ParseRules(const RoutingConfig& config);
+  absl::Status ParseRules(const RoutingConfig& config, Origin origin);
   void BuildChains(const RoutingConfig& config);
   void CollectWanted();
 };
 
-absl::Status Router::Rep::ParseRules(const RoutingConfig& config) {
+absl::Status Router::Rep::ParseRules(const RoutingConfig& config, Origin origin) {
   NX_ASSIGN_OR_RETURN(receiver_project,
-                      RuleSet::Parse(config.receiver_project, "receiver's project expressions"));
+                      RuleSet::Parse(config.receiver_project, "receiver's project expressions", origin));
   NX_ASSIGN_OR_RETURN(receiver_subject,
-                      RuleSet::Parse(config.receiver_subject, "receiver's subject expressions"));
+                      RuleSet::Parse(config.receiver_subject, "receiver's subject expressions", origin));
   NX_ASSIGN_OR_RETURN(receiver_session,
-                      RuleSet::Parse(config.receiver_session, "receiver's session expressions"));
-  NX_ASSIGN_OR_RETURN(project_rules, RuleSet::Parse(config.project_rules, "site project rules"));
-  NX_ASSIGN_OR_RETURN(subject_rules, RuleSet::Parse(config.subject_rules, "site subject rules"));
-  NX_ASSIGN_OR_RETURN(session_rules, RuleSet::Parse(config.session_rules, "site session rules"));
+                      RuleSet::Parse(config.receiver_session, "receiver's session expressions", origin));
+  NX_ASSIGN_OR_RETURN(project_rules, RuleSet::Parse(config.project_rules, "site project rules", origin));
+  NX_ASSIGN_OR_RETURN(subject_rules, RuleSet::Parse(config.subject_rules, "site subject rules", origin));
+  NX_ASSIGN_OR_RETURN(session_rules, RuleSet::Parse(config.session_rules, "site session rules", origin));
   NX_ASSIGN_OR_RETURN(auto_archive_rules,
-                      RuleSet::Parse(config.auto_archive_rules, "site auto-archive rules"));
+                      RuleSet::Parse(config.auto_archive_rules, "site auto-archive rules", origin));
   NX_ASSIGN_OR_RETURN(legacy_project_rules,
-                      RuleSet::Parse(config.legacy_project_rules, "legacy project rules"));
+                      RuleSet::Parse(config.legacy_project_rules, "legacy project rules", origin));
   return absl::OkStatus();
 }
 
@@ -262,14 +261,14 @@ StepResult Walk::Ask(const Link& link, Target target) {
   }
   if (link.assignment != nullptr) value = link.assignment->Find(value);
   if (value.empty()) return StepResult::kNoMatch;
-  candidate_.assign(value.data(), std::min(value.size(), kProjectCandidateMaxBytes + 1));
+  candidate_.assign(value.data(), std::min(value.size(), limits::kProjectCandidateMaxBytes.get() + 1));
   return StepResult::kTaken;
 }
 
 StepResult Walk::Accept(Target target) {
   switch (target) {
     case Target::kProject: {
-      if (candidate_.size() > kProjectCandidateMaxBytes) return StepResult::kNotAProject;
+      if (candidate_.size() > limits::kProjectCandidateMaxBytes) return StepResult::kNotAProject;
       std::optional<std::string> project = projects_.Resolve(candidate_);
       if (!project.has_value() || project->empty()) return StepResult::kNotAProject;
       candidate_ = *std::move(project);
@@ -326,9 +325,9 @@ Router::Router(Router&&) noexcept = default;
 Router& Router::operator=(Router&&) noexcept = default;
 Router::~Router() = default;
 
-absl::StatusOr<Router> Router::Create(const RoutingConfig& config) {
+absl::StatusOr<Router> Router::Create(const RoutingConfig& config, Origin origin) {
   auto rep = std::make_unique<Rep>();
-  NX_RETURN_IF_ERROR(rep->ParseRules(config));
+  NX_RETURN_IF_ERROR(rep->ParseRules(config, origin));
   rep->BuildChains(config);
   rep->CollectWanted();
   return Router(std::move(rep));

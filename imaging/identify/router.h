@@ -17,6 +17,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 
+#include "base/limit.h"
 #include "imaging/dicom/tag.h"
 #include "imaging/identify/rules.h"
 
@@ -138,7 +139,7 @@ struct RoutingConfig {
 class Router {
  public:
   // INVALID_ARGUMENT (INVALID_SCRIPT): as RuleSet::Parse.
-  static absl::StatusOr<Router> Create(const RoutingConfig& config);
+  static absl::StatusOr<Router> Create(const RoutingConfig& config, Origin origin = Origin::kArriving);
 
   Router(Router&&) noexcept;
   Router& operator=(Router&&) noexcept;

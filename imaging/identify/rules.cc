@@ -15,19 +15,15 @@
 
 #include "base/error.h"
 #include "base/limits.h"
+#include "base/limits_routing.h"
 #include "imaging/dicom/dictionary.h"
 #include "imaging/identify/header_value.h"
 
 namespace narthex::identify {
 namespace {
 
-constexpr size_t kTextMaxBytes = 64 << 10;
-constexpr size_t kRulesMax = 1000;
-constexpr size_t kErrorsMax = 10;
-constexpr int kGroupMax = 31;
-constexpr size_t kReplacementMaxBytes = 256;
-// What a replacement is applied to: bounds its output.
-constexpr size_t kReplacedMaxBytes = 4096;
+constexpr size_t kErrorsMax = 10;  // fixed: what one message tells
+constexpr int kGroupMax = 31;      // fixed: the size of an array
 
 re2::StringPiece Piece(absl::string_view text) { return re2::StringPiece(text.data(), text.size()); }
 
@@ -41,7 +37,7 @@ absl::string_view CutText(absl::string_view text, size_t bytes) {
 // One line on its way to a Rule. Columns count bytes of the line, from 1.
 class LineParser {
  public:
-  explicit LineParser(absl::string_view line) : line_(line) {}
+  LineParser(absl::string_view line, Origin origin) : line_(line), origin_(origin) {}
 
   // False: error() says why.
   bool Parse(Rule* rule);
@@ -60,6 +56,7 @@ class LineParser {
   bool ParseReplacement(absl::string_view target, absl::string_view replacement, Rule* rule);
 
   absl::string_view line_;
+  const Origin origin_;
   RegexError error_;
 };
 
@@ -85,10 +82,10 @@ bool LineParser::ParseSource(absl::string_view* text, Rule* rule) {
 
 bool LineParser::ParseReplacement(absl::string_view target, absl::string_view replacement, Rule* rule) {
   RegexError inner;
-  rule->target = CompileJavaRegex(target, {}, &inner);
+  rule->target = CompileJavaRegex(target, {.origin = origin_}, &inner);
   if (rule->target == nullptr) return Fail(target, inner);
-  if (replacement.size() > kReplacementMaxBytes)
-    return FailAt(replacement, "the replacement is longer than 256 bytes");
+  if (const size_t max_bytes = limits::kRuleReplacementMaxBytes.For(origin_); replacement.size() > max_bytes)
+    return FailAt(replacement, absl::StrCat("the replacement is longer than ", max_bytes, " bytes"));
   if (!TranslateReplacement(replacement, rule->target->NumberOfCapturingGroups(), &rule->replacement,
                             &inner)) {
     return Fail(replacement, inner);
@@ -107,7 +104,7 @@ bool LineParser::Parse(Rule* rule) {
   }
   const auto view = [&](int i) { return absl::string_view(part[i].data(), part[i].size()); };
   RegexError inner;
-  rule->regex = CompileJavaRegex(view(1), {}, &inner);
+  rule->regex = CompileJavaRegex(view(1), {.origin = origin_}, &inner);
   if (rule->regex == nullptr) return Fail(view(1), inner);
   if (part[2].data() != nullptr && (!absl::SimpleAtoi(view(2), &rule->group) || rule->group > kGroupMax)) {
     return FailAt(view(2), absl::StrCat("a group number is 0 to ", kGroupMax));
@@ -164,7 +161,7 @@ std::optional<std::string> Rule::Apply(absl::string_view value) const {
   if (target == nullptr) {
     result = std::string(CutText(taken, limits::kLabelMaxBytes));
   } else {
-    result = std::string(CutText(taken, kReplacedMaxBytes));
+    result = std::string(CutText(taken, limits::kRuleReplacedMaxBytes));
     RE2::GlobalReplace(&result, *target, replacement);
     result.resize(CutText(result, limits::kLabelMaxBytes).size());
   }
@@ -172,12 +169,14 @@ std::optional<std::string> Rule::Apply(absl::string_view value) const {
   return result;
 }
 
-absl::StatusOr<RuleSet> RuleSet::Parse(absl::string_view text, absl::string_view name) {
+absl::StatusOr<RuleSet> RuleSet::Parse(absl::string_view text, absl::string_view name, Origin origin) {
+  const size_t max_bytes = limits::kRulesMaxBytes.For(origin);
+  const size_t rules_max = limits::kRulesMax.For(origin);
   const auto too_large = [&] {
-    return InvalidArgument("INVALID_SCRIPT", absl::StrCat("the ", name, " exceed 64 KiB or ", kRulesMax,
-                                                          " rules; shorten them"));
+    return InvalidArgument("INVALID_SCRIPT", absl::StrCat("the ", name, " exceed ", max_bytes, " bytes or ",
+                                                          rules_max, " rules; shorten them"));
   };
-  if (text.size() > kTextMaxBytes) return too_large();
+  if (text.size() > max_bytes) return too_large();
   RuleSet set;
   std::vector<std::string> errors;
   ErrorMetadata metadata;
@@ -186,8 +185,8 @@ absl::StatusOr<RuleSet> RuleSet::Parse(absl::string_view text, absl::string_view
     ++number;
     const absl::string_view line = absl::StripAsciiWhitespace(raw);
     if (line.empty() || line[0] == '#') continue;
-    if (set.rules_.size() == kRulesMax) return too_large();
-    LineParser parser(line);
+    if (set.rules_.size() == rules_max) return too_large();
+    LineParser parser(line, origin);
     Rule rule;
     rule.line = number;
     if (parser.Parse(&rule)) {

@@ -19,6 +19,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 
+#include "base/limit.h"
 #include "imaging/dicom/tag.h"
 #include "imaging/identify/java_regex.h"
 
@@ -78,8 +79,9 @@ class RuleSet {
 
   // `name` is for error messages: "site project rules". INVALID_ARGUMENT (INVALID_SCRIPT, metadata
   // "line", "column", "rules"): some line is no rule; the message names line, column and what is wrong; all
-  // bad lines are reported, up to ten. Also for over 64 KiB or 1,000 rules.
-  static absl::StatusOr<RuleSet> Parse(absl::string_view text, absl::string_view name);
+  // bad lines are reported, up to ten. Also for over limits::kRulesMaxBytes or limits::kRulesMax rules.
+  static absl::StatusOr<RuleSet> Parse(absl::string_view text, absl::string_view name,
+                                       Origin origin = Origin::kArriving);
 
   const std::vector<Rule>& rules() const { return rules_; }
   bool empty() const { return rules_.empty(); }

@@ -7,6 +7,7 @@
 #include "gtest/gtest.h"
 
 #include "base/error.h"
+#include "base/limits_routing.h"
 #include "imaging/dicom/header_facts.h"
 
 namespace narthex::identify {
@@ -125,6 +126,18 @@ TEST(RulesTest, RefusesTooMuch) {
   for (int i = 0; i < 1001; ++i) absl::StrAppend(&many, "PatientID:(.*)\n");
   EXPECT_EQ(ErrorReason(RuleSet::Parse(many, "rules").status()), "INVALID_SCRIPT");
   EXPECT_EQ(ErrorReason(RuleSet::Parse(std::string(70'000, '\n'), "rules").status()), "INVALID_SCRIPT");
+}
+
+TEST(RuleSetTest, RulesThatAreStoredStayInForceUnderLowerLimits) {
+  const std::string long_rule =
+      absl::StrCat("(0010,0020):", std::string(limits::kRegexMaxBytes + 1, 'x'), ":0");
+  std::string many;
+  for (size_t i = 0; i <= limits::kRulesMax; ++i) many += "(0010,0020):x:0\n";
+
+  for (const std::string& text : {long_rule, many}) {
+    EXPECT_FALSE(RuleSet::Parse(text, "rules").ok());
+    EXPECT_TRUE(RuleSet::Parse(text, "rules", Origin::kStored).ok());
+  }
 }
 
 }  // namespace

@@ -12,6 +12,7 @@
 #include "absl/strings/str_split.h"
 
 #include "base/error.h"
+#include "base/limits_routing.h"
 #include "imaging/dicom/dictionary.h"
 #include "imaging/dicom/header_facts.h"
 #include "imaging/identify/filter_expression.h"
@@ -21,9 +22,7 @@
 namespace narthex::identify {
 namespace {
 
-constexpr size_t kTextMaxBytes = 64 << 10;
-constexpr size_t kLinesMax = 1000;
-constexpr size_t kErrorsMax = 10;
+constexpr size_t kErrorsMax = 10;  // fixed: what one message tells
 constexpr absl::string_view kExclude = "exclude";
 constexpr absl::string_view kDefault = "default";
 
@@ -69,7 +68,7 @@ namespace {
 // Reads the text line by line and keeps up to kErrorsMax complaints.
 class FilterParser {
  public:
-  explicit FilterParser(SeriesFilter::Rep* rep) : rep_(rep) {}
+  FilterParser(SeriesFilter::Rep* rep, Origin origin) : rep_(rep), origin_(origin) {}
 
   // False: the text has too many lines.
   bool Run(absl::string_view text) {
@@ -78,7 +77,7 @@ class FilterParser {
       raw_ = raw;
       const absl::string_view line = absl::StripAsciiWhitespace(raw);
       if (line.empty() || line[0] == '#') continue;
-      if (++lines_ > kLinesMax) return false;
+      if (++lines_ > limits::kSeriesFilterLinesMax.For(origin_)) return false;
       rep_->mode == FilterMode::kModalityMap ? ReadEntry(line) : ReadPattern(line);
       if (errors_.size() == kErrorsMax) break;
     }
@@ -119,7 +118,7 @@ class FilterParser {
       pattern.kind = Pattern::Kind::kAbsent;
     } else {
       RegexError error;
-      pattern.regex = CompileJavaRegex(line, {.case_insensitive = true}, &error);
+      pattern.regex = CompileJavaRegex(line, {.case_insensitive = true, .origin = origin_}, &error);
       if (pattern.regex == nullptr) return Complain(line, error.offset, error.message);
     }
     rep_->wanted.push_back(section_);
@@ -142,8 +141,9 @@ class FilterParser {
       return;
     }
     RegexError error;
-    Entry entry{
-        .line = line_, .name = std::string(name), .expression = FilterExpression::Parse(text, &error)};
+    Entry entry{.line = line_,
+                .name = std::string(name),
+                .expression = FilterExpression::Parse(text, &error, origin_)};
     if (entry.expression == nullptr)
       return Complain(text.empty() ? line.substr(colon) : text, error.offset, error.message);
     rep_->wanted.insert(rep_->wanted.end(), entry.expression->wanted().begin(),
@@ -156,6 +156,7 @@ class FilterParser {
   }
 
   SeriesFilter::Rep* rep_;
+  const Origin origin_;
   absl::string_view raw_;
   int line_ = 0;
   size_t lines_ = 0;
@@ -251,13 +252,15 @@ SeriesFilter::SeriesFilter(SeriesFilter&&) noexcept = default;
 SeriesFilter& SeriesFilter::operator=(SeriesFilter&&) noexcept = default;
 SeriesFilter::~SeriesFilter() = default;
 
-absl::StatusOr<SeriesFilter> SeriesFilter::Parse(FilterMode mode, absl::string_view text) {
+absl::StatusOr<SeriesFilter> SeriesFilter::Parse(FilterMode mode, absl::string_view text, Origin origin) {
   auto rep = std::make_unique<Rep>();
   rep->mode = mode;
-  FilterParser parser(rep.get());
-  if (text.size() > kTextMaxBytes || !parser.Run(text)) {
-    return InvalidArgument("INVALID_SCRIPT", absl::StrCat("a series import filter may have 64 KiB and ",
-                                                          kLinesMax, " lines; shorten it"));
+  FilterParser parser(rep.get(), origin);
+  const size_t max_bytes = limits::kSeriesFilterMaxBytes.For(origin);
+  if (text.size() > max_bytes || !parser.Run(text)) {
+    return InvalidArgument("INVALID_SCRIPT",
+                           absl::StrCat("a series import filter may have ", max_bytes, " bytes and ",
+                                        limits::kSeriesFilterLinesMax.For(origin), " lines; shorten it"));
   }
   if (absl::Status status = parser.status(); !status.ok()) return status;
   std::sort(rep->wanted.begin(), rep->wanted.end());

@@ -25,6 +25,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 
+#include "base/limit.h"
 #include "imaging/dicom/tag.h"
 
 namespace narthex::dicom {
@@ -57,9 +58,10 @@ struct FilterVerdict {
 class SeriesFilter {
  public:
   // INVALID_ARGUMENT (INVALID_SCRIPT, metadata "line", "column"): says which lines are wrong and why,
-  // all of them up to ten. Also for over 64 KiB or 1,000 lines that ask
-  // something.
-  static absl::StatusOr<SeriesFilter> Parse(FilterMode mode, absl::string_view text);
+  // all of them up to ten. Also for over limits::kSeriesFilterMaxBytes, or limits::kSeriesFilterLinesMax
+  // lines that ask something.
+  static absl::StatusOr<SeriesFilter> Parse(FilterMode mode, absl::string_view text,
+                                            Origin origin = Origin::kArriving);
 
   SeriesFilter(SeriesFilter&&) noexcept;
   SeriesFilter& operator=(SeriesFilter&&) noexcept;

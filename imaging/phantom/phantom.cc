@@ -20,7 +20,7 @@
 namespace narthex::phantom {
 namespace {
 
-constexpr int kSizeMax = 16384;
+constexpr int kSizeMax = 16384;  // fixed: made-up images
 
 // splitmix64 (Steele, Lea, Flood 2014): every input bit reaches every output bit.
 uint64_t Mix(uint64_t x) {

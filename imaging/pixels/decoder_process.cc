@@ -19,7 +19,7 @@
 #include <sys/wait.h>
 
 #include "base/error.h"
-#include "base/limits.h"
+#include "base/limits_pixels.h"
 #include "base/status.h"
 
 namespace narthex::pixels {
@@ -81,7 +81,11 @@ int Spawn(const std::string& program, int socket, pid_t* pid) {
   posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK);
   // Nothing of ours is inherited. DCMTK needs no dictionary, and must not look for one.
   std::string name = "narthex-pixels", dictionary = "DCMDICTPATH=/dev/null", locale = "LC_ALL=C";
-  char* arguments[] = {name.data(), nullptr};
+  // In the order of pixels_main.cc.
+  std::string frame = absl::StrCat(limits::kFrameMaxBytes.get());
+  std::string memory = absl::StrCat(limits::kPixelDecoderMemoryBytes.get());
+  std::string cpu = absl::StrCat(limits::kPixelDecoderCpuSeconds.get());
+  char* arguments[] = {name.data(), frame.data(), memory.data(), cpu.data(), nullptr};
   char* environment[] = {dictionary.data(), locale.data(), nullptr};
   const int error = posix_spawn(pid, program.c_str(), &actions, &attributes, arguments, environment);
   posix_spawnattr_destroy(&attributes);

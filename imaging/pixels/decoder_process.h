@@ -13,13 +13,14 @@
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 
+#include "base/limits_pixels.h"
 #include "imaging/pixels/protocol.h"
 
 namespace narthex::pixels {
 
 struct DecoderOptions {
   std::string program;  // path of narthex-pixels; "": DefaultDecoderProgram()
-  absl::Duration frame_timeout = absl::Seconds(60);
+  absl::Duration frame_timeout = absl::Seconds(limits::kPixelFrameSeconds.get());
 };
 
 // narthex-pixels beside the running program.

@@ -11,7 +11,7 @@
 #include "gtest/gtest.h"
 
 #include "base/error.h"
-#include "base/limits.h"
+#include "base/limits_pixels.h"
 #include "imaging/anonymize/testing.h"
 #include "imaging/pixels/decoder_process.h"
 #include "imaging/pixels/fragment_filter.h"
@@ -66,7 +66,7 @@ TEST(ProtocolTest, GivesBackRequestsAndRefusesOthers) {
     damaged[i] = '\xee';
     // Never accepted with another size than it says.
     if (DecodeRequestHead(damaged, &read, &uid_bytes, &compressed)) {
-      EXPECT_LE(read.FrameBytes(), limits::kFrameMaxBytes);
+      EXPECT_LE(read.FrameBytes(), limits::kFrameMaxBytes.get());
     }
   }
 }

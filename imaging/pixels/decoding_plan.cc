@@ -3,7 +3,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 
-#include "base/limits.h"
+#include "base/limits_pixels.h"
 #include "base/status.h"
 
 namespace narthex::pixels {

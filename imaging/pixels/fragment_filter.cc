@@ -6,7 +6,7 @@
 #include "absl/strings/str_cat.h"
 
 #include "base/error.h"
-#include "base/limits.h"
+#include "base/limits_pixels.h"
 #include "base/status.h"
 #include "imaging/dicom/element_head.h"
 
@@ -58,7 +58,8 @@ bool FrameDivider::BeginsFrame(absl::string_view fragment) {
 absl::Status FragmentFilter::BeginFragment(uint32_t length, Put put) {
   NX_RETURN_IF_ERROR(FragmentDone(put));
   if (length > limits::kFrameMaxBytes) {
-    return NotEditable(absl::StrCat("a compressed frame has more than ", limits::kFrameMaxBytes, " bytes"));
+    return NotEditable(
+        absl::StrCat("a compressed frame has more than ", limits::kFrameMaxBytes.get(), " bytes"));
   }
   in_fragment_ = true;
   return absl::OkStatus();
@@ -83,7 +84,8 @@ absl::Status FragmentFilter::FragmentDone(Put put) {
     return absl::OkStatus();
   }
   if (frame_.size() + fragment_.size() > limits::kFrameMaxBytes) {
-    return NotEditable(absl::StrCat("a compressed frame has more than ", limits::kFrameMaxBytes, " bytes"));
+    return NotEditable(
+        absl::StrCat("a compressed frame has more than ", limits::kFrameMaxBytes.get(), " bytes"));
   }
   frame_ += fragment_;
   fragment_.clear();

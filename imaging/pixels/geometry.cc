@@ -84,7 +84,7 @@ absl::Status NotEditable(absl::string_view why) {
 
 absl::StatusOr<PixelGeometry> ReadGeometry(const dicom::ObjectHeader& header, dicom::Tag pixel_tag) {
   const dicom::DataSet& data = *header.data;
-  constexpr int64_t kSideMax = 65'535;  // US
+  constexpr int64_t kSideMax = 65'535;  // fixed: VR US
   PixelGeometry geometry;
   NX_ASSIGN_OR_RETURN(const int64_t rows, Number(data, tags::kRows, std::nullopt, 1, kSideMax));
   NX_ASSIGN_OR_RETURN(const int64_t columns, Number(data, tags::kColumns, std::nullopt, 1, kSideMax));
@@ -115,7 +115,7 @@ absl::StatusOr<PixelGeometry> ReadGeometry(const dicom::ObjectHeader& header, di
   geometry.planar = planar == 1 && samples > 1;
   NX_RETURN_IF_ERROR(CheckBits(geometry));
   // rows * columns * samples * bits is below 2^40, so frames may have 24 bits more.
-  if (geometry.FrameBits() / 8 > limits::kObjectMaxBytes / geometry.frames)
+  if (geometry.FrameBits() / 8 > limits::kObjectMaxBytes.most() / geometry.frames)
     return NotEditable("the frames together are larger than any object");
   return geometry;
 }

@@ -90,7 +90,7 @@ absl::Status PixelEditor::PrepareDecoding(dicom::ObjectHeader& header) {
   const absl::string_view uid = header.syntax.uid;
   PixelGeometry& geometry = *geometry_;
   NX_ASSIGN_OR_RETURN(FrameJob job, PlanDecoding(header.syntax, &geometry));
-  constexpr uint64_t kValueMaxBytes = 0xfffffffe;
+  constexpr uint64_t kValueMaxBytes = 0xfffffffe;  // fixed: lengths have 32 bits
   if (geometry.TotalBytes() > kValueMaxBytes)
     return NotEditable("decoded, they are larger than DICOM or this program can hold");
 

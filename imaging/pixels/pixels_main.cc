@@ -1,13 +1,17 @@
 // narthex-pixels: decodes compressed frames for narthexd and narthex, which start it with a socket as its
-// input and output (decoder_process.h, protocol.h). Of no use by hand.
+// input and output, and their limits as its arguments (decoder_process.h, protocol.h). Of no use by
+// hand.
 #include <unistd.h>
 
 #include <cerrno>
+#include <iterator>
 #include <string>
 
+#include "absl/strings/numbers.h"
 #include "absl/strings/string_view.h"
 #include <sys/socket.h>
 
+#include "base/limits_pixels.h"
 #include "imaging/pixels/frame_decoder.h"
 #include "imaging/pixels/protocol.h"
 #include "imaging/pixels/sandbox.h"
@@ -37,6 +41,22 @@ bool WriteAll(absl::string_view bytes) {
   return true;
 }
 
+// The limits that its parent has, in this order (DecoderProcess::Start).
+bool SetLimits(int count, char** arguments) {
+  AnyLimit* const all[] = {&limits::kFrameMaxBytes, &limits::kPixelDecoderMemoryBytes,
+                           &limits::kPixelDecoderCpuSeconds};
+  if (count != static_cast<int>(std::size(all))) return false;
+  for (AnyLimit* limit : all) {
+    int64_t number = 0;
+    if (!absl::SimpleAtoi(*arguments++, &number) || number < limit->least_number() ||
+        number > limit->most_number()) {
+      return false;
+    }
+    limit->Set(number);
+  }
+  return true;
+}
+
 // Serves one request. False: there will be no more.
 bool Serve() {
   std::string head(kRequestHeadBytes, '\0');
@@ -61,7 +81,7 @@ bool Serve() {
 }  // namespace
 }  // namespace narthex::pixels
 
-int main() {
+int main(int argc, char** argv) {
   sockaddr_storage unused{};
   socklen_t size = sizeof unused;
   if (getsockname(0, reinterpret_cast<sockaddr*>(&unused), &size) != 0) {
@@ -70,6 +90,7 @@ int main() {
     [[maybe_unused]] const ssize_t written = write(2, kHint.data(), kHint.size());
     return 64;
   }
+  if (!narthex::pixels::SetLimits(argc - 1, argv + 1)) return 64;
   narthex::pixels::RegisterCodecs();
   if (!narthex::pixels::EnterSandbox()) return 71;
   while (narthex::pixels::Serve()) {

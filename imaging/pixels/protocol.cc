@@ -1,6 +1,7 @@
 #include "imaging/pixels/protocol.h"
 
 #include "base/limits.h"
+#include "base/limits_pixels.h"
 
 namespace narthex::pixels {
 namespace {

@@ -9,7 +9,7 @@ namespace narthex::pixels {
 namespace {
 
 constexpr size_t kHeaderBytes = 64;
-constexpr size_t kSegmentsMax = 15;
+constexpr size_t kSegmentsMax = 15;  // fixed: PS3.5 annex G
 
 // Unpacks `segment` into every `step`-th byte of `out`, `count` of them. False: it holds fewer.
 bool Unpack(absl::string_view segment, char* out, size_t count, size_t step) {

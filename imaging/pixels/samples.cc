@@ -262,6 +262,7 @@ absl::StatusOr<SampleSummary> SummarizeSamples(const ObjectSource& source,
                                                const DecoderOptions& options) {
   Reader reader(options);
   dicom::RewriteOptions bare;
+  bare.origin = Origin::kStored;  // what came was looked at before
   bare.transfer_syntax_uid = transfer_syntax_uid;
   dicom::HeaderRewriter rewriter(
       reader, [](absl::string_view) { return absl::OkStatus(); }, bare);

@@ -7,7 +7,7 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 
-#include "base/limits.h"
+#include "base/limits_pixels.h"
 
 // The sanitizers take terabytes of address space and ask the kernel for more than decoding does.
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
@@ -27,9 +27,8 @@ bool Limit(int resource, rlim_t value) {
 }
 
 bool LimitResources() {
-  constexpr rlim_t kCpuSeconds = 3600;  // of all frames; one frame's time is the parent's business
-  bool ok = Limit(RLIMIT_CPU, kCpuSeconds) && Limit(RLIMIT_FSIZE, 0) && Limit(RLIMIT_CORE, 0) &&
-            Limit(RLIMIT_NOFILE, 3);
+  bool ok = Limit(RLIMIT_CPU, limits::kPixelDecoderCpuSeconds) && Limit(RLIMIT_FSIZE, 0) &&
+            Limit(RLIMIT_CORE, 0) && Limit(RLIMIT_NOFILE, 3);
 #ifndef NARTHEX_SANITIZED
   ok = ok && Limit(RLIMIT_AS, limits::kPixelDecoderMemoryBytes);
 #endif

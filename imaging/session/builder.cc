@@ -15,18 +15,14 @@
 #include "absl/strings/strip.h"
 
 #include "base/error.h"
+#include "base/limits_sessions.h"
 #include "imaging/dicom/header_facts.h"
 #include "imaging/session/collector.h"
 #include "imaging/session/conversion.h"
 #include "imaging/session/scan_builder.h"
 
 namespace narthex::session {
-namespace {
-
-constexpr size_t kSeriesMax = 10'000;
-constexpr size_t kWarningsMax = 100;
-
-}  // namespace
+namespace {}  // namespace
 
 absl::string_view ParameterValue(const Parameters& parameters, absl::string_view name) {
   for (const Parameter& parameter : parameters) {
@@ -145,9 +141,9 @@ absl::Status SessionBuilder::Add(const dicom::HeaderFacts& facts, uint64_t index
       series.empty() ? absl::StrCat("#", rep.values.Get(rep.paths.series_number)) : std::string(series);
   auto found = rep.scan_of_series.find(key);
   if (found == rep.scan_of_series.end()) {
-    if (rep.scans.size() == kSeriesMax) {
-      return ResourceExhausted("SESSION_TOO_LARGE",
-                               absl::StrCat("the session has more than ", kSeriesMax, " series"));
+    if (rep.scans.size() == limits::kSeriesMax) {
+      return ResourceExhausted("SESSION_TOO_LARGE", absl::StrCat("the session has more than ",
+                                                                 limits::kSeriesMax.get(), " series"));
     }
     found = rep.scan_of_series.emplace(key, rep.scans.size()).first;
     rep.scans.emplace_back(series);
@@ -232,7 +228,7 @@ void SessionBuilder::Rep::FinishSession(SessionModel& session) {
 
 void SessionBuilder::Rep::Warn(SessionModel& session) const {
   const auto warn = [&](std::string text) {
-    if (session.warnings.size() < kWarningsMax) session.warnings.push_back(std::move(text));
+    if (session.warnings.size() < limits::kSessionWarningsMax) session.warnings.push_back(std::move(text));
   };
   if (objects_without_series > 0)
     warn(absl::StrCat(objects_without_series, " objects without SeriesInstanceUID"));

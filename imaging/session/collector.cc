@@ -8,16 +8,15 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 
+#include "base/limits_sessions.h"
 #include "imaging/session/conversion.h"
 
 namespace narthex::session {
 namespace {
 
-constexpr size_t kTextMaxBytes = 4096;  // of a value that goes into a document; real ones are far shorter
-
-// `text` cut to kTextMaxBytes, not within a UTF-8 character.
+// `text` cut to limits::kDocumentTextMaxBytes, not within a UTF-8 character.
 absl::string_view Cut(absl::string_view text) {
-  size_t bytes = std::min(text.size(), kTextMaxBytes);
+  size_t bytes = std::min(text.size(), limits::kDocumentTextMaxBytes.get());
   while (bytes > 0 && bytes < text.size() && (static_cast<unsigned char>(text[bytes]) & 0xc0) == 0x80)
     --bytes;
   return text.substr(0, bytes);

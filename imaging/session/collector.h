@@ -49,7 +49,7 @@ class ObjectValues {
 // Distinct values, in order of appearance.
 class DistinctValues {
  public:
-  static constexpr size_t kMax = 16;
+  static constexpr size_t kMax = 16;  // fixed: then XNAT writes multi
 
   void Add(absl::string_view value);
   const std::vector<std::string>& values() const { return values_; }

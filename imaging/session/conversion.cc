@@ -11,10 +11,10 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_split.h"
 
+#include "base/limits_sessions.h"
+
 namespace narthex::session {
 namespace {
-
-constexpr int kValuesMax = 64;  // of one attribute; real ones have below 10
 
 // The digits of `text` up to the first other character; `separator`s between them are skipped.
 std::string Digits(absl::string_view text, char separator, size_t max) {
@@ -126,7 +126,7 @@ std::string Convert(const AttributeSpec& spec, const Source& source, absl::strin
     value = ValueAt(value, source.value_index);
     int count = 0;
     for (absl::string_view part : absl::StrSplit(value, '\\')) {
-      if (++count > kValuesMax) break;
+      if (++count > limits::kAttributeValuesMax) break;
       const std::string one = ConvertOne(spec, source, absl::StripAsciiWhitespace(part), times);
       if (count > 1) result += '\\';
       result += one;

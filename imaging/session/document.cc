@@ -18,7 +18,7 @@ namespace {
 
 constexpr char kXnat[] = "http://nrg.wustl.edu/xnat";
 constexpr char kXsi[] = "http://www.w3.org/2001/XMLSchema-instance";
-constexpr size_t kNoteMaxBytes = 2500;  // xnat.xsd
+constexpr size_t kNoteMaxBytes = 2500;  // fixed: xnat.xsd
 
 void DeclareNamespaces(pugi::xml_node node) {
   node.append_attribute("xmlns:xnat").set_value(kXnat);

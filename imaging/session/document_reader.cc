@@ -7,15 +7,13 @@
 #include "absl/strings/str_cat.h"
 
 #include "base/error.h"
+#include "base/limits_sessions.h"
 #include "imaging/session/document.h"
 #include "imaging/session/xml.h"
 #include "pugixml.hpp"
 
 namespace narthex::session {
 namespace {
-
-constexpr size_t kDocumentMaxBytes = 64 << 20;
-constexpr int kDepthMax = 64;
 
 absl::Status Invalid(absl::string_view message) {
   return InvalidArgument("INVALID_FIELD", absl::StrCat("session document: ", message),
@@ -24,7 +22,7 @@ absl::Status Invalid(absl::string_view message) {
 
 class DepthCheck : public pugi::xml_tree_walker {
  public:
-  bool for_each(pugi::xml_node& node) override { return depth() < kDepthMax; }
+  bool for_each(pugi::xml_node& node) override { return depth() < limits::kDocumentMaxDepth; }
 };
 
 int64_t Number(absl::string_view text) {
@@ -165,7 +163,7 @@ void ReadFacts(pugi::xml_node root, DocumentFacts& facts) {
 }  // namespace
 
 absl::StatusOr<SessionDocument> ReadSessionDocument(absl::string_view xml, const TypeRegistry& types) {
-  if (xml.size() > kDocumentMaxBytes) return Invalid("it is larger than 64 MiB");
+  if (xml.size() > limits::kDocumentMaxBytes) return Invalid("it is larger than 64 MiB");
   pugi::xml_document parsed;
   const pugi::xml_parse_result result =
       parsed.load_buffer(xml.data(), xml.size(), pugi::parse_default, pugi::encoding_utf8);

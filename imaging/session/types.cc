@@ -11,14 +11,12 @@
 #include "absl/strings/str_cat.h"
 
 #include "base/error.h"
+#include "base/limits_sessions.h"
 #include "base/status.h"
 #include "imaging/session/type_loader.h"
 
 namespace narthex::session {
 namespace {
-
-constexpr size_t kFilesMax = 100;
-constexpr size_t kFileMaxBytes = 1 << 20;
 
 absl::StatusOr<std::string> ReadTypeFile(const std::filesystem::path& path) {
   std::error_code error;
@@ -28,7 +26,7 @@ absl::StatusOr<std::string> ReadTypeFile(const std::filesystem::path& path) {
     return InvalidArgument("INVALID_SCRIPT", absl::StrCat(path.string(), " cannot be read"),
                            {{"file", path.string()}});
   }
-  if (size > kFileMaxBytes) {
+  if (size > limits::kTypeFileMaxBytes) {
     return InvalidArgument("INVALID_SCRIPT", absl::StrCat(path.string(), " is larger than 1 MiB"),
                            {{"file", path.string()}});
   }
@@ -79,10 +77,11 @@ absl::StatusOr<std::unique_ptr<const TypeRegistry>> TypeRegistry::LoadDirectory(
     std::filesystem::directory_iterator entries(directory, error);
     for (; !error && entries != std::filesystem::directory_iterator(); entries.increment(error)) {
       if (entries->path().extension() == ".toml") paths.push_back(entries->path());
-      if (paths.size() > kFilesMax) {
-        return InvalidArgument("INVALID_SCRIPT",
-                               absl::StrCat(directory, " has more than ", kFilesMax, " type files"),
-                               {{"file", directory}});
+      if (paths.size() > limits::kTypeFilesMax) {
+        return InvalidArgument(
+            "INVALID_SCRIPT",
+            absl::StrCat(directory, " has more than ", limits::kTypeFilesMax.get(), " type files"),
+            {{"file", directory}});
       }
     }
   }

@@ -12,6 +12,9 @@
 
 #include "base/error.h"
 #include "base/limits.h"
+#include "base/limits_gateway.h"
+#include "base/limits_server.h"
+#include "base/limits_storage.h"
 #include "base/log.h"
 #include "base/status.h"
 #include "server/app/anonymization_settings.h"
@@ -191,7 +194,7 @@ absl::Status Application::Parts::OpenRules() {
   NX_ASSIGN_OR_RETURN(plans, OpenPlans(database->scripts()));
   NX_RETURN_IF_ERROR(door->policy().SetRouting({}));
   prearchive::Prearchive::Options options;
-  options.idle_build = absl::Seconds(limits::kIdleBuildSecondsDefault);
+  options.idle_build = absl::Seconds(limits::kIdleBuildSecondsDefault.get());
   NX_ASSIGN_OR_RETURN(prearchive, prearchive::Prearchive::Open(options, *staging, *index, Clock::Real()));
   uploads = std::make_unique<ingest::Uploads>(*index, Clock::Real());
   projects = std::make_unique<auth::ProjectCache>(database->projects(), Clock::Real());
@@ -218,47 +221,46 @@ std::vector<rpc::SettingSpec> Application::Parts::Settings() {
 }
 
 std::vector<LimitSpec> Application::Parts::Limits() {
-  constexpr uint64_t kMany = 1'000'000;
   return {
       {"limits.association_idle_seconds",
        "a silent DICOM association is aborted after so long (from the next start)",
-       limits::kAssociationIdleSeconds, 1, 86400, [this](uint64_t n) { association_idle_seconds = n; }},
-      {"limits.associations_max", "DICOM associations at once", limits::kAssociationsMax, 1, kMany,
+       limits::kAssociationIdleSeconds, [this](uint64_t n) { association_idle_seconds = n; }},
+      {"limits.associations_max", "DICOM associations at once", limits::kAssociationsMax,
        [this](uint64_t n) { gateway_limits->associations_max = static_cast<int>(n); }},
       {"limits.associations_per_address_max", "DICOM associations of one address at once",
-       limits::kAssociationsPerAddressMax, 1, kMany,
+       limits::kAssociationsPerAddressMax,
        [this](uint64_t n) { gateway_limits->associations_per_address_max = static_cast<int>(n); }},
-      {"limits.calls_per_user_max", "calls with one answer of one user at once", limits::kCallsPerUserMax, 1,
-       kMany, [this](uint64_t n) { admission->calls().SetPerUserMax(static_cast<int>(n)); }},
-      {"limits.connections_max", "gRPC connections at once", limits::kConnectionsMax, 1, kMany,
+      {"limits.calls_per_user_max", "calls with one answer of one user at once", limits::kCallsPerUserMax,
+       [this](uint64_t n) { admission->calls().SetPerUserMax(static_cast<int>(n)); }},
+      {"limits.connections_max", "gRPC connections at once", limits::kConnectionsMax,
        [this](uint64_t n) {
          if (listener) listener->SetConnectionsMax(static_cast<int>(n));
        }},
       {"limits.connections_per_address_max", "gRPC connections of one address at once",
-       limits::kConnectionsPerAddressMax, 1, kMany,
+       limits::kConnectionsPerAddressMax,
        [this](uint64_t n) {
          if (listener) listener->SetConnectionsPerAddressMax(static_cast<int>(n));
        }},
       {"limits.free_space_min_bytes", "free space below which nothing is received or archived",
-       limits::kFreeSpaceMinBytes, 0, 1ull << 50,
+       limits::kFreeSpaceMinBytes,
        [this](uint64_t n) {
          staging->SetFreeSpaceMin(n);
          archiver->SetFreeSpaceMin(n);
          disks->SetMinBytes(n);
        }},
-      {"limits.held_bytes_max", "memory for objects whose header is not complete", limits::kHeldBytesMax, 0,
-       1ull << 40, [this](uint64_t n) { admission->SetHeldBytesMax(n); }},
-      {"limits.long_calls_max", "watches, waits, downloads and exports at once", limits::kLongCallsMax, 1,
-       kMany, [this](uint64_t n) { admission->long_calls().SetMax(static_cast<int>(n)); }},
+      {"limits.held_bytes_max", "memory for objects whose header is not complete", limits::kHeldBytesMax,
+       [this](uint64_t n) { admission->SetHeldBytesMax(n); }},
+      {"limits.long_calls_max", "watches, waits, downloads and exports at once", limits::kLongCallsMax,
+       [this](uint64_t n) { admission->long_calls().SetMax(static_cast<int>(n)); }},
       {"limits.long_calls_per_user_max", "watches, waits, downloads and exports of one user at once",
-       limits::kLongCallsPerUserMax, 1, kMany,
+       limits::kLongCallsPerUserMax,
        [this](uint64_t n) { admission->long_calls().SetPerUserMax(static_cast<int>(n)); }},
       {"limits.upload_idle_seconds", "an upload stream whose peer does nothing for so long is ended",
-       limits::kUploadIdleSeconds, 1, 86400, [this](uint64_t n) { stalls->SetPatience(absl::Seconds(n)); }},
-      {"limits.upload_streams_max", "upload streams at once", limits::kUploadStreamsMax, 1, kMany,
+       limits::kUploadIdleSeconds, [this](uint64_t n) { stalls->SetPatience(absl::Seconds(n)); }},
+      {"limits.upload_streams_max", "upload streams at once", limits::kUploadStreamsMax,
        [this](uint64_t n) { admission->uploads().SetMax(static_cast<int>(n)); }},
       {"limits.upload_streams_per_user_max", "upload streams of one user at once",
-       limits::kUploadStreamsPerUserMax, 1, kMany,
+       limits::kUploadStreamsPerUserMax,
        [this](uint64_t n) { admission->uploads().SetPerUserMax(static_cast<int>(n)); }},
   };
 }
@@ -273,7 +275,7 @@ ingest::StreamDependencies Application::Parts::Streams() {
 
 void Application::Parts::MakeServices() {
   fs::FileSystem& files = fs::Posix();
-  stalls = std::make_unique<rpc::StallWatch>(absl::Seconds(limits::kUploadIdleSeconds));
+  stalls = std::make_unique<rpc::StallWatch>(absl::Seconds(limits::kUploadIdleSeconds.get()));
   admission = std::make_unique<ingest::Admission>();
   gate = std::make_unique<rpc::Gate>(*authenticator, *projects, *stalls, *admission);
   gate->BindCertificates(config.tls_client_user == "cn" ? rpc::CertificateUser::kCommonName

@@ -7,7 +7,7 @@
 #include "absl/strings/str_cat.h"
 
 #include "base/clock.h"
-#include "base/limits.h"
+#include "base/limits_server.h"
 #include "base/log.h"
 #include "server/auth/jwks_source.h"
 #include "server/auth/oidc.h"
@@ -18,7 +18,7 @@ void CheckIssuer(const Config& config, std::map<std::string, std::string>& wrong
   int64_t seconds = 0;
   if (!absl::SimpleAtoi(config.oidc_leeway_seconds, &seconds) || seconds < 0 ||
       seconds > limits::kJwtLeewaySecondsMax) {
-    wrong["oidc-leeway-seconds"] = absl::StrCat("expected 0 to ", limits::kJwtLeewaySecondsMax);
+    wrong["oidc-leeway-seconds"] = absl::StrCat("expected 0 to ", limits::kJwtLeewaySecondsMax.get());
   }
   if (config.oidc_user_claim.empty()) wrong["oidc-user-claim"] = "expected the name of a claim";
   const bool any = !config.oidc_issuer.empty() || !config.oidc_audience.empty() || !config.oidc_jwks.empty();

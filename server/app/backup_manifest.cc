@@ -28,7 +28,8 @@ namespace {
 
 namespace files = std::filesystem;
 
-constexpr int64_t kContentMaxBytes = 1 << 20;  // of larger files the size must do
+constexpr int64_t kContentMaxBytes =
+    1 << 20;  // fixed: manifests that were written say so; of larger files the size must do
 constexpr size_t kBlock = 1 << 20;
 
 std::string ManifestOf(const std::string& backup) { return backup + "/backup.json"; }

@@ -5,7 +5,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 
-#include "base/limits.h"
+#include "base/limits_server.h"
 #include "server/rpc/convert.h"
 
 namespace narthex::app {
@@ -22,8 +22,10 @@ void AddBasicSettings(rpc::Gate& gate, prearchive::Prearchive& prearchive,
          return absl::OkStatus();
        }});
   settings.push_back({"prearchive.idle_build_seconds",
-                      "a session is built when no object came for so long; 1 to 86400 seconds",
-                      absl::StrCat(limits::kIdleBuildSecondsDefault),
+                      absl::StrCat("a session is built when no object came for so long; ",
+                                   limits::kIdleBuildSecondsDefault.least_number(), " to ",
+                                   limits::kIdleBuildSecondsDefault.most_number(), " seconds"),
+                      absl::StrCat(limits::kIdleBuildSecondsDefault.get()),
                       [&prearchive](const std::string& value) {
                         int64_t seconds = 0;
                         if (!absl::SimpleAtoi(value, &seconds) || seconds < 1 || seconds > 86400) {

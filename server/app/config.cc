@@ -4,6 +4,7 @@
 #include <map>
 #include <set>
 #include <sstream>
+#include <vector>
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
@@ -12,6 +13,7 @@
 #include <CLI/CLI.hpp>
 #include <toml++/toml.h>
 
+#include "base/limit_table.h"
 #include "server/app/authentication.h"
 
 namespace narthex::app {
@@ -111,6 +113,26 @@ std::map<std::string, std::string> Check(const Config& config) {
   return wrong;
 }
 
+// Sets the limits of the table [limits] of the file `path`. Prints errors with their lines; false if any.
+bool SetLimits(const std::string& path, const toml::node& limits) {
+  const auto fail = [&path](const toml::node& node, absl::string_view what) {
+    std::fprintf(stderr, "narthexd: %s:%d: %s\n", path.c_str(), static_cast<int>(node.source().begin.line),
+                 std::string(what).c_str());
+    return false;
+  };
+  if (!limits.is_table()) return fail(limits, "\"limits\" must be a table: [limits]");
+  bool good = true;
+  for (auto&& [key, node] : *limits.as_table()) {
+    const auto number = node.value_exact<int64_t>();
+    const auto text = node.value_exact<std::string>();
+    const std::string name =
+        absl::StrReplaceAll(absl::string_view(key.str().data(), key.str().size()), {{"-", "_"}});
+    const absl::Status set = SetLimit(name, number ? absl::StrCat(*number) : text.value_or("neither"));
+    if (!set.ok()) good = fail(node, set.message());
+  }
+  return good;
+}
+
 // Reads `path` into `config` where the command line said nothing. Prints errors with their lines; false if
 // any.
 bool ReadFile(const std::string& path, const std::set<std::string>& given, Config& config,
@@ -127,6 +149,10 @@ bool ReadFile(const std::string& path, const std::set<std::string>& given, Confi
   }
   bool good = true;
   for (auto&& [key, node] : table) {
+    if (key.str() == "limits") {
+      good = SetLimits(path, node) && good;
+      continue;
+    }
     const std::string name =
         absl::StrReplaceAll(absl::string_view(key.str().data(), key.str().size()), {{"_", "-"}});
     const int line = static_cast<int>(node.source().begin.line);
@@ -176,6 +202,12 @@ ParsedConfig ParseConfig(int argc, char** argv) {
   for (const Switch& toggle : kSwitches) {
     options[toggle.name] = app.add_flag(absl::StrCat("--", toggle.name), config.*toggle.field, toggle.help);
   }
+  std::vector<std::string> limits;
+  app.add_option(
+         "--limit", limits,
+         "NAME=VALUE: another value of one limit than its default (docs/operations.md has them); may be "
+         "repeated; in the file a table [limits]")
+      ->allow_extra_args(false);
   app.add_flag("--check-config", config.check_config, "say what is wrong with the configuration, and stop");
   app.set_version_flag("--version", "narthexd 0.1.0");
   try {
@@ -191,6 +223,13 @@ ParsedConfig ParseConfig(int argc, char** argv) {
   std::map<std::string, int> lines;
   bool good = file.empty() || ReadFile(file, given, config, lines);
   bool usage = false;
+  for (const std::string& limit : limits) {
+    const absl::Status set = SetLimit(limit);
+    if (set.ok()) continue;
+    good = false;
+    usage = true;
+    std::fprintf(stderr, "narthexd: --limit: %s\n", std::string(set.message()).c_str());
+  }
   for (const auto& [key, what] : Check(config)) {
     good = false;
     const bool in_file = lines.count(key) > 0 && given.count(key) == 0;

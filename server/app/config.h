@@ -1,4 +1,5 @@
-// The server's flags and configuration file. Every flag is also a key of the file (TOML), with '-' as '_'.
+// The server's flags and configuration file. Every flag is also a key of the file (TOML), with '-' as '_';
+// what --limit sets are the keys of its table [limits].
 #pragma once
 
 #include <string>
@@ -44,7 +45,8 @@ struct ParsedConfig {
   int exit_code = -1;  // -1: run
 };
 
-// Reads the command line and the file it names; the command line wins. Prints help and errors itself.
+// Reads the command line and the file it names; the command line wins. Prints help and errors itself. Sets
+// the limits (base/limit_table.h) at once: before the program has threads.
 ParsedConfig ParseConfig(int argc, char** argv);
 
 }  // namespace narthex::app

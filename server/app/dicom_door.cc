@@ -90,10 +90,16 @@ std::vector<rpc::SettingSpec> DicomDoor::Settings() {
         absl::StrCat(
             "rules that find the ", what,
             " in an object's header, one a line: (gggg,eeee):regex[:group][ t:target r:replacement]"),
-        "", [this, field](const std::string& value) {
+        "",
+        [this, field](const std::string& value) {
           identify::RoutingConfig changed = policy_.routing();
           changed.*field = value;
           return policy_.SetRouting(changed);
+        },
+        [field](const std::string& value) {
+          identify::RoutingConfig alone;
+          alone.*field = value;
+          return identify::Router::Create(alone).status();
         }};
   };
   using Config = identify::RoutingConfig;

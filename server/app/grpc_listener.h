@@ -18,7 +18,7 @@
 #include <grpcpp/server_builder.h>
 #include <sys/types.h>
 
-#include "base/limits.h"
+#include "base/limits_server.h"
 #include "server/gateway/socket.h"
 
 namespace narthex::app {

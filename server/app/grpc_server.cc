@@ -13,6 +13,7 @@
 #include <grpcpp/support/server_interceptor.h>
 
 #include "base/limits.h"
+#include "base/limits_server.h"
 #include "server/ingest/places.h"
 
 namespace narthex::app {
@@ -75,7 +76,7 @@ void ConfigureServer(grpc::ServerBuilder& builder) {
            {GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS, limits::kHandshakeSeconds * 1000},
            {GRPC_ARG_MAX_CONNECTION_IDLE_MS, limits::kConnectionIdleSeconds * 1000},
            {GRPC_ARG_KEEPALIVE_TIME_MS, limits::kKeepaliveSeconds * 1000},
-           {GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 20'000},
+           {GRPC_ARG_KEEPALIVE_TIMEOUT_MS, limits::kKeepaliveAnswerSeconds * 1000},
        }) {
     builder.AddChannelArgument(name, static_cast<int>(value));
   }

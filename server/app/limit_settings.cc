@@ -6,7 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include <sys/resource.h>
 
-#include "base/limits.h"
+#include "base/limits_server.h"
 #include "base/log.h"
 #include "server/rpc/convert.h"
 
@@ -17,9 +17,11 @@ std::vector<rpc::SettingSpec> LimitSettings(std::vector<LimitSpec> limits) {
   for (LimitSpec& limit : limits) {
     rpc::SettingSpec spec;
     spec.key = limit.key;
-    spec.description = absl::StrCat(limit.description, "; ", limit.min, " to ", limit.max);
-    spec.default_value = absl::StrCat(limit.default_value);
-    spec.apply = [min = limit.min, max = limit.max, apply = std::move(limit.apply)](const std::string& text) {
+    const auto min = static_cast<uint64_t>(limit.limit.least_number());
+    const auto max = static_cast<uint64_t>(limit.limit.most_number());
+    spec.description = absl::StrCat(limit.description, "; ", min, " to ", max);
+    spec.default_value = absl::StrCat(limit.limit.number());
+    spec.apply = [min, max, apply = std::move(limit.apply)](const std::string& text) {
       uint64_t value = 0;
       if (!absl::SimpleAtoi(text, &value) || value < min || value > max) {
         return rpc::InvalidField("value", absl::StrCat("expected ", min, " to ", max));
@@ -40,7 +42,7 @@ void RaiseOpenFiles() {
   ::getrlimit(RLIMIT_NOFILE, &limit);
   if (limit.rlim_cur >= limits::kOpenFilesMin) return;
   Log(LogLevel::kWarning, "few open files are allowed; connections will be refused when they are used up",
-      {{"allowed", limit.rlim_cur}, {"wanted", limits::kOpenFilesMin}});
+      {{"allowed", limit.rlim_cur}, {"wanted", limits::kOpenFilesMin.get()}});
 }
 
 }  // namespace narthex::app

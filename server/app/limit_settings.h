@@ -5,17 +5,16 @@
 #include <string>
 #include <vector>
 
+#include "base/limit.h"
 #include "server/rpc/settings_service.h"
 
 namespace narthex::app {
 
-// One of base/limits.h's that is marked there "(set KEY)".
+// One of base/limits*.h that is marked there "(set KEY)".
 struct LimitSpec {
   std::string key;
   std::string description;
-  uint64_t default_value = 0;
-  uint64_t min = 1;
-  uint64_t max = 0;
+  const AnyLimit& limit;  // its value: what is in force while nothing is set
   std::function<void(uint64_t)> apply;
 };
 

@@ -47,7 +47,7 @@ absl::StatusOr<std::shared_ptr<const ingest::Policy>> LivePolicy::Build(const So
   const auto add_router =
       [&wanted](
           const identify::RoutingConfig& config) -> absl::StatusOr<std::shared_ptr<const identify::Router>> {
-    NX_ASSIGN_OR_RETURN(identify::Router router, identify::Router::Create(config));
+    NX_ASSIGN_OR_RETURN(identify::Router router, identify::Router::Create(config, Origin::kStored));
     for (dicom::Tag tag : router.wanted()) wanted.emplace_back(tag);
     return std::make_shared<const identify::Router>(std::move(router));
   };
@@ -65,7 +65,8 @@ absl::StatusOr<std::shared_ptr<const ingest::Policy>> LivePolicy::Build(const So
   }
   auto filters = std::make_shared<identify::FilterSet>();
   for (const auto& [project, from] : sources.filters) {
-    NX_ASSIGN_OR_RETURN(identify::SeriesFilter filter, identify::SeriesFilter::Parse(from.mode, from.text));
+    NX_ASSIGN_OR_RETURN(identify::SeriesFilter filter,
+                        identify::SeriesFilter::Parse(from.mode, from.text, Origin::kStored));
     filters->Set(project, std::move(filter));
   }
   for (dicom::Tag tag : filters->wanted()) wanted.emplace_back(tag);

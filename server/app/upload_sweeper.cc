@@ -15,7 +15,7 @@ namespace narthex::app {
 namespace {
 
 constexpr int64_t kKeepDaysDefault = 90;
-constexpr int64_t kKeepDaysMax = 36500;
+constexpr int64_t kKeepDaysMax = 36500;  // fixed: the range of a setting
 constexpr absl::Duration kSweepInterval = absl::Hours(1);
 
 }  // namespace

@@ -12,7 +12,7 @@ namespace narthex::archiving {
 namespace {
 
 // A note names so many scans at most.
-constexpr size_t kNotedMax = 50;
+constexpr size_t kNotedMax = 50;  // fixed: what one note tells
 constexpr absl::string_view kLeftOut = "out:";
 
 }  // namespace

@@ -27,7 +27,7 @@ using prearchive::SessionRow;
 
 // Between attempts while the database is away.
 constexpr absl::Duration kFirstWait = absl::Milliseconds(200);
-constexpr absl::Duration kLongestWait = absl::Seconds(5);
+constexpr absl::Duration kLongestWait = absl::Seconds(5);  // fixed: between two tries
 
 ConflictPolicy PolicyOf(const operations::Operation& operation) {
   int policy = 0;

@@ -13,6 +13,7 @@
 
 #include "base/error.h"
 #include "base/limits.h"
+#include "base/limits_storage.h"
 #include "base/status.h"
 
 namespace narthex::archiving {
@@ -97,12 +98,13 @@ absl::Status CheckDefinitions(const std::vector<FieldDefinition>& definitions) {
 
 absl::Status CheckFields(const Fields& fields, const std::vector<FieldDefinition>& definitions) {
   if (fields.size() > limits::kCustomFieldsMax) {
-    return Refused(fields.begin()->first, absl::StrCat("more than ", limits::kCustomFieldsMax, " fields"));
+    return Refused(fields.begin()->first,
+                   absl::StrCat("more than ", limits::kCustomFieldsMax.get(), " fields"));
   }
   for (const auto& [name, value] : fields) {
     if (!IsName(name)) return Refused(name, "a name is 1 to 64 of letters, digits, '_', '.' and '-'");
     if (value.size() > limits::kCustomFieldMaxBytes)
-      return Refused(name, absl::StrCat("longer than ", limits::kCustomFieldMaxBytes >> 10, " KiB"));
+      return Refused(name, absl::StrCat("longer than ", limits::kCustomFieldMaxBytes.get() >> 10, " KiB"));
   }
   for (const FieldDefinition& definition : definitions) {
     const auto field = fields.find(definition.name);

@@ -8,16 +8,15 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/strip.h"
 
-#include "base/limits.h"
+#include "base/limits_server.h"
+#include "base/limits_storage.h"
 #include "imaging/anonymize/export_target.h"
 
 namespace narthex::archiving {
 namespace {
 
-constexpr size_t kNoteMaxBytes = 2500;  // xnat.xsd
-constexpr size_t kTextMaxBytes = 255;   // xnat.xsd, of acquisition site, operator and session type
 // A remark names so many fields at most.
-constexpr size_t kNamedMax = 20;
+constexpr size_t kNamedMax = 20;  // fixed: what one note tells
 
 // The member that `target` is, or null: a custom field.
 std::string* MemberOf(absl::string_view target, ExportedFields& fields) {
@@ -62,7 +61,9 @@ ExportedFields ExportedFieldsOf(const prearchive::ExportedValues& exported,
     const std::string name(shown);
     std::string why;
     if (std::string* member = MemberOf(target, result); member != nullptr) {
-      if (row.value().size() > (member == &result.note ? kNoteMaxBytes : kTextMaxBytes)) why = "is too long";
+      if (row.value().size() >
+          (member == &result.note ? limits::kNoteMaxBytes : limits::kSessionWordMaxBytes))
+        why = "is too long";
       if (why.empty()) *member = row.value();
     } else {
       why = Misfit(name, row.value(), definitions);

@@ -5,7 +5,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
-#include "base/limits.h"
+#include "base/limits_storage.h"
 
 namespace narthex::archiving {
 namespace {

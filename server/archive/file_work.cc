@@ -9,7 +9,7 @@
 
 #include "base/crash_point.h"
 #include "base/error.h"
-#include "base/limits.h"
+#include "base/limits_storage.h"
 #include "base/log.h"
 #include "base/status.h"
 #include "storage/archive/catalog.h"

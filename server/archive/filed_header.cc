@@ -17,6 +17,7 @@ absl::StatusOr<dicom::HeaderFacts> ReadFacts(fs::FileSystem& files, const std::s
   NX_ASSIGN_OR_RETURN(const std::unique_ptr<fs::File> file, files.Open(place, {}));
   dicom::ScanOptions options;
   options.attributes = &attributes;
+  options.origin = Origin::kStored;
   NX_ASSIGN_OR_RETURN(options.object_size, file->SizeBytes());
   dicom::HeaderScanner scanner(options);
   std::string piece(kHeaderPieceBytes, '\0');

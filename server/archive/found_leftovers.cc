@@ -6,7 +6,7 @@ namespace narthex::archiving {
 namespace {
 
 // Remarks name so many attributes at most.
-constexpr size_t kNotedMax = 20;
+constexpr size_t kNotedMax = 20;  // fixed: what one note tells
 
 }  // namespace
 

@@ -10,7 +10,7 @@
 #include "absl/strings/str_cat.h"
 
 #include "base/error.h"
-#include "base/limits.h"
+#include "base/limits_storage.h"
 #include "base/log.h"
 #include "base/status.h"
 #include "server/archive/filing.h"

@@ -85,7 +85,8 @@ absl::StatusOr<MovedFiles::Header> MovedFiles::Run(const metadata::File& file) {
   // A deflated header ends where the object does.
   const uint64_t wanted = before->is_deflated() ? file.size_bytes : before->header_bytes() + kBulkHeadBytes;
   std::string head;
-  NX_RETURN_IF_ERROR(ReadPieces(with_.files, place, std::min<uint64_t>(wanted, limits::kHeaderMaxBytes),
+  NX_RETURN_IF_ERROR(ReadPieces(with_.files, place,
+                                std::min<uint64_t>(wanted, limits::kHeaderMaxBytes.most()),
                                 [&head](absl::string_view piece) {
                                   head.append(piece.data(), piece.size());
                                   return absl::OkStatus();
@@ -95,6 +96,7 @@ absl::StatusOr<MovedFiles::Header> MovedFiles::Run(const metadata::File& file) {
   deidentify::PlanEditor editor(plan_, std::move(options));
   dicom::ScanOptions scan;
   scan.attributes = &attributes_;
+  scan.origin = Origin::kStored;
   scan.transfer_syntax_uid = deidentify::UntoldSyntax(*before);
   auto after = deidentify::EditHead(editor, head, scan);
   NX_RETURN_IF_ERROR(OfFile(file, after.status()));
@@ -174,7 +176,7 @@ absl::Status MovedFiles::WriteOne(const Changed& changed, const archive::ByteSin
   deidentify::PlanEditor::Options options = OptionsOf(changed.old_path);
   options.check_leftovers = true;
   deidentify::PlanEditor editor(plan_, std::move(options));
-  dicom::HeaderRewriter rewriter(editor, sink, {changed.transfer_syntax_uid});
+  dicom::HeaderRewriter rewriter(editor, sink, {changed.transfer_syntax_uid, Origin::kStored});
   absl::Status written = ReadPieces(with_.files, with_.work.Place(changed.old_path), UINT64_MAX,
                                     [&rewriter](absl::string_view piece) { return rewriter.Add(piece); });
   if (written.ok()) written = rewriter.Finish();

@@ -19,7 +19,7 @@
 namespace narthex::archiving {
 namespace {
 
-constexpr size_t kRequestIdMaxBytes = 48;  // an operation id has 64
+constexpr size_t kRequestIdMaxBytes = 48;  // fixed: an operation id has 64
 
 bool IsNamedTheSame(const metadata::Session& a, const metadata::Session& b) {
   return a.project == b.project && a.subject == b.subject && a.label == b.label;

@@ -87,7 +87,7 @@ absl::StatusOr<std::optional<dicom::HeaderFacts>> ProjectScript::FactsOf(const O
   const uint64_t wanted = stored.is_deflated() ? object.size_bytes() : stored.header_bytes() + kBulkHeadBytes;
   std::string head;
   NX_RETURN_IF_ERROR(log_->ReadRange(prearchive::Prearchive::StoredObjectOf(object), 0,
-                                     std::min<uint64_t>(wanted, limits::kHeaderMaxBytes),
+                                     std::min<uint64_t>(wanted, limits::kHeaderMaxBytes.most()),
                                      [&](absl::string_view piece) {
                                        head.append(piece.data(), piece.size());
                                        return absl::OkStatus();
@@ -106,6 +106,7 @@ absl::StatusOr<std::optional<dicom::HeaderFacts>> ProjectScript::FactsOf(const O
   const deidentify::ObjectRest rest{stored, object.size_bytes(), read_rest};
   dicom::ScanOptions scan;
   scan.attributes = &*attributes_;
+  scan.origin = Origin::kStored;
   scan.transfer_syntax_uid = staged.transfer_syntax_uid;
   auto facts = deidentify::EditHead(editor, head, scan, &rest);
   if (editor.outcome().rejected) {
@@ -130,7 +131,7 @@ absl::Status ProjectScript::Write(staging::SessionLog& log, const prearchive::Bu
   options.seed = absl::StrCat(session_, "/", object.number);
   options.honour_record = staged->second.honour_record;
   PlanEditor editor(plan_, std::move(options));
-  dicom::HeaderRewriter rewriter(editor, sink, {staged->second.transfer_syntax_uid});
+  dicom::HeaderRewriter rewriter(editor, sink, {staged->second.transfer_syntax_uid, Origin::kStored});
   absl::Status written = log.Read(object.bytes, [&](absl::string_view piece) { return rewriter.Add(piece); });
   if (written.ok()) written = rewriter.Finish();
   NX_RETURN_IF_ERROR(Of(object.number, written));

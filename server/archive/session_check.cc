@@ -25,7 +25,7 @@ namespace {
 
 constexpr size_t kPieceBytes = 1 << 20;
 // A session that is being changed is looked at again so often, so much later.
-constexpr int kLooksMax = 30;
+constexpr int kLooksMax = 30;  // fixed: tries
 constexpr absl::Duration kLookAgain = absl::Milliseconds(100);
 
 bool IsCatalog(const CheckFinding& finding) { return absl::StartsWith(finding.kind, "CATALOG_"); }
@@ -200,7 +200,9 @@ absl::Status SessionCheck::Adopt(FileWork& work, CheckFinding& finding, Repair& 
 absl::StatusOr<metadata::File> SessionCheck::ReadFile(const std::string& place, bool dicom) {
   NX_ASSIGN_OR_RETURN(const auto bytes, with_.file_system.Open(place, {}));
   metadata::File file;
-  dicom::HeaderScanner scanner;
+  dicom::ScanOptions scan;
+  scan.origin = Origin::kStored;
+  dicom::HeaderScanner scanner(scan);
   bool scanning = dicom;
   CryptoHasher sha256 = CryptoHasher::Sha256(), md5 = CryptoHasher::Md5();
   Xxh3Hasher xxh3;

@@ -17,6 +17,7 @@
 #include "base/error.h"
 #include "base/ids.h"
 #include "base/limits.h"
+#include "base/limits_storage.h"
 #include "base/status.h"
 #include "storage/archive/layout.h"
 
@@ -24,9 +25,9 @@ namespace narthex::archiving {
 namespace {
 
 // Small files are collected and written many at once.
-constexpr int64_t kSmallMaxBytes = 256 << 10;
-constexpr size_t kCollectMaxFiles = 256;
-constexpr int64_t kCollectMaxBytes = 16 << 20;
+constexpr int64_t kSmallMaxBytes = 256 << 10;   // fixed: which way a file takes; both are good
+constexpr size_t kCollectMaxFiles = 256;        // fixed: when a batch is written
+constexpr int64_t kCollectMaxBytes = 16 << 20;  // fixed: when a batch is written
 
 absl::Status Invalid(absl::string_view field, absl::string_view what) {
   return InvalidArgument("INVALID_FIELD", absl::StrCat(field, ": ", what), {{"field", std::string(field)}});
@@ -63,7 +64,8 @@ absl::StatusOr<std::string> SafeName(absl::string_view name) {
     parts.push_back(archive::SanitizeComponent(part));
   }
   if (parts.size() > limits::kResourceFolderMaxDepth)
-    return Invalid("path", absl::StrCat("folders nested deeper than ", limits::kResourceFolderMaxDepth));
+    return Invalid("path",
+                   absl::StrCat("folders nested deeper than ", limits::kResourceFolderMaxDepth.get()));
   return absl::StrJoin(parts, "/");
 }
 

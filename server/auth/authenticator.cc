@@ -16,7 +16,7 @@
 #include "base/digest.h"
 #include "base/error.h"
 #include "base/ids.h"
-#include "base/limits.h"
+#include "base/limits_server.h"
 #include "base/status.h"
 #include "server/auth/caller.h"
 #include "storage/metadata/access.h"
@@ -26,7 +26,6 @@ namespace narthex::auth {
 namespace {
 
 constexpr absl::Duration kRemember = absl::Seconds(5);
-constexpr size_t kRememberMax = 10'000;
 
 absl::Status Refuse(absl::string_view why) {
   return Error(absl::StatusCode::kUnauthenticated, "UNAUTHENTICATED", why);
@@ -140,15 +139,16 @@ absl::StatusOr<metadata::Identity> Authenticator::Authenticate(absl::string_view
   }
   MakeKnown(hash, end);
   absl::MutexLock lock(&mutex_);
-  if (remembered_.size() >= kRememberMax) remembered_.clear();
+  if (remembered_.size() >= limits::kTokensRememberedMax) remembered_.clear();
   remembered_[hash] = {*identity, std::min(now + kRemember, end)};
   return identity;
 }
 
 absl::Status Authenticator::Load() {
   const metadata::SystemScope scope;
-  NX_ASSIGN_OR_RETURN(const auto hashes,
-                      stores_.tokens().ListHashes(clock_.Now(), limits::kAuthenticationKnownMax));
+  NX_ASSIGN_OR_RETURN(
+      const auto hashes,
+      stores_.tokens().ListHashes(clock_.Now(), static_cast<int>(limits::kAuthenticationKnownMax)));
   for (const std::string& hash : hashes) MakeKnown(hash);
   return absl::OkStatus();
 }

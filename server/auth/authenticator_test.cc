@@ -15,7 +15,7 @@
 #include <sys/stat.h>
 
 #include "base/error.h"
-#include "base/limits.h"
+#include "base/limits_server.h"
 
 namespace narthex::auth {
 namespace {

@@ -9,12 +9,12 @@
 #include "absl/strings/strip.h"
 #include <arpa/inet.h>
 
-#include "base/limits.h"
+#include "base/limits_server.h"
 
 namespace narthex::auth {
 namespace {
 
-const absl::Duration kGivenBack = absl::Seconds(limits::kAuthenticationFailureSeconds);
+absl::Duration GivenBack() { return absl::Seconds(limits::kAuthenticationFailureSeconds.get()); }
 
 }  // namespace
 
@@ -25,7 +25,7 @@ absl::Time FailureLimiter::FullAt(absl::string_view key) const {
 
 bool FailureLimiter::MayTry(absl::string_view key) const {
   absl::MutexLock lock(&mutex_);
-  return FullAt(key) <= clock_.Now() + kGivenBack * (limits::kAuthenticationFailuresMax - 1);
+  return FullAt(key) <= clock_.Now() + GivenBack() * (limits::kAuthenticationFailuresMax - 1);
 }
 
 void FailureLimiter::Fail(absl::string_view key) {
@@ -35,13 +35,13 @@ void FailureLimiter::Fail(absl::string_view key) {
     absl::erase_if(full_at_, [&](const auto& entry) { return entry.second <= now; });
     // More attackers than we keep count of: those that failed least are forgiven.
     if (full_at_.size() >= limits::kAuthenticationKeysMax) {
-      const absl::Time soon = now + kGivenBack * 2;
+      const absl::Time soon = now + GivenBack() * 2;
       absl::erase_if(full_at_, [&](const auto& entry) { return entry.second <= soon; });
     }
     if (full_at_.size() >= limits::kAuthenticationKeysMax) full_at_.clear();
   }
-  const absl::Time limit = now + kGivenBack * limits::kAuthenticationFailuresMax;
-  full_at_[std::string(key)] = std::min(limit, std::max(now, FullAt(key)) + kGivenBack);
+  const absl::Time limit = now + GivenBack() * limits::kAuthenticationFailuresMax.get();
+  full_at_[std::string(key)] = std::min(limit, std::max(now, FullAt(key)) + GivenBack());
 }
 
 size_t FailureLimiter::size() const {

@@ -4,7 +4,7 @@
 #include "absl/strings/str_cat.h"
 #include <gtest/gtest.h>
 
-#include "base/limits.h"
+#include "base/limits_server.h"
 
 namespace narthex::auth {
 namespace {
@@ -18,7 +18,7 @@ TEST(FailureLimiterTest, LimitsOneKeyAndGivesBackWithTime) {
   }
   EXPECT_FALSE(limiter.MayTry("10.0.0.1"));
   EXPECT_TRUE(limiter.MayTry("10.0.0.2"));
-  clock.Advance(absl::Seconds(limits::kAuthenticationFailureSeconds));
+  clock.Advance(absl::Seconds(limits::kAuthenticationFailureSeconds.get()));
   EXPECT_TRUE(limiter.MayTry("10.0.0.1"));
   limiter.Fail("10.0.0.1");
   EXPECT_FALSE(limiter.MayTry("10.0.0.1"));
@@ -28,7 +28,7 @@ TEST(FailureLimiterTest, FailingOnDoesNotProlongItForEver) {
   FakeClock clock;
   FailureLimiter limiter(clock);
   for (int i = 0; i < 10 * limits::kAuthenticationFailuresMax; ++i) limiter.Fail("a");
-  clock.Advance(absl::Seconds(limits::kAuthenticationFailureSeconds));
+  clock.Advance(absl::Seconds(limits::kAuthenticationFailureSeconds.get()));
   EXPECT_TRUE(limiter.MayTry("a"));
 }
 
@@ -37,7 +37,7 @@ TEST(FailureLimiterTest, KeepsBoundedMemory) {
   FailureLimiter limiter(clock);
   for (int i = 0; i < limits::kAuthenticationFailuresMax; ++i) limiter.Fail("worst");
   for (size_t i = 0; i < 3 * limits::kAuthenticationKeysMax; ++i) limiter.Fail(absl::StrCat("address ", i));
-  EXPECT_LE(limiter.size(), limits::kAuthenticationKeysMax);
+  EXPECT_LE(limiter.size(), limits::kAuthenticationKeysMax.get());
   EXPECT_FALSE(limiter.MayTry("worst")) << "many others must not wash it away";
 }
 

@@ -10,7 +10,7 @@
 #include <google/protobuf/util/json_util.h>
 
 #include "base/error.h"
-#include "base/limits.h"
+#include "base/limits_server.h"
 
 namespace narthex::auth {
 
@@ -31,7 +31,8 @@ using google::protobuf::Struct;
 using google::protobuf::Value;
 
 constexpr size_t kRsaBitsMin = 2048;
-constexpr size_t kRsaBitsMax = 8192;  // checking one signature takes a millisecond
+constexpr size_t kRsaBitsMax =
+    8192;  // fixed: the largest that issuers have; checking one signature takes a millisecond
 
 struct ReleaseJws {
   void operator()(cjose_jws_t* jws) const { cjose_jws_release(jws); }

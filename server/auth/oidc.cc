@@ -5,7 +5,7 @@
 #include "absl/strings/str_cat.h"
 
 #include "base/error.h"
-#include "base/limits.h"
+#include "base/limits_server.h"
 #include "base/log.h"
 #include "base/status.h"
 
@@ -21,7 +21,7 @@ absl::Status Unavailable(absl::string_view why) {
 bool Oidc::MustRead(const std::string& key_id, const std::string& stamp, absl::Time now) const {
   if (read_at_ == absl::InfinitePast() || stamp != stamp_) return true;
   const bool known = keys_ && keys_->Find(key_id) != nullptr;
-  return now - read_at_ >= absl::Seconds(known ? limits::kJwksSeconds : limits::kJwksMissSeconds);
+  return now - read_at_ >= absl::Seconds(known ? limits::kJwksSeconds.get() : limits::kJwksMissSeconds.get());
 }
 
 absl::StatusOr<Oidc::Keys> Oidc::KeysFor(const std::string& key_id) {

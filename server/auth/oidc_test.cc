@@ -14,7 +14,7 @@
 #include <gtest/gtest.h>
 
 #include "base/error.h"
-#include "base/limits.h"
+#include "base/limits_server.h"
 #include "server/auth/authenticator.h"
 #include "server/auth/issuer_fixture.h"
 #include "storage/metadata/database.h"
@@ -76,7 +76,7 @@ TEST_F(OidcTest, RotatedKeysAreReadWhenATokenNamesThem) {
   for (int i = 0; i < 50; ++i) EXPECT_FALSE(oidc->Verify(New().Token(Claims("ann"))).ok());
   EXPECT_EQ(source_->reads, 1) << "unknown keys must not make us ask all the time";
 
-  clock_.Advance(absl::Seconds(limits::kJwksMissSeconds));
+  clock_.Advance(absl::Seconds(limits::kJwksMissSeconds.get()));
   EXPECT_TRUE(oidc->Verify(New().Token(Claims("ann"))).ok());
   EXPECT_FALSE(oidc->Verify(Old().Token(Claims("ann"))).ok()) << "the old key is gone";
 }
@@ -86,7 +86,7 @@ TEST_F(OidcTest, AKeyThatWasWithdrawnEnds) {
   const std::string token = Old().Token(Claims("ann", R"(,"iat":1)"));
   EXPECT_TRUE(oidc->Verify(token).ok());
   source_->text = Publish(New());
-  clock_.Advance(absl::Seconds(limits::kJwksSeconds));
+  clock_.Advance(absl::Seconds(limits::kJwksSeconds.get()));
   const auto late =
       oidc->Verify(Old().Token(R"({"iss":"https://idp","aud":"narthex","exp":9000,"sub":"ann"})"));
   EXPECT_TRUE(absl::IsUnauthenticated(late.status())) << late.status();
@@ -111,10 +111,10 @@ TEST_F(OidcTest, AnIssuerThatIsAwayLocksNobodyOutWhomWeCanCheck) {
   EXPECT_EQ(ErrorReason(oidc->Verify(Old().Token(Claims("ann"))).status()), "JWKS_UNAVAILABLE");
   EXPECT_EQ(source_->reads, 1);
   source_->away = false;
-  clock_.Advance(absl::Seconds(limits::kJwksMissSeconds));
+  clock_.Advance(absl::Seconds(limits::kJwksMissSeconds.get()));
   EXPECT_TRUE(oidc->Verify(Old().Token(Claims("ann"))).ok());
   source_->away = true;
-  clock_.Advance(absl::Seconds(limits::kJwksSeconds));
+  clock_.Advance(absl::Seconds(limits::kJwksSeconds.get()));
   EXPECT_TRUE(
       oidc->Verify(Old().Token(R"({"iss":"https://idp","aud":"narthex","exp":9000,"sub":"ann"})")).ok());
 }
@@ -123,7 +123,7 @@ TEST_F(OidcTest, WhoNeedsTheAnswerWaitsForItAndOthersDoNot) {
   const auto oidc = Make();
   ASSERT_TRUE(oidc->Load().ok());
   source_->text = absl::StrCat(R"({"keys":[)", Old().Jwk(), ",", New().Jwk(), "]}");
-  clock_.Advance(absl::Seconds(limits::kJwksMissSeconds));
+  clock_.Advance(absl::Seconds(limits::kJwksMissSeconds.get()));
   absl::Notification reading, go_on;
   source_->during_read = [&] {
     reading.Notify();

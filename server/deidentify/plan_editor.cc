@@ -95,7 +95,7 @@ absl::StatusOr<dicom::HeaderFacts> EditHead(PlanEditor& editor, absl::string_vie
                                    if (keep) out.append(piece.data(), piece.size());
                                    return absl::OkStatus();
                                  },
-                                 {options.transfer_syntax_uid});
+                                 {options.transfer_syntax_uid, options.origin});
   const size_t head_bytes = head.size();
   // A deflated header comes out only with the whole object.
   while (!head.empty() && (!editor.header_done() || rewriter.header().syntax.deflated)) {

@@ -59,9 +59,9 @@ anonymize::ApplyContext Plan::NewContext(std::string seed) const {
     context.fetch_url = [fetch = fetch_url, hosts = url_hosts,
                          asked = 0](absl::string_view url) mutable -> absl::StatusOr<std::string> {
       if (++asked > limits::kUrlFetchesPerObjectMax) {
-        return ResourceExhausted("ANONYMIZATION_FAILED",
-                                 absl::StrCat("the script asks more than ", limits::kUrlFetchesPerObjectMax,
-                                              " times for one object"));
+        return ResourceExhausted("ANONYMIZATION_FAILED", absl::StrCat("the script asks more than ",
+                                                                      limits::kUrlFetchesPerObjectMax.get(),
+                                                                      " times for one object"));
       }
       return fetch(url, hosts);
     };
@@ -123,7 +123,7 @@ absl::StatusOr<Plans::Entry> Plans::Load(absl::string_view project) const {
   NX_ASSIGN_OR_RETURN(const auto script, store_.Get(kScriptKind, project));
   if (!script || !script->enabled) return Entry(nullptr);
   NX_ASSIGN_OR_RETURN(std::string secret, store_.Secret(project));
-  Entry made = Make(*script, std::move(secret));
+  Entry made = Make(*script, std::move(secret), Origin::kStored);
   if (!made.ok()) return Entry(CannotRun(project, made.status()));
   return made;
 }
@@ -142,7 +142,7 @@ absl::StatusOr<metadata::Script> Plans::Set(metadata::Script script, const metad
   Entry entry(nullptr);
   if (script.enabled) {
     NX_ASSIGN_OR_RETURN(std::string secret, store_.Secret(script.project));
-    entry = Make(script, std::move(secret));
+    entry = Make(script, std::move(secret), Origin::kArriving);
     if (!entry.ok()) return entry.status();
   } else if (!script.profile.empty()) {
     NX_RETURN_IF_ERROR(anonymize::ProfileOptions::Parse(script.profile).status());
@@ -180,8 +180,8 @@ anonymize::Diagnostics Plans::Check(absl::string_view text) const {
   return anonymize::Check(text, options);
 }
 
-absl::StatusOr<std::shared_ptr<const Plan>> Plans::Make(const metadata::Script& script,
-                                                        std::string secret) const {
+absl::StatusOr<std::shared_ptr<const Plan>> Plans::Make(const metadata::Script& script, std::string secret,
+                                                        Origin origin) const {
   const char* whose = script.project.empty() ? "site" : "project";
   auto plan = std::make_shared<Plan>();
   plan->version = script.version;
@@ -199,6 +199,7 @@ absl::StatusOr<std::shared_ptr<const Plan>> Plans::Make(const metadata::Script& 
   if (!script.text.empty()) {
     anonymize::CompileOptions options;
     options.url_hosts = UrlHosts();
+    options.origin = origin;
     NX_ASSIGN_OR_RETURN(auto compiled, anonymize::Script::Compile(script.text, options));
     plan->summary.push_back(
         absl::StrCat(whose, " script ", anonymize::CodeOf(compiled).value, " version ", script.version));

@@ -22,6 +22,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/synchronization/mutex.h"
 
+#include "base/limit.h"
 #include "imaging/anonymize/anonymizer.h"
 #include "storage/metadata/settings_store.h"
 
@@ -99,7 +100,8 @@ class Plans : public PlanSource {
   // All that is wrong with a script's text, by position.
   anonymize::Diagnostics Check(absl::string_view text) const;
   // The plan that `script` would be, whether it is enabled or not, with `secret`. INVALID_ARGUMENT.
-  absl::StatusOr<std::shared_ptr<const Plan>> Make(const metadata::Script& script, std::string secret) const;
+  absl::StatusOr<std::shared_ptr<const Plan>> Make(const metadata::Script& script, std::string secret,
+                                                   Origin origin) const;
   // The secret of a project ("": of the site).
   absl::StatusOr<std::string> Secret(absl::string_view project) const { return store_.Secret(project); }
 

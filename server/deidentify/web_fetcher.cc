@@ -82,9 +82,9 @@ bool IsText(absl::string_view text) {
 std::string Explain(CURLcode code) {
   switch (code) {
     case CURLE_OPERATION_TIMEDOUT:
-      return absl::StrCat("no answer within ", limits::kUrlFetchMs / 1000, " seconds");
+      return absl::StrCat("no answer within ", limits::kUrlFetchMs.get() / 1000, " seconds");
     case CURLE_WRITE_ERROR:
-      return absl::StrCat("the answer is larger than ", limits::kUrlAnswerMaxBytes, " bytes");
+      return absl::StrCat("the answer is larger than ", limits::kUrlAnswerMaxBytes.get(), " bytes");
     case CURLE_PEER_FAILED_VERIFICATION:
     case CURLE_SSL_CONNECT_ERROR:
     case CURLE_SSL_CACERT_BADFILE:
@@ -129,7 +129,7 @@ absl::StatusOr<std::string> FetchUrl(absl::string_view url, const std::set<std::
   static absl::once_flag once;
   absl::call_once(once, [] { curl_global_init(CURL_GLOBAL_DEFAULT); });
   if (url.size() > limits::kUrlMaxBytes) return Failed("the URL is too long");
-  const absl::Time deadline = absl::Now() + absl::Milliseconds(limits::kUrlFetchMs);
+  const absl::Time deadline = absl::Now() + absl::Milliseconds(limits::kUrlFetchMs.get());
   std::string next(url);
   for (int redirects = 0; redirects <= limits::kUrlRedirectsMax; ++redirects) {
     ParsedUrl parsed;
@@ -159,7 +159,7 @@ absl::StatusOr<std::string> FetchUrl(absl::string_view url, const std::set<std::
     if (!IsText(answer)) return Failed("the answer is no text in UTF-8");
     return answer;
   }
-  return Failed(absl::StrCat("more than ", limits::kUrlRedirectsMax, " redirects"));
+  return Failed(absl::StrCat("more than ", limits::kUrlRedirectsMax.get(), " redirects"));
 }
 
 // What ended goes first; then, as all are waited for by somebody, nothing is kept any more.
@@ -179,7 +179,7 @@ size_t UrlCache::size() {
 
 absl::StatusOr<std::string> UrlCache::Fetch(absl::string_view url, const Get& get) {
   const std::string key = Sha256(url);
-  const absl::Duration patience = absl::Milliseconds(limits::kUrlFetchMs);
+  const absl::Duration patience = absl::Milliseconds(limits::kUrlFetchMs.get());
   std::shared_ptr<Entry> entry;
   {
     absl::MutexLock lock(&mutex_);
@@ -207,8 +207,8 @@ absl::StatusOr<std::string> UrlCache::Fetch(absl::string_view url, const Get& ge
   absl::MutexLock lock(&mutex_);
   --fetching_;
   entry->answer = answer;
-  entry->until =
-      clock_.Now() + absl::Seconds(answer.ok() ? limits::kUrlCacheSeconds : limits::kUrlFailureCacheSeconds);
+  entry->until = clock_.Now() + absl::Seconds(answer.ok() ? limits::kUrlCacheSeconds.get()
+                                                          : limits::kUrlFailureCacheSeconds.get());
   entry->pending = false;
   MakeRoom();
   return answer;

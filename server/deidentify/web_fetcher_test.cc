@@ -31,7 +31,7 @@ TEST_F(UrlCacheTest, AsksOncePerUrlForAWhile) {
   EXPECT_EQ(*cache_.Fetch("http://a/2", Answers("two")), "two");
   EXPECT_EQ(asked_, 2);
 
-  clock_.Advance(absl::Seconds(limits::kUrlCacheSeconds));
+  clock_.Advance(absl::Seconds(limits::kUrlCacheSeconds.get()));
 
   EXPECT_EQ(*cache_.Fetch("http://a/1", Answers("three")), "three");
 }
@@ -41,7 +41,7 @@ TEST_F(UrlCacheTest, RemembersFailuresForAMomentOnly) {
   EXPECT_EQ(cache_.Fetch("http://a/1", Answers(failed)).status(), failed);
   EXPECT_EQ(cache_.Fetch("http://a/1", Answers("late")).status(), failed);
 
-  clock_.Advance(absl::Seconds(limits::kUrlFailureCacheSeconds));
+  clock_.Advance(absl::Seconds(limits::kUrlFailureCacheSeconds.get()));
 
   EXPECT_EQ(*cache_.Fetch("http://a/1", Answers("late")), "late");
   EXPECT_EQ(asked_, 2);
@@ -71,7 +71,7 @@ TEST_F(UrlCacheTest, ThreadsThatWantTheSameWaitForOne) {
 TEST_F(UrlCacheTest, KeepsNoMoreThanItsLimit) {
   for (size_t i = 0; i < 3 * limits::kUrlCacheMaxEntries; ++i) {
     EXPECT_TRUE(cache_.Fetch(absl::StrCat("http://a/", i), Answers("x")).ok());
-    EXPECT_LE(cache_.size(), limits::kUrlCacheMaxEntries);
+    EXPECT_LE(cache_.size(), limits::kUrlCacheMaxEntries.get());
   }
 }
 

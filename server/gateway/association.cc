@@ -5,7 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 
-#include "base/limits.h"
+#include "base/limits_gateway.h"
 #include "base/log.h"
 #include "base/metrics.h"
 #include "base/status.h"
@@ -15,7 +15,6 @@ namespace narthex::gateway {
 namespace {
 
 // From our last word until the peer hangs up. Longer helps nobody; the ARTIM timer may be shorter.
-constexpr absl::Duration kLingerMax = absl::Seconds(5);
 // With answers outstanding and nothing coming in for so long, the upload's stream is closed, which waits for
 // the outcomes, or finds out that it is broken.
 constexpr absl::Duration kPendingPatience = absl::Milliseconds(500);
@@ -304,7 +303,7 @@ void Association::Conclude(const absl::Status& end) {
   if (!end.ok()) responder_.SendPdu(EncodeAbort(abort_.value_or(kAbortNoReason))).IgnoreError();
   // Closing with bytes unread would reset the connection and may take our last word with it.
   socket_.ShutdownWrite();
-  reader_.ExpectWithin(std::min(environment_.artim_timeout, kLingerMax));
+  reader_.ExpectWithin(std::min(environment_.artim_timeout, absl::Seconds(limits::kLingerSeconds.get())));
   reader_.Skip(UINT64_MAX).IgnoreError();
 }
 

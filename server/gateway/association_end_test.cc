@@ -6,7 +6,7 @@
 #include "absl/time/clock.h"
 #include "gtest/gtest.h"
 
-#include "base/limits.h"
+#include "base/limits_gateway.h"
 #include "server/gateway/association_fixture.h"
 
 namespace narthex::gateway {

@@ -7,7 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "gtest/gtest.h"
 
-#include "base/limits.h"
+#include "base/limits_gateway.h"
 #include "server/gateway/association_fixture.h"
 
 namespace narthex::gateway {
@@ -64,7 +64,7 @@ TEST_F(AssociationTest, TakesEveryLegalFragmentation) {
   const std::string data_set = RawSender::DataSet("1.2.3", 3000);
   int stored = 0;
 
-  for (const uint32_t max_pdu : {16u, 17u, 100u, 1000u, limits::kPduMaxBytes}) {
+  for (const uint32_t max_pdu : {16u, 17u, 100u, 1000u, limits::kPduMaxBytes.get()}) {
     for (const size_t piece : {size_t{1}, size_t{13}, SIZE_MAX}) {
       ASSERT_TRUE(sender->Send(RawSender::StoreBytes(1, "1.2.3", data_set, max_pdu), piece));
       ASSERT_EQ(sender->ReceiveResponse().status, kStatusSuccess) << max_pdu << " " << piece;

@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "base/limits.h"
+#include "base/limits_gateway.h"
 #include "base/status.h"
 #include "server/gateway/byte_order.h"
 
@@ -24,7 +25,6 @@ constexpr uint32_t kItem = 0xfffee000;
 constexpr uint32_t kItemEnd = 0xfffee00d;
 constexpr uint32_t kSequenceEnd = 0xfffee0dd;
 constexpr uint32_t kUndefined = 0xffffffff;
-constexpr int kDepthMax = 8;
 
 absl::Status Malformed(absl::string_view what) {
   return InvalidArgument("INVALID_FIELD", absl::StrCat("commitment request: ", what));
@@ -99,7 +99,7 @@ absl::StatusOr<absl::string_view> Reader::Value(const Element& element) {
 }
 
 absl::Status Reader::SkipItems(uint32_t end_tag, int depth) {
-  if (depth > kDepthMax) return Malformed("it is nested too deep");
+  if (depth > limits::kCommitmentMaxDepth) return Malformed("it is nested too deep");
   while (true) {
     NX_ASSIGN_OR_RETURN(const Element element, Head());
     if (element.tag == end_tag) return absl::OkStatus();
@@ -139,7 +139,7 @@ absl::Status Reader::ForEachItem(const Element& sequence, Visit visit) {
 
 absl::Status ReadInstance(Reader item, v1::RequestCommitmentRequest& request) {
   if (request.instances_size() >= limits::kCommitmentInstancesMax) {
-    return Malformed(absl::StrCat("over ", limits::kCommitmentInstancesMax, " objects"));
+    return Malformed(absl::StrCat("over ", limits::kCommitmentInstancesMax.get(), " objects"));
   }
   v1::CommittedInstance& instance = *request.add_instances();
   while (!item.AtEnd()) {

@@ -2,7 +2,7 @@
 
 #include <utility>
 
-#include "base/limits.h"
+#include "base/limits_gateway.h"
 #include "base/log.h"
 #include "base/metrics.h"
 #include "base/status.h"

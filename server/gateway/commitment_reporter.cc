@@ -8,7 +8,7 @@
 #include "absl/time/clock.h"
 
 #include "base/error.h"
-#include "base/limits.h"
+#include "base/limits_gateway.h"
 #include "base/local_address.h"
 #include "base/log.h"
 #include "base/status.h"
@@ -22,7 +22,6 @@
 namespace narthex::gateway {
 namespace {
 
-constexpr absl::Duration kDeliveryTimeout = absl::Seconds(30);
 constexpr uint8_t kContextId = 1;
 
 // An association that we have asked for.
@@ -189,7 +188,8 @@ bool CommitmentReporter::DeliverDue() {
   const auto reports = source_->Claim();
   if (!reports.ok()) return false;  // the server is away; it keeps them
   for (const v1::CommitmentReport& report : *reports) {
-    const absl::Status sent = SendCommitmentReport(report, transport_, kDeliveryTimeout, stop_);
+    const absl::Status sent = SendCommitmentReport(
+        report, transport_, absl::Seconds(limits::kCommitmentDeliverySeconds.get()), stop_);
     if (absl::IsCancelled(sent)) return false;
     if (!sent.ok()) {
       Log(LogLevel::kWarning, "storage commitment report not delivered",

@@ -11,8 +11,8 @@
 namespace narthex::gateway {
 namespace {
 
-constexpr size_t kElementHeaderBytes = 8;  // u16 group, u16 element, u32 length
-constexpr size_t kErrorCommentMaxBytes = 64;
+constexpr size_t kElementHeaderBytes = 8;     // u16 group, u16 element, u32 length
+constexpr size_t kErrorCommentMaxBytes = 64;  // fixed: VR LO
 
 absl::Status Malformed(absl::string_view what, uint32_t tag) {
   const std::string name = absl::StrFormat("(%04X,%04X)", tag >> 16, tag & 0xffff);

@@ -20,6 +20,7 @@
 #include <sys/socket.h>
 
 #include "base/error.h"
+#include "base/limits_gateway.h"
 #include "base/local_address.h"
 #include "base/log.h"
 #include "base/metrics.h"
@@ -33,8 +34,6 @@ namespace {
 
 // Connections above a limit that are told so; those above that, too, are closed without a word. They take no
 // place of others: who is told so is no association, and one address is told so many times at once.
-constexpr int kRejectingMax = 64;
-constexpr int kRejectingPerAddressMax = 8;
 // After an accept that failed for want of descriptors or memory.
 constexpr absl::Duration kAcceptPause = absl::Milliseconds(50);
 
@@ -256,7 +255,8 @@ void Gateway::Impl::StartAssociation(UniqueFd fd, const Listener& listener) {
   };
   const bool over_limit = count(false, false) >= options_.limits->associations_max ||
                           count(false, true) >= options_.limits->associations_per_address_max;
-  if (over_limit && (count(true, false) >= kRejectingMax || count(true, true) >= kRejectingPerAddressMax)) {
+  if (over_limit && (count(true, false) >= limits::kRejectionsMax ||
+                     count(true, true) >= limits::kRejectionsPerAddressMax)) {
     Metrics::Global().Count("gateway_rejected_total", "associations rejected", 1,
                             {{"reason", "connection limit"}});
     return;

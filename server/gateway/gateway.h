@@ -23,7 +23,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 
-#include "base/limits.h"
+#include "base/limits_gateway.h"
 #include "clients/cpp/connection.h"
 #include "server/gateway/commitment_source.h"
 #include "server/gateway/object_sink.h"
@@ -49,13 +49,13 @@ struct GatewayOptions {
   // Listen on `listen`'s port also while no receiver is there; callers are then told so.
   bool keep_default_port = false;
   // An association that says nothing for so long is aborted.
-  absl::Duration idle_timeout = absl::Seconds(limits::kAssociationIdleSeconds);
+  absl::Duration idle_timeout = absl::Seconds(limits::kAssociationIdleSeconds.get());
   // PS3.8's ARTIM timer: from connecting to the whole A-ASSOCIATE-RQ, and from the last word to the
   // disconnect.
-  absl::Duration artim_timeout = absl::Seconds(30);
+  absl::Duration artim_timeout = absl::Seconds(limits::kArtimSeconds.get());
   // Within a message each 64 KiB, or the rest of it, must come within so long; else the association is
   // aborted.
-  absl::Duration progress_timeout = absl::Seconds(60);
+  absl::Duration progress_timeout = absl::Seconds(limits::kMessageProgressSeconds.get());
   // The certificates of receivers with `tls`; null: there can be none.
   std::shared_ptr<TlsServer> tls = nullptr;
   // Whether plain text may go over the network: to receivers without TLS that other machines reach, and in
@@ -66,7 +66,7 @@ struct GatewayOptions {
   // How often reports are looked for that could not be delivered on their association.
   absl::Duration commitment_poll = absl::Seconds(10);
   // Stop lets objects that are under way finish for so long.
-  absl::Duration drain_timeout = absl::Seconds(10);
+  absl::Duration drain_timeout = absl::Seconds(limits::kGatewayDrainSeconds.get());
 };
 
 // Thread-safe.

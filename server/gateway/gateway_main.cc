@@ -16,6 +16,7 @@
 
 #include "CLI/CLI.hpp"
 #include "base/error.h"
+#include "base/limit_table.h"
 #include "base/log.h"
 #include "base/process.h"
 #include "base/status.h"
@@ -39,9 +40,10 @@ struct Flags {
   std::string tls_key;
   std::string dicom_listen = "127.0.0.1:8104";
   std::string ready_file;
-  std::string ae_title;  // "": the server knows
-  ReceiverConfig receiver;
+  std::string ae_title;     // "": the server knows
+  ReceiverConfig receiver;  // defaults that limits change are taken after they are set
   std::string project;
+  std::vector<std::string> limits;
   PemFiles tls = DicomPemFiles("", "", "");
   bool allow_plaintext = false;
 };
@@ -73,6 +75,11 @@ void Declare(Flags& flags, CLI::App& app) {
                "with --dicom-tls: callers show a certificate whose common name is their AE title");
   app.add_flag("--allow-plaintext", flags.allow_plaintext,
                "plain text over the network: DICOM without TLS from and to other machines, and to narthexd");
+  app.add_option(
+         "--limit", flags.limits,
+         "NAME=VALUE: another value of one limit than its default (docs/operations.md has them); may be "
+         "repeated")
+      ->allow_extra_args(false);
   app.add_option("--ready-file", flags.ready_file, "written, by rename, once the gateway serves");
 }
 
@@ -149,6 +156,12 @@ int Main(int argc, char** argv) {
     return app.exit(error) == 0 ? 0 : kExitUsage;
   }
   GuardProcess();
+  for (const std::string& limit : flags.limits) {
+    if (const absl::Status set = SetLimit(limit); !set.ok()) {
+      std::cerr << "narthex-gateway: --limit: " << set.message() << "\n";
+      return kExitUsage;
+    }
+  }
   // Before any thread starts, so that all of them leave these signals to sigwait.
   sigset_t signals;
   sigemptyset(&signals);

@@ -6,6 +6,7 @@
 #include "absl/strings/match.h"
 
 #include "base/limits.h"
+#include "base/limits_gateway.h"
 #include "imaging/dicom/sop_class.h"
 #include "server/gateway/commitment_dataset.h"
 #include "server/gateway/receiver.h"
@@ -50,8 +51,8 @@ PresentationContext Answer(const PresentationContext& proposed, const std::set<s
 
 AsyncWindow AnswerWindow(const AsyncWindow& proposed) {
   AsyncWindow answer;
-  answer.invoked =
-      proposed.invoked == 0 ? limits::kAsyncWindowMax : std::min(proposed.invoked, limits::kAsyncWindowMax);
+  answer.invoked = proposed.invoked == 0 ? limits::kAsyncWindowMax
+                                         : std::min(proposed.invoked, limits::kAsyncWindowMax.get());
   answer.performed = 1;  // nothing is ever asked of the sender
   return answer;
 }

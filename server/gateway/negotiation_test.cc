@@ -7,7 +7,7 @@
 #include "absl/strings/str_split.h"
 #include "gtest/gtest.h"
 
-#include "base/limits.h"
+#include "base/limits_gateway.h"
 #include "imaging/dicom/sop_class.h"
 
 namespace narthex::gateway {
@@ -130,7 +130,7 @@ TEST(NegotiationTest, TakesTheSendersFirstTransferSyntaxWhateverItIs) {
   EXPECT_EQ(answer.contexts[4].transfer_syntaxes, std::vector<std::string>{"1.2.840.10008.1.2"});
   for (int i = 0; i < 5; ++i) EXPECT_EQ(answer.contexts[i].result, ContextResult::kAccepted) << i;
   EXPECT_EQ(answer.contexts[5].result, ContextResult::kTransferSyntaxesNotSupported);
-  EXPECT_EQ(answer.max_pdu_bytes, limits::kPduMaxBytes);
+  EXPECT_EQ(answer.max_pdu_bytes, limits::kPduMaxBytes.get());
 }
 
 TEST(NegotiationTest, BoundsTheAsynchronousWindow) {
@@ -139,9 +139,9 @@ TEST(NegotiationTest, BoundsTheAsynchronousWindow) {
   request.async_window = AsyncWindow{8, 5};
   EXPECT_EQ(Negotiate(request).async_window, (AsyncWindow{8, 1}));
   request.async_window = AsyncWindow{0, 0};
-  EXPECT_EQ(Negotiate(request).async_window, (AsyncWindow{limits::kAsyncWindowMax, 1}));
+  EXPECT_EQ(Negotiate(request).async_window, (AsyncWindow{limits::kAsyncWindowMax.get(), 1}));
   request.async_window = AsyncWindow{1000, 1};
-  EXPECT_EQ(Negotiate(request).async_window, (AsyncWindow{limits::kAsyncWindowMax, 1}));
+  EXPECT_EQ(Negotiate(request).async_window, (AsyncWindow{limits::kAsyncWindowMax.get(), 1}));
 }
 
 TEST(NegotiationTest, GrantsNobodyTheRoleOfAProvider) {

@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "base/limits.h"
+#include "base/limits_gateway.h"
 #include "base/status.h"
 #include "server/gateway/byte_order.h"
 
@@ -18,8 +19,7 @@ namespace {
 constexpr size_t kAssociateFixedBytes = 68;
 constexpr size_t kAeTitleBytes = 16;
 constexpr size_t kItemHeaderBytes = 4;
-constexpr size_t kTransferSyntaxesMax = 256;  // of one context; the standard knows about 60
-constexpr size_t kVersionNameMaxBytes = 16;
+constexpr size_t kVersionNameMaxBytes = 16;  // fixed: PS3.7 D.3.3.2
 
 enum ItemType : uint8_t {
   kApplicationContextItem = 0x10,
@@ -91,7 +91,7 @@ absl::StatusOr<PresentationContext> ParseContext(PduType type, const Item& item)
       if (uid.empty()) return Malformed("an empty abstract syntax", sub.offset);
       context.abstract_syntax = uid;
     } else if (sub.type == kTransferSyntaxItem) {
-      if (context.transfer_syntaxes.size() == kTransferSyntaxesMax) {
+      if (context.transfer_syntaxes.size() == limits::kTransferSyntaxesMax) {
         return Malformed("too many transfer syntaxes", sub.offset);
       }
       context.transfer_syntaxes.push_back(uid);

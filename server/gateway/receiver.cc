@@ -17,7 +17,7 @@
 namespace narthex::gateway {
 namespace {
 
-constexpr size_t kAeTitleMaxBytes = 16;
+constexpr size_t kAeTitleMaxBytes = 16;                                         // fixed: VR AE
 constexpr absl::string_view kMappedPrefix("\0\0\0\0\0\0\0\0\0\0\xff\xff", 12);  // ::ffff:0:0/96
 
 absl::Status BadField(absl::string_view field, absl::string_view message) {

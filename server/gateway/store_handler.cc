@@ -16,7 +16,7 @@ namespace narthex::gateway {
 namespace {
 
 // Refusals that get a log line of their own, of each association; the rest is only counted.
-constexpr int64_t kLoggedRefusalsMax = 20;
+constexpr int64_t kLoggedRefusalsMax = 20;  // fixed: lines of the log; all are counted
 // A full window that does not move for so long: the stream is asked whether it still lives.
 constexpr absl::Duration kStalled = absl::Seconds(10);
 

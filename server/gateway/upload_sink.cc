@@ -1,6 +1,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "base/limits_gateway.h"
 #include "base/status.h"
 #include "clients/cpp/upload_stream.h"
 #include "server/gateway/object_sink.h"
@@ -11,7 +12,6 @@ namespace {
 // With many associations at once memory counts more than the last few percent of throughput. But a slice of
 // 512 x 512 pixels fits with its header: the server copies twice less what comes in one piece.
 constexpr size_t kChunkBytes = 640 << 10;
-constexpr size_t kUnackedMaxBytes = 8 << 20;
 
 class UploadSink : public ObjectSink {
  public:
@@ -72,7 +72,7 @@ class UploadSink : public ObjectSink {
     client::UploadStreamOptions options;
     options.chunk_bytes = kChunkBytes;
     options.packed_object_max_bytes = 0;
-    options.unacked_max_bytes = kUnackedMaxBytes;
+    options.unacked_max_bytes = limits::kGatewayUnackedMaxBytes;
     NX_ASSIGN_OR_RETURN(stream_, client::UploadStream::Open(connection_, open, options, on_outcome_));
     return absl::OkStatus();
   }

@@ -14,6 +14,7 @@
 #include "absl/synchronization/mutex.h"
 
 #include "base/limits.h"
+#include "base/limits_server.h"
 #include "server/ingest/places.h"
 
 namespace narthex::ingest {

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "base/error.h"
+#include "base/limits_gateway.h"
 
 namespace narthex::ingest {
 namespace {

@@ -8,7 +8,7 @@
 
 #include "base/error.h"
 #include "base/ids.h"
-#include "base/limits.h"
+#include "base/limits_gateway.h"
 #include "base/log.h"
 #include "base/metrics.h"
 #include "base/status.h"

@@ -1,6 +1,6 @@
 #include "server/ingest/commitments.h"
 
-#include "base/limits.h"
+#include "base/limits_gateway.h"
 #include "server/ingest/ingest_fixture.h"
 
 namespace narthex::ingest {

@@ -20,7 +20,7 @@ using dicom::HeaderFacts;
 using prearchive::ObjectRow;
 
 // An outcome names so many attributes at most.
-constexpr size_t kNamesMax = 20;
+constexpr size_t kNamesMax = 20;  // fixed: what one outcome tells
 
 // The attributes of the data sets that differ, by keyword or path; UNIMPLEMENTED where they are not compared.
 absl::StatusOr<std::vector<std::string>> DifferingNames(const prearchive::Reception& reception,
@@ -32,8 +32,9 @@ absl::StatusOr<std::vector<std::string>> DifferingNames(const prearchive::Recept
     return absl::UnimplementedError("not comparable");
   NX_ASSIGN_OR_RETURN(const std::string bytes,
                       reception.ReadOther(std::min<uint64_t>(other.header_bytes() + kBulkHeadBytes,
-                                                             limits::kHeaderMaxBytes)));
+                                                             limits::kHeaderMaxBytes.most())));
   dicom::RewriteOptions bare;
+  bare.origin = Origin::kStored;  // what came was looked at before
   bare.transfer_syntax_uid = std::string(other.transfer_syntax_uid());
   NX_ASSIGN_OR_RETURN(const dicom::ObjectHeader before, dicom::ParseObjectHeader(bytes, nullptr, bare));
   bare.transfer_syntax_uid = std::string(newcomer.transfer_syntax_uid());

@@ -14,7 +14,7 @@ namespace narthex::ingest {
 namespace {
 
 // So much of an object may be held without asking for room.
-constexpr size_t kHeldMaxBytes = limits::kChunkMaxBytes;
+constexpr size_t kHeldMaxBytes = limits::kChunkMaxBytes;  // fixed: one chunk
 
 absl::Status ProtocolError(int64_t sequence, absl::string_view what) {
   return InvalidArgument("UPLOAD_PROTOCOL", absl::StrCat("object ", sequence, ": ", what),

@@ -1,5 +1,6 @@
 // Series import filters, receivers and study routes, as they decide at arrival.
 
+#include "base/limits.h"
 #include "server/ingest/ingest_fixture.h"
 
 namespace narthex::ingest {

@@ -166,7 +166,7 @@ absl::Status ObjectStream::BeginStreaming() {
     current_->next_scan = 2 * current_->held.size();  // all of it is read again then
     if (current_->held.size() <= limits::kHeaderMaxBytes) return absl::OkStatus();
     return InvalidArgument("HEADER_TOO_LARGE", absl::StrCat("the header does not end within ",
-                                                            limits::kHeaderMaxBytes, " bytes"));
+                                                            limits::kHeaderMaxBytes.get(), " bytes"));
   }
   NX_ASSIGN_OR_RETURN(const dicom::HeaderFacts facts, scanner.Finish());
   current_->facts = facts.Encode();

@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 
+#include "base/limits.h"
 #include "server/ingest/ingest_fixture.h"
 
 namespace narthex::ingest {

@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "base/ids.h"
 #include "base/limits.h"
+#include "base/limits_server.h"
 #include "base/status.h"
 #include "server/prearchive/exported.h"
 #include "server/rpc/convert.h"
@@ -20,7 +21,6 @@ namespace narthex::rpc {
 namespace {
 
 // Of a file whose header is looked at; leaves room in a message for the rest.
-constexpr size_t kPreviewHeadMaxBytes = 3 << 20;
 // Enough behind the header that the element which holds the bulk data is seen for what it is.
 constexpr uint64_t kBulkHeadBytes = 64 << 10;
 constexpr int kSecretBytes = 32;
@@ -53,7 +53,7 @@ absl::StatusOr<std::string> HeadOf(staging::SessionLog& log, const prearchive::O
   const uint64_t wanted = facts.is_deflated() ? object.size_bytes() : facts.header_bytes() + kBulkHeadBytes;
   std::string bytes;
   NX_RETURN_IF_ERROR(log.ReadRange(prearchive::Prearchive::StoredObjectOf(object), 0,
-                                   std::min<uint64_t>(wanted, limits::kHeaderMaxBytes),
+                                   std::min<uint64_t>(wanted, limits::kHeaderMaxBytes.most()),
                                    [&](absl::string_view piece) {
                                      bytes.append(piece.data(), piece.size());
                                      return absl::OkStatus();
@@ -185,6 +185,7 @@ class AnonymizationServiceImpl::Preview {
     options.pass_pixels = rest != nullptr;
     deidentify::PlanEditor editor(plan_, std::move(options));
     dicom::ScanOptions scan;
+    scan.origin = rest != nullptr ? Origin::kStored : Origin::kArriving;
     scan.transfer_syntax_uid = transfer_syntax_uid;
     ++objects_;
     const absl::Status edited = deidentify::EditHead(editor, head, scan, rest).status();
@@ -216,7 +217,7 @@ class AnonymizationServiceImpl::Preview {
       change.set_object_count(static_cast<int32_t>(group.object_count));
       change.set_varying(group.varying);
       bytes += change.ByteSizeLong();
-      if (bytes > kPreviewHeadMaxBytes) {
+      if (bytes > limits::kPreviewHeadMaxBytes) {
         answer.set_truncated(true);
         break;
       }
@@ -263,7 +264,7 @@ absl::StatusOr<std::shared_ptr<const deidentify::Plan>> AnonymizationServiceImpl
   } else {
     script.lookup_table = {};
   }
-  return plans_.Make(script, std::move(secret));
+  return plans_.Make(script, std::move(secret), request.has_text() ? Origin::kArriving : Origin::kStored);
 }
 
 absl::Status AnonymizationServiceImpl::PreviewSession(const prearchive::SessionRow& session,
@@ -297,8 +298,9 @@ grpc::Status AnonymizationServiceImpl::PreviewScript(grpc::ServerContext* contex
           return InvalidField("object_head", "give an object's head or a prearchive session");
         NX_ASSIGN_OR_RETURN(std::string project, Resolve(caller, request->project()));
         if (request->prearchive_session().empty()) {
-          if (request->object_head().size() > kPreviewHeadMaxBytes)
-            return InvalidField("object_head", absl::StrCat("at most ", kPreviewHeadMaxBytes, " bytes"));
+          if (request->object_head().size() > limits::kPreviewHeadMaxBytes)
+            return InvalidField("object_head",
+                                absl::StrCat("at most ", limits::kPreviewHeadMaxBytes, " bytes"));
           NX_ASSIGN_OR_RETURN(const auto plan, PlanOf(*request, project, caller));
           Preview preview(plan, deidentify::VariablesOf(project, request->subject(), request->session()));
           const absl::Status added =

@@ -5,6 +5,7 @@
 #include "absl/strings/str_cat.h"
 
 #include "base/error.h"
+#include "base/limits_server.h"
 #include "base/status.h"
 #include "imaging/identify/labels.h"
 #include "server/rpc/archive_service.h"
@@ -19,8 +20,6 @@ using metadata::SessionStatus;
 
 // How often a change of status begins anew because somebody else changed the session.
 constexpr int kAttempts = 8;
-constexpr size_t kNoteMaxBytes = 2500;  // xnat.xsd
-constexpr size_t kWordMaxBytes = 255;
 
 absl::Status CheckLabel(absl::string_view field, const std::string& value) {
   if (identify::IsLabel(value)) return absl::OkStatus();
@@ -28,7 +27,8 @@ absl::Status CheckLabel(absl::string_view field, const std::string& value) {
 }
 
 absl::Status CheckNote(const std::string& note) {
-  return note.size() <= kNoteMaxBytes ? absl::OkStatus() : InvalidField("note", "longer than 2,500 bytes");
+  return note.size() <= limits::kNoteMaxBytes ? absl::OkStatus()
+                                              : InvalidField("note", "longer than 2,500 bytes");
 }
 
 absl::Status NotActive(const metadata::Session& session) {
@@ -210,7 +210,7 @@ grpc::Status ArchiveServiceImpl::UpdateScan(grpc::ServerContext* context,
     if (request->has_note()) NX_RETURN_IF_ERROR(CheckNote(request->note()));
     for (const auto& [name, value] :
          {std::pair("type", &request->type()), {"quality", &request->quality()}}) {
-      if (value->size() > kWordMaxBytes) return InvalidField(name, "longer than 255 bytes");
+      if (value->size() > limits::kSessionWordMaxBytes) return InvalidField(name, "longer than 255 bytes");
     }
     if (request->has_quality() && request->quality().empty()) return InvalidField("quality", "empty");
     metadata::Scan changed;

@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 
 #include "base/limits.h"
+#include "base/limits_gateway.h"
 #include "base/log.h"
 #include "base/status.h"
 #include "server/rpc/convert.h"
@@ -13,7 +14,7 @@
 namespace narthex::rpc {
 namespace {
 
-constexpr int kClaimedMax = 100;
+constexpr int kClaimedMax = 100;  // fixed: a batch; gateways ask again
 constexpr int kClaimedDefault = 10;
 
 bool IsUid(const std::string& text) {
@@ -28,7 +29,7 @@ absl::Status RequireGateway(const auth::Caller& caller) {
 absl::Status Check(const v1::RequestCommitmentRequest& request) {
   if (!IsUid(request.transaction_uid())) return InvalidField("transaction_uid", "expected a UID");
   if (request.instances_size() > limits::kCommitmentInstancesMax) {
-    return InvalidField("instances", absl::StrCat("at most ", limits::kCommitmentInstancesMax));
+    return InvalidField("instances", absl::StrCat("at most ", limits::kCommitmentInstancesMax.get()));
   }
   for (const v1::CommittedInstance& instance : request.instances()) {
     if (!IsUid(instance.sop_class_uid()) || !IsUid(instance.sop_instance_uid())) {

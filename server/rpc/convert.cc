@@ -316,7 +316,7 @@ absl::StatusOr<std::string> SessionRef(absl::string_view name, absl::string_view
 absl::StatusOr<int> PageSize(int32_t asked) {
   if (asked < 0) return InvalidField("page_size", "negative");
   if (asked == 0) return limits::kPageSizeDefault;
-  return std::min(asked, limits::kPageSizeMax);
+  return std::min(asked, limits::kPageSizeMax.get());
 }
 
 }  // namespace narthex::rpc

@@ -51,11 +51,11 @@ TEST(SessionRefTest, RefusesEverythingElse) {
 }
 
 TEST(PageSizeTest, ZeroIsTheDefaultAndMuchIsTheMaximum) {
-  EXPECT_EQ(*PageSize(0), limits::kPageSizeDefault);
+  EXPECT_EQ(*PageSize(0), limits::kPageSizeDefault.get());
   EXPECT_EQ(*PageSize(1), 1);
-  EXPECT_EQ(*PageSize(limits::kPageSizeMax), limits::kPageSizeMax);
-  EXPECT_EQ(*PageSize(limits::kPageSizeMax + 1), limits::kPageSizeMax);
-  EXPECT_EQ(*PageSize(std::numeric_limits<int32_t>::max()), limits::kPageSizeMax);
+  EXPECT_EQ(*PageSize(limits::kPageSizeMax.get()), limits::kPageSizeMax.get());
+  EXPECT_EQ(*PageSize(limits::kPageSizeMax.get() + 1), limits::kPageSizeMax.get());
+  EXPECT_EQ(*PageSize(std::numeric_limits<int32_t>::max()), limits::kPageSizeMax.get());
   EXPECT_EQ(ErrorReason(PageSize(-1).status()), "INVALID_FIELD");
   EXPECT_EQ(ErrorReason(PageSize(std::numeric_limits<int32_t>::min()).status()), "INVALID_FIELD");
 }

@@ -6,7 +6,7 @@
 #include "absl/strings/str_cat.h"
 
 #include "base/error.h"
-#include "base/limits.h"
+#include "base/limits_server.h"
 #include "base/status.h"
 #include "server/rpc/convert.h"
 

@@ -10,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 
 #include "base/error.h"
+#include "base/limits_server.h"
 #include "base/log.h"
 #include "base/status.h"
 #include "server/ingest/archive_import.h"
@@ -23,7 +24,6 @@ namespace {
 namespace stdfs = std::filesystem;
 
 constexpr size_t kPieceBytes = 1 << 20;
-constexpr int kNotKeptMax = 1000;
 
 absl::Status InboxPath(absl::string_view path, absl::string_view what) {
   return InvalidArgument("INBOX_PATH",
@@ -132,7 +132,7 @@ absl::StatusOr<std::string> UploadServiceImpl::RunInboxImport(const operations::
                                    if (outcome.outcome() <= static_cast<int>(prearchive::Outcome::kReplaced))
                                      continue;
                                    all_kept = false;
-                                   if (answer.not_kept_size() < kNotKeptMax)
+                                   if (answer.not_kept_size() < limits::kNotKeptMax)
                                      *answer.add_not_kept() = ToProto(outcome);
                                  }
                                });

@@ -8,6 +8,7 @@
 #include "google/rpc/status.pb.h"
 
 #include "base/error.h"
+#include "base/limits_server.h"
 #include "base/status.h"
 #include "narthex/v1/prearchive_service.pb.h"
 #include "narthex/v1/upload_service.pb.h"
@@ -20,7 +21,6 @@ namespace narthex::rpc {
 namespace {
 
 // One WaitOperation call lasts at most so long; clients ask again.
-constexpr absl::Duration kWaitMax = absl::Minutes(5);
 
 bool MaySee(const auth::Caller& caller, const operations::Operation& operation) {
   return operation.user == caller.user() || caller.MaySeePrearchive(operation.project);
@@ -185,7 +185,7 @@ grpc::Status OperationsServiceImpl::WaitOperation(grpc::ServerContext* context,
         NX_ASSIGN_OR_RETURN(operations::Operation operation, Find(caller, request->name()));
         if (operation.done) return OperationToProto(operation, &sources_, &caller);
         NX_ASSIGN_OR_RETURN(const auto place, gate_.Stay(caller, *context));
-        absl::Duration timeout = kWaitMax;
+        absl::Duration timeout = absl::Seconds(limits::kOperationWaitMaxSeconds.get());
         if (request->has_timeout()) {
           timeout = std::min(timeout, absl::Seconds(request->timeout().seconds()) +
                                           absl::Nanoseconds(request->timeout().nanos()));

@@ -12,6 +12,7 @@
 
 #include "base/error.h"
 #include "base/limits.h"
+#include "base/limits_server.h"
 #include "base/log.h"
 #include "base/status.h"
 #include "imaging/anonymize/diff.h"
@@ -25,9 +26,6 @@
 namespace narthex::rpc {
 namespace {
 
-constexpr size_t kScanTextMaxBytes = 256;  // type and quality of a scan
-constexpr size_t kNoteMaxBytes = 2500;     // XNAT's limit
-
 using prearchive::ObjectRow;
 using prearchive::SessionRow;
 
@@ -40,11 +38,12 @@ absl::Status CheckDate(const std::string& date) {
 
 absl::StatusOr<prearchive::ScanUpdate> ToUpdate(const v1::ScanEdit& edit) {
   if (edit.scan().empty()) return InvalidField("scans.scan", "must not be empty");
-  if (edit.type().size() > kScanTextMaxBytes || edit.quality().size() > kScanTextMaxBytes) {
-    return InvalidField("scans", absl::StrCat("type and quality have at most ", kScanTextMaxBytes, " bytes"));
+  if (edit.type().size() > limits::kScanTextMaxBytes || edit.quality().size() > limits::kScanTextMaxBytes) {
+    return InvalidField("scans",
+                        absl::StrCat("type and quality have at most ", limits::kScanTextMaxBytes, " bytes"));
   }
-  if (edit.note().size() > kNoteMaxBytes) {
-    return InvalidField("scans.note", absl::StrCat("at most ", kNoteMaxBytes, " bytes"));
+  if (edit.note().size() > limits::kNoteMaxBytes) {
+    return InvalidField("scans.note", absl::StrCat("at most ", limits::kNoteMaxBytes, " bytes"));
   }
   prearchive::ScanUpdate update;
   update.scan = edit.scan();
@@ -167,12 +166,13 @@ absl::StatusOr<dicom::ObjectHeader> PrearchiveServiceImpl::ReadHeader(const Sess
   std::string bytes;
   NX_ASSIGN_OR_RETURN(const auto log, with_.prearchive.OpenLog(row.id()));
   NX_RETURN_IF_ERROR(log->ReadRange(prearchive::Prearchive::StoredObjectOf(object), 0,
-                                    std::min<uint64_t>(wanted, limits::kHeaderMaxBytes),
+                                    std::min<uint64_t>(wanted, limits::kHeaderMaxBytes.most()),
                                     [&](absl::string_view piece) {
                                       bytes.append(piece.data(), piece.size());
                                       return absl::OkStatus();
                                     }));
   dicom::RewriteOptions bare;
+  bare.origin = Origin::kStored;
   bare.transfer_syntax_uid = std::string(facts.transfer_syntax_uid());
   return dicom::ParseObjectHeader(bytes, nullptr, bare);
 }

@@ -226,6 +226,7 @@ absl::Status PrearchiveServiceImpl::AddPreview(const SessionRow& row, const prea
   options.keep_data_sets = true;
   deidentify::PlanEditor editor(plan, std::move(options));
   dicom::ScanOptions scan;
+  scan.origin = Origin::kStored;
   scan.transfer_syntax_uid = deidentify::UntoldSyntax(facts);
   NX_RETURN_IF_ERROR(deidentify::EditHead(editor, head, scan).status());
   for (const anonymize::AttributeChange& change : anonymize::DiffDataSets(*editor.before(), *editor.after()))

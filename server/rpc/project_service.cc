@@ -4,7 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 
-#include "base/limits.h"
+#include "base/limits_server.h"
 #include "base/status.h"
 #include "imaging/identify/labels.h"
 #include "server/auth/project_rules.h"

@@ -7,9 +7,12 @@
 #include <google/protobuf/util/json_util.h>
 
 #include "base/limits.h"
+#include "base/limits_gateway.h"
+#include "base/limits_server.h"
 #include "base/log.h"
 #include "base/status.h"
 #include "imaging/identify/labels.h"
+#include "imaging/identify/router.h"
 #include "server/rpc/convert.h"
 
 namespace narthex::rpc {
@@ -75,14 +78,22 @@ absl::Status CheckReceiverFields(const v1::Receiver& receiver) {
                                                          " letters, digits, '_' and '-'"));
   }
   if (receiver.idle_build_seconds() < 0 || receiver.idle_build_seconds() > limits::kIdleBuildSecondsMax) {
-    return InvalidField("receiver.idle_build_seconds", absl::StrCat("0 to ", limits::kIdleBuildSecondsMax));
+    return InvalidField("receiver.idle_build_seconds",
+                        absl::StrCat("0 to ", limits::kIdleBuildSecondsMax.get()));
   }
   if (receiver.allowed_callers_size() > limits::kAllowedCallersMax) {
-    return InvalidField("receiver.allowed_callers", absl::StrCat("at most ", limits::kAllowedCallersMax));
+    return InvalidField("receiver.allowed_callers",
+                        absl::StrCat("at most ", limits::kAllowedCallersMax.get()));
   }
-  if (receiver.description().size() > limits::kValueMaxBytes) {
+  if (receiver.description().size() > limits::kReceiverTextMaxBytes) {
     return InvalidField("receiver.description", "too long");
   }
+  // Those that are stored are applied though limits were lowered since.
+  identify::RoutingConfig routing;
+  routing.receiver_project = receiver.project_rules();
+  routing.receiver_subject = receiver.subject_rules();
+  routing.receiver_session = receiver.session_rules();
+  NX_RETURN_IF_ERROR(identify::Router::Create(routing).status());
   for (const auto& [ae_title, address] : receiver.commitment_addresses()) {
     int port = 0;
     const size_t colon = address.rfind(':');
@@ -93,7 +104,7 @@ absl::Status CheckReceiverFields(const v1::Receiver& receiver) {
   }
   if (receiver.commitment_addresses_size() > limits::kAllowedCallersMax) {
     return InvalidField("receiver.commitment_addresses",
-                        absl::StrCat("at most ", limits::kAllowedCallersMax));
+                        absl::StrCat("at most ", limits::kAllowedCallersMax.get()));
   }
   if (receiver.tls_client_certificate() && !receiver.tls()) {
     return InvalidField("receiver.tls_client_certificate", "it needs tls");

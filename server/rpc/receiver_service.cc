@@ -7,7 +7,7 @@
 #include <google/protobuf/util/field_mask_util.h>
 
 #include "base/error.h"
-#include "base/limits.h"
+#include "base/limits_gateway.h"
 #include "base/log.h"
 #include "base/status.h"
 #include "server/rpc/convert.h"

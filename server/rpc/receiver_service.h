@@ -10,7 +10,7 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
 
-#include "base/limits.h"
+#include "base/limits_gateway.h"
 #include "narthex/v1/receiver_service.grpc.pb.h"
 #include "server/rpc/status.h"
 #include "storage/metadata/database.h"

@@ -102,6 +102,7 @@ grpc::Status SettingsServiceImpl::UpdateSetting(grpc::ServerContext* context,
       NX_RETURN_IF_ERROR(with_.database.settings().Remove("", spec->key, change));
       NX_RETURN_IF_ERROR(spec->apply(spec->default_value));
     } else {
+      if (spec->check != nullptr) NX_RETURN_IF_ERROR(spec->check(request->value()));
       NX_RETURN_IF_ERROR(spec->apply(request->value()));
       NX_RETURN_IF_ERROR(
           with_.database.settings().Set("", spec->key, ToJson(request->value()), change).status());

@@ -18,6 +18,9 @@ struct SettingSpec {
   std::string default_value;
   // INVALID_ARGUMENT if `value` is not one; else takes effect at once.
   std::function<absl::Status(const std::string& value)> apply;
+  // Asked first of a value that somebody sets: what is stored is applied though limits were lowered since.
+  // Null: nothing.
+  std::function<absl::Status(const std::string& value)> check = nullptr;
 };
 
 class SettingsServiceImpl final : public v1::SettingsService::Service {

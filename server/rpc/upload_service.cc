@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "base/limits.h"
+#include "base/limits_server.h"
 #include "base/log.h"
 #include "base/status.h"
 #include "imaging/identify/labels.h"
@@ -16,9 +17,6 @@
 
 namespace narthex::rpc {
 namespace {
-
-constexpr int kDigestsMax = 10'000;
-constexpr int kNotKeptMax = 1000;
 
 absl::Status Protocol(absl::string_view what) { return InvalidArgument("UPLOAD_PROTOCOL", what); }
 
@@ -233,8 +231,8 @@ grpc::Status UploadServiceImpl::FindMissing(grpc::ServerContext* context,
                                             v1::FindMissingResponse* response) {
   return with_.gate.Unary(
       context, response, [&](const auth::Caller& caller) -> absl::StatusOr<v1::FindMissingResponse> {
-        if (request->digests_size() > kDigestsMax)
-          return InvalidField("digests", absl::StrCat("over ", kDigestsMax));
+        if (request->digests_size() > limits::kDigestsMax)
+          return InvalidField("digests", absl::StrCat("over ", limits::kDigestsMax.get()));
         const auto project = caller.Resolve(request->destination().project());
         if (!project) {
           NX_RETURN_IF_ERROR(caller.RequireEdit(request->destination().project()));
@@ -309,7 +307,7 @@ grpc::Status UploadServiceImpl::ImportArchive(grpc::ServerContext* context,
             with_.streams, row, caller, false, [&](const std::vector<prearchive::OutcomeRow>& outcomes) {
               for (const auto& outcome : outcomes) {
                 if (outcome.outcome() <= static_cast<int>(prearchive::Outcome::kReplaced)) continue;
-                if (answer.not_kept_size() < kNotKeptMax) *answer.add_not_kept() = ToProto(outcome);
+                if (answer.not_kept_size() < limits::kNotKeptMax) *answer.add_not_kept() = ToProto(outcome);
               }
             });
         int64_t sequence = 0;

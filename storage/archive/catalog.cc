@@ -12,7 +12,7 @@
 #include <pugixml.hpp>
 
 #include "base/error.h"
-#include "base/limits.h"
+#include "base/limits_storage.h"
 #include "base/status.h"
 
 namespace narthex::archive {
@@ -21,7 +21,7 @@ namespace {
 constexpr char kNamespace[] = "http://nrg.wustl.edu/catalog";
 constexpr char kSchemaInstance[] = "http://www.w3.org/2001/XMLSchema-instance";
 constexpr char kSizeField[] = "size_in_bytes";
-constexpr int kMaxDepth = 32;
+constexpr int kMaxDepth = 32;  // fixed: what was written stays readable
 
 absl::Status Invalid(absl::string_view what) {
   return InvalidArgument("CATALOG_INVALID", absl::StrCat("not a catalog: ", what), {});

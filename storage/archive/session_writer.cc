@@ -16,6 +16,7 @@
 #include "base/crash_point.h"
 #include "base/crc32c.h"
 #include "base/error.h"
+#include "base/limits_storage.h"
 #include "base/status.h"
 #include "storage/archive/layout.h"
 #include "storage/archive/parallel_files.h"
@@ -27,8 +28,7 @@ constexpr char kHeader[] = "narthex-files 1 ";
 constexpr char kPublished[] = "published";
 constexpr char kMergeInto[] = "merge-into ";  // <version> <folder>
 constexpr char kReplacements[] = ".replacements";
-constexpr uint64_t kJournalMaxBytes = 4ull << 30;
-constexpr size_t kPathMaxParts = 16;
+constexpr size_t kPathMaxParts = 16;  // fixed: names of our own making
 
 absl::Status PathInvalid() {
   return InvalidArgument("ARCHIVE_PATH_INVALID",
@@ -139,7 +139,8 @@ absl::Status SessionWriter::Recover() {
 
 // False: there is no journal of this operation in `folder`.
 absl::StatusOr<bool> SessionWriter::LoadJournal(const std::string& folder) {
-  absl::StatusOr<std::string> text = fs::ReadFile(fs_, fs::JoinPath(folder, kJournalName), kJournalMaxBytes);
+  absl::StatusOr<std::string> text =
+      fs::ReadFile(fs_, fs::JoinPath(folder, kJournalName), limits::kJournalMaxBytes);
   if (absl::IsNotFound(text.status())) return false;
   NX_RETURN_IF_ERROR(text.status());
   absl::string_view rest = *text;
@@ -464,7 +465,8 @@ absl::StatusOr<std::vector<UnfinishedMerge>> ListUnfinishedMerges(absl::string_v
   std::vector<UnfinishedMerge> merges;
   NX_RETURN_IF_ERROR(VisitIncoming(
       archive_root, file_system, [&](const std::string& path, const std::string& id) -> absl::Status {
-        const auto text = fs::ReadFile(file_system, fs::JoinPath(path, kJournalName), kJournalMaxBytes);
+        const auto text =
+            fs::ReadFile(file_system, fs::JoinPath(path, kJournalName), limits::kJournalMaxBytes);
         if (absl::IsNotFound(text.status())) return absl::OkStatus();
         NX_RETURN_IF_ERROR(text.status());
         UnfinishedMerge merge{id, "", {}};

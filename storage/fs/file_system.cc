@@ -12,7 +12,7 @@
 namespace narthex::fs {
 namespace {
 
-constexpr int kTreeMaxDepth = 64;
+constexpr int kTreeMaxDepth = 64;  // fixed: trees of our own making
 
 struct ErrnoMeaning {
   absl::StatusCode code;

@@ -21,7 +21,7 @@ namespace narthex::fs {
 namespace {
 
 constexpr uint64_t kBlock = 4096;
-constexpr uint64_t kFileMaxBytes = 1ull << 40;
+constexpr uint64_t kFileMaxBytes = 1ull << 40;  // fixed: a file of tests
 
 // A file or directory. What a power loss leaves is kept beside what the calls see.
 struct Node {

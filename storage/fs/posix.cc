@@ -23,7 +23,7 @@
 namespace narthex::fs {
 namespace {
 
-constexpr int kTreeMaxDepth = 64;
+constexpr int kTreeMaxDepth = 64;  // fixed: trees of our own making
 constexpr size_t kDirectBlock = 4096;
 
 // Repeats a system call that a signal interrupted.

@@ -11,6 +11,7 @@
 #include <arpa/inet.h>
 
 #include "base/error.h"
+#include "base/limits_storage.h"
 #include "base/status.h"
 #include "storage/metadata/access.h"
 #include "storage/metadata/connection_security.h"
@@ -26,8 +27,7 @@ constexpr Oid kInt8ArrayOid = 1016;
 constexpr Oid kByteaOid = 17;
 constexpr Oid kByteaArrayOid = 1001;
 
-constexpr size_t kPreparedMax = 200;      // per connection; searches make many texts
-constexpr size_t kPreparedSqlMax = 8192;  // longer texts are rare enough to be parsed each time
+constexpr size_t kPreparedSqlMax = 8192;  // fixed: which way a statement takes; both are good
 
 void PutInt32(std::string& out, int32_t value) {
   const uint32_t bytes = htonl(static_cast<uint32_t>(value));
@@ -335,8 +335,8 @@ absl::Status Connection::Send(const Statement& statement, std::vector<std::strin
   }
   const int n = static_cast<int>(count);
   auto found = prepared_.find(statement.sql_);
-  if (found == prepared_.end() &&
-      (statement.once_ || prepared_.size() >= kPreparedMax || statement.sql_.size() > kPreparedSqlMax)) {
+  if (found == prepared_.end() && (statement.once_ || prepared_.size() >= limits::kPreparedMax ||
+                                   statement.sql_.size() > kPreparedSqlMax)) {
     return PQsendQueryParams(c, statement.sql_.c_str(), n, types.data(), values.data(), lengths.data(),
                              formats.data(), 0)
                ? absl::OkStatus()

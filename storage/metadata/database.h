@@ -11,6 +11,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 
+#include "base/limits_storage.h"
 #include "storage/metadata/audit_store.h"
 #include "storage/metadata/hold_store.h"
 #include "storage/metadata/project_store.h"
@@ -45,10 +46,12 @@ class Database : public AdminStores {
   struct Options {
     std::string conninfo;             // as libpq takes it: key=value pairs or a postgresql:// URL
     std::string site_id = "NARTHEX";  // prefix of new accession ids; [A-Z0-9_]{1,32}
-    int max_connections = 8;          // opened when needed
-    absl::Duration connect_timeout = absl::Seconds(10);
-    absl::Duration acquire_timeout = absl::Seconds(30);    // waiting for a free connection
-    absl::Duration statement_timeout = absl::Seconds(60);  // on the server; but for migrations
+    int max_connections = limits::kDatabaseConnectionsMax;  // opened when needed
+    absl::Duration connect_timeout = absl::Seconds(limits::kDatabaseConnectSeconds.get());
+    absl::Duration acquire_timeout =
+        absl::Seconds(limits::kDatabaseAcquireSeconds.get());  // waiting for a free connection
+    absl::Duration statement_timeout =
+        absl::Seconds(limits::kDatabaseStatementSeconds.get());  // on the server; but for migrations
   };
 
   // Connects and brings the schema up to date. UNAVAILABLE (DATABASE_UNAVAILABLE). FAILED_PRECONDITION

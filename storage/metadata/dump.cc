@@ -31,7 +31,7 @@ namespace {
 
 namespace files = std::filesystem;
 
-constexpr absl::Duration kConnectTimeout = absl::Seconds(10);
+constexpr absl::Duration kConnectTimeout = absl::Seconds(10);  // fixed: of one backup
 // Row-level security shows everything to who says so (migrations/0020_row_security.sql).
 constexpr char kSeesAll[] = "-c narthex.system=on";
 

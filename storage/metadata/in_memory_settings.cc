@@ -238,7 +238,7 @@ class InMemoryAudit : public AuditStore {
     absl::MutexLock lock(&t_.mutex);
     const std::vector<AuditEvent>& chain = t_.audit[std::string(project)];
     const size_t end =
-        std::min(chain.size(), after + static_cast<size_t>(PageSize(page, limits::kPageSizeMax)));
+        std::min(chain.size(), after + static_cast<size_t>(PageSize(page, limits::kPageSizeMax.get())));
     List list;
     for (size_t i = after; i < end; ++i) list.events.push_back(chain[i]);
     if (end < chain.size()) list.next_page_token = EncodePageToken(list_name, {absl::StrCat(end)});

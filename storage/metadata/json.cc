@@ -7,7 +7,7 @@
 namespace narthex::metadata {
 namespace {
 
-constexpr int kMaxDepth = 64;
+constexpr int kMaxDepth = 64;  // fixed: what was written stays readable
 
 void AppendUtf8(std::string& out, uint32_t code) {
   if (code < 0x80) {

@@ -29,6 +29,7 @@
 
 #include "base/digest.h"
 #include "base/error.h"
+#include "base/limits_storage.h"
 #include "base/log.h"
 #include "base/status.h"
 #include "storage/metadata/child_process.h"
@@ -41,10 +42,9 @@ namespace files = std::filesystem;
 
 constexpr char kRole[] = "narthex";
 constexpr char kUnprivilegedUser[] = "postgres";
-constexpr size_t kSocketPathMax = 107;  // sockaddr_un.sun_path without its NUL
+constexpr size_t kSocketPathMax = 107;  // fixed: the system; sockaddr_un.sun_path without its NUL
 constexpr absl::string_view kSocketName = "/.s.PGSQL.5432";
 constexpr char kDirectoryDescriptor[] = "/proc/self/fd/3";  // child_process.h
-constexpr uintmax_t kLogMaxBytes = 16 << 20;
 constexpr absl::Duration kFastShutdown = absl::Seconds(30);
 
 absl::Status DirectoryError(absl::string_view text) {
@@ -380,7 +380,7 @@ absl::StatusOr<std::unique_ptr<ManagedPostgres>> ManagedPostgres::Start(const Op
 absl::Status ManagedPostgres::StartServer() {
   NX_RETURN_IF_ERROR(layout_->StopOrphan());
   std::error_code ignored;
-  if (files::file_size(layout_->log, ignored) > kLogMaxBytes && !ignored)
+  if (files::file_size(layout_->log, ignored) > limits::kPostgresLogMaxBytes && !ignored)
     files::rename(layout_->log, layout_->log + ".1", ignored);
   const absl::Time deadline = absl::Now() + options_.start_timeout;
   const std::string probe = layout_->ConnInfo("postgres");

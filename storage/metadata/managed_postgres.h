@@ -17,6 +17,8 @@
 #include "absl/time/time.h"
 #include <sys/types.h>
 
+#include "base/limits_storage.h"
+
 namespace narthex::metadata {
 
 class ChildProcess;
@@ -30,7 +32,8 @@ class ManagedPostgres {
     int shared_buffers_mb = 48;
     int max_connections = 64;
     bool sync = true;  // false: commits survive a crash of the server, not of the machine; for tests only
-    absl::Duration start_timeout = absl::Seconds(60);  // crash recovery may take a while
+    absl::Duration start_timeout =
+        absl::Seconds(limits::kPostgresStartSeconds.get());  // crash recovery may take a while
   };
 
   // Creates the cluster if the directory has none, stops a server that an earlier process left behind (it may

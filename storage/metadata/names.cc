@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "base/limits.h"
+#include "base/limits_storage.h"
 #include "storage/metadata/json.h"
 
 namespace narthex::metadata {
@@ -17,8 +18,6 @@ constexpr std::array<absl::string_view, 3> kAccessibilities = {"PRIVATE", "PROTE
 constexpr std::array<absl::string_view, 3> kAutoArchives = {"MANUAL", "AUTO", "OVERWRITE"};
 constexpr std::array<absl::string_view, 3> kRoles = {"COLLABORATOR", "MEMBER", "OWNER"};
 constexpr std::array<absl::string_view, 4> kStatuses = {"ACTIVE", "QUARANTINE", "LOCKED", "DELETED"};
-constexpr size_t kTextMaxBytes = 64 << 10;
-constexpr size_t kAliasesMax = 64;
 
 template <typename Enum, size_t N>
 Enum Parse(const std::array<absl::string_view, N>& names, absl::string_view text) {
@@ -52,16 +51,18 @@ absl::Status CheckProject(const Project& project) {
   if (!IsName(project.id, "_-", limits::kLabelMaxBytes)) {
     return InvalidArgument("PROJECT_ID_INVALID", "a project id is 1 to 64 of letters, digits, _ and -", {});
   }
-  if (project.aliases.size() > kAliasesMax) {
-    return InvalidArgument("PROJECT_ALIAS_INVALID",
-                           absl::StrCat("a project has at most ", kAliasesMax, " aliases"), {});
+  if (project.aliases.size() > limits::kProjectAliasesMax) {
+    return InvalidArgument(
+        "PROJECT_ALIAS_INVALID",
+        absl::StrCat("a project has at most ", limits::kProjectAliasesMax.get(), " aliases"), {});
   }
   for (const std::string& alias : project.aliases) {
     if (alias.empty() || alias.size() > limits::kLabelMaxBytes) {
       return InvalidArgument("PROJECT_ALIAS_INVALID", "an alias is 1 to 64 bytes", {});
     }
   }
-  if (project.name.size() > kTextMaxBytes || project.description.size() > kTextMaxBytes) {
+  if (project.name.size() > limits::kProjectTextMaxBytes ||
+      project.description.size() > limits::kProjectTextMaxBytes) {
     return InvalidArgument("PROJECT_TEXT_TOO_LONG", "name and description are at most 64 KiB each", {});
   }
   if (project.settings_json.size() > (1 << 20) || !IsJsonObject(project.settings_json)) {

@@ -14,7 +14,7 @@ namespace narthex::metadata {
 namespace {
 
 constexpr size_t kCheckBytes = 8;
-constexpr size_t kTokenMaxBytes = 16 << 10;
+constexpr size_t kTokenMaxBytes = 16 << 10;  // fixed: tokens of our own making
 
 // Not a secret: a token grants nothing that its list does not. The check finds tokens of other lists and
 // typing.
@@ -59,7 +59,7 @@ absl::StatusOr<std::vector<std::string>> DecodePageToken(absl::string_view list,
 }
 
 int PageSize(const Page& page, int max) {
-  return page.size <= 0 ? std::min(limits::kPageSizeDefault, max) : std::min(page.size, max);
+  return page.size <= 0 ? std::min(limits::kPageSizeDefault.get(), max) : std::min(page.size, max);
 }
 
 }  // namespace narthex::metadata

@@ -12,6 +12,7 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 
+#include "base/limits_storage.h"
 #include "storage/metadata/connection.h"
 
 namespace narthex::metadata {
@@ -20,10 +21,10 @@ class Pool {
  public:
   struct Options {
     std::string conninfo;
-    int max_connections = 8;
-    absl::Duration connect_timeout = absl::Seconds(10);
-    absl::Duration acquire_timeout = absl::Seconds(30);
-    absl::Duration statement_timeout = absl::Seconds(60);
+    int max_connections = limits::kDatabaseConnectionsMax;
+    absl::Duration connect_timeout = absl::Seconds(limits::kDatabaseConnectSeconds.get());
+    absl::Duration acquire_timeout = absl::Seconds(limits::kDatabaseAcquireSeconds.get());
+    absl::Duration statement_timeout = absl::Seconds(limits::kDatabaseStatementSeconds.get());
     std::string role = "";  // what the connections work as (row_role.h); "": themselves
   };
 

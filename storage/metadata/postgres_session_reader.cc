@@ -17,7 +17,7 @@
 namespace narthex::metadata {
 namespace {
 
-constexpr int kFilePageMax = 100000;
+constexpr int kFilePageMax = 100000;  // fixed: a page for ourselves
 
 Statement BindVisible(std::string sql, const Visibility& visible) {
   Statement statement(std::move(sql));

@@ -8,7 +8,7 @@
 #include "absl/strings/str_cat.h"
 
 #include "base/error.h"
-#include "base/limits.h"
+#include "base/limits_storage.h"
 #include "base/status.h"
 #include "storage/metadata/session_fields.h"
 
@@ -35,7 +35,7 @@ class Parser {
   absl::StatusOr<std::shared_ptr<const FilterNode>> Run() {
     if (text_.size() > limits::kFilterMaxBytes)
       return Invalid(limits::kFilterMaxBytes,
-                     absl::StrCat("a filter is at most ", limits::kFilterMaxBytes >> 10, " KiB"));
+                     absl::StrCat("a filter is at most ", limits::kFilterMaxBytes.get() >> 10, " KiB"));
     SkipBlanks();
     if (AtEnd()) return std::shared_ptr<const FilterNode>();
     NX_ASSIGN_OR_RETURN(FilterNode root, Expression(0));
@@ -91,7 +91,7 @@ class Parser {
   absl::StatusOr<FilterNode> Term(int depth) {
     SkipBlanks();
     if (depth > limits::kFilterMaxDepth)
-      return Invalid(at_, absl::StrCat("more than ", limits::kFilterMaxDepth, " levels of nesting"));
+      return Invalid(at_, absl::StrCat("more than ", limits::kFilterMaxDepth.get(), " levels of nesting"));
     const bool minus = Peek() == '-';
     if (minus) ++at_;
     if (minus || TakeKeyword("NOT")) {
@@ -114,7 +114,7 @@ class Parser {
 
   absl::StatusOr<FilterNode> Restriction() {
     if (++terms_ > limits::kFilterMaxTerms)
-      return Invalid(at_, absl::StrCat("more than ", limits::kFilterMaxTerms, " conditions"));
+      return Invalid(at_, absl::StrCat("more than ", limits::kFilterMaxTerms.get(), " conditions"));
     FilterNode node;
     node.column = static_cast<int>(at_) + 1;
     if (PeekKeyword("AND") || PeekKeyword("OR")) return Invalid(at_, "expected a condition, found AND or OR");

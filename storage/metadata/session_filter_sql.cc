@@ -16,7 +16,7 @@
 #include "absl/time/time.h"
 
 #include "base/error.h"
-#include "base/limits.h"
+#include "base/limits_storage.h"
 #include "base/status.h"
 #include "storage/metadata/json.h"
 #include "storage/metadata/session_fields.h"
@@ -473,7 +473,7 @@ absl::StatusOr<std::vector<OrderKey>> CompileOrder(absl::string_view order_by, F
   if (absl::StripAsciiWhitespace(order_by).empty()) order_by = "createTime desc";
   const std::vector<absl::string_view> items = absl::StrSplit(order_by, ',');
   if (items.size() > limits::kOrderFieldsMax)
-    return OrderError(absl::StrCat("at most ", limits::kOrderFieldsMax, " fields"));
+    return OrderError(absl::StrCat("at most ", limits::kOrderFieldsMax.get(), " fields"));
   for (absl::string_view item : items) {
     NX_ASSIGN_OR_RETURN(OrderKey key, CompileKey(item, target, shares));
     keys.push_back(std::move(key));

@@ -10,6 +10,7 @@
 
 #include "base/error.h"
 #include "base/limits.h"
+#include "base/limits_storage.h"
 #include "base/status.h"
 #include "storage/metadata/json.h"
 #include "storage/metadata/names.h"
@@ -18,8 +19,6 @@ namespace narthex::metadata {
 namespace {
 
 constexpr size_t kRowsPerStatement = 10000;  // about 5 MB of parameters
-constexpr size_t kTextMaxBytes = 16 << 10;   // of one column
-constexpr size_t kPathMaxBytes = 1024;       // index rows end at 2704 bytes
 
 // One array parameter for one column of many rows.
 template <typename Row, typename Member>
@@ -67,11 +66,11 @@ bool IsClockTime(absl::string_view text) {
 
 bool Fit(std::initializer_list<absl::string_view> texts) {
   return std::all_of(texts.begin(), texts.end(),
-                     [](absl::string_view text) { return text.size() <= kTextMaxBytes; });
+                     [](absl::string_view text) { return text.size() <= limits::kColumnMaxBytes; });
 }
 
 bool IsSafePath(absl::string_view path) {
-  if (path.empty() || path.size() > kPathMaxBytes || path.front() == '/' ||
+  if (path.empty() || path.size() > limits::kFilePathMaxBytes || path.front() == '/' ||
       path.find('\0') != absl::string_view::npos)
     return false;
   return !absl::StrContains(absl::StrCat("/", path, "/"), "/../") && !absl::StrContains(path, "//");

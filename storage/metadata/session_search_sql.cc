@@ -17,11 +17,11 @@ namespace narthex::metadata {
 namespace {
 
 // docs/benchmarks.md, "Searches", has the measurements. Planning takes 0.3 ms a project.
-constexpr size_t kNearProjectsMax = 12;
+constexpr size_t kNearProjectsMax = 12;  // fixed: which plan a search takes; both are good
 // Sessions that NearPage judges at most, and at first.
 constexpr int kNearSessions = 1000;
 constexpr int kNearProbe = 100;
-constexpr int kNearLimitMax = 200;
+constexpr int kNearLimitMax = 200;  // fixed: which plan a search takes; both are good
 
 constexpr int kFirstValue = 3;  // behind the arrays of a Visibility
 

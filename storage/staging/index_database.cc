@@ -12,6 +12,7 @@
 #include <rocksdb/table.h>
 
 #include "base/error.h"
+#include "base/limits_storage.h"
 #include "base/status.h"
 #include "storage/staging/index_log.h"
 
@@ -23,15 +24,10 @@ constexpr std::array<const char*, kTableCount> kTableNames = {
     "meta",    "sessions",       "session_keys", "objects",    "instances", "outcomes", "digests",
     "uploads", "upload_objects", "timers",       "operations", "requests",  "events"};
 
-constexpr size_t kBlockCacheBytes = 32 << 20;    // shared by all tables
-constexpr size_t kWriteBuffersBytes = 32 << 20;  // of all tables together
-constexpr uint64_t kWalMaxBytes =
-    128 << 20;  // then the oldest memtables are flushed, so that opening stays quick
 // All tables stay open, of 64 MiB each. RocksDB as Debian builds it frees a range of deleted rows twice, and
 // so ends the process, when a table cannot be opened for a scan that follows one with such a range.
-constexpr int kOpenFilesMax = -1;
+constexpr int kOpenFilesMax = -1;  // fixed: RocksDB's word for all
 constexpr int kBloomBitsPerKey = 10;
-constexpr size_t kMessagesMaxBytes = 4 << 20;  // of RocksDB's messages, and as many of before
 
 // Tells of errors, and keeps RocksDB from going on by itself.
 class ErrorListener : public rocksdb::EventListener {
@@ -174,8 +170,8 @@ rocksdb::DBOptions DatabaseOptions() {
   options.create_if_missing = true;
   options.create_missing_column_families = true;
   options.paranoid_checks = true;  // also: no write goes to a log that failed once
-  options.db_write_buffer_size = kWriteBuffersBytes;
-  options.max_total_wal_size = kWalMaxBytes;
+  options.db_write_buffer_size = limits::kIndexWriteBuffersBytes;
+  options.max_total_wal_size = limits::kIndexLogMaxBytes;
   options.max_open_files = kOpenFilesMax;
   options.max_background_jobs = 2;
   options.bytes_per_sync = 1 << 20;
@@ -236,9 +232,9 @@ absl::StatusOr<std::unique_ptr<IndexDatabase>> IndexDatabase::Open(
   rocksdb::DBOptions database_options = DatabaseOptions();
   database_options.env = opened->environment_.get();
   database_options.listeners.push_back(std::make_shared<ErrorListener>(std::move(failed)));
-  database_options.info_log = std::make_shared<IndexLog>(directory, kMessagesMaxBytes);
+  database_options.info_log = std::make_shared<IndexLog>(directory, limits::kIndexMessagesMaxBytes);
   const rocksdb::ColumnFamilyOptions options =
-      TableOptions(rocksdb::NewLRUCache(kBlockCacheBytes), ground.table_write_buffer_bytes);
+      TableOptions(rocksdb::NewLRUCache(limits::kIndexCacheBytes), ground.table_write_buffer_bytes);
   std::vector<rocksdb::ColumnFamilyDescriptor> tables = {{rocksdb::kDefaultColumnFamilyName, options}};
   for (const char* name : kTableNames) tables.emplace_back(name, options);
   rocksdb::DB* database = nullptr;

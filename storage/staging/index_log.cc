@@ -9,7 +9,7 @@
 namespace narthex::staging {
 namespace {
 
-constexpr size_t kLineMaxBytes = 4096;  // the rest of a message is left out
+constexpr size_t kLineMaxBytes = 4096;  // fixed: the size of an array; the rest of a message is left out
 
 }  // namespace
 

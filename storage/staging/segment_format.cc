@@ -9,6 +9,7 @@
 #include "absl/strings/str_format.h"
 
 #include "base/crc32c.h"
+#include "base/limits_storage.h"
 #include "storage/fs/file_system.h"
 
 namespace narthex::staging {

@@ -8,16 +8,16 @@
 
 #include "absl/strings/string_view.h"
 
-#include "base/limits.h"
+#include "base/limits_storage.h"
 #include "storage/staging/staging.h"
 
 namespace narthex::staging {
 
 inline constexpr size_t kHeadBytes = 192;
 inline constexpr uint64_t kExtentMaxBytes =
-    2 << 20;  // payload of one record: what a reader must hold to verify it
-inline constexpr size_t kMetaMaxBytes = 1 << 20;
-inline constexpr size_t kSessionIdMaxBytes = 64;
+    2 << 20;  // fixed: the format; payload of one record: what a reader must hold to verify it
+inline constexpr size_t kMetaMaxBytes = 1 << 20;  // fixed: the format
+inline constexpr size_t kSessionIdMaxBytes = 64;  // fixed: the format
 inline constexpr uint16_t kFormatVersion = 1;
 
 // What stands before the payload of a record.

@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "base/ids.h"
+#include "base/limits_storage.h"
 #include "base/log.h"
 #include "base/status.h"
 #include "storage/staging/segment_reader.h"
@@ -18,8 +19,8 @@ namespace narthex::staging {
 namespace {
 
 // A full buffer is handed to the writer threads; two are the most a log keeps back before its callers wait.
-constexpr size_t kWriteBehindBytes = limits::kSegmentBufferBytes / 2;
-constexpr size_t kPendingMaxBytes = 2 * limits::kSegmentBufferBytes;
+size_t WriteBehindBytes() { return limits::kSegmentBufferBytes / 2; }
+size_t PendingMaxBytes() { return 2 * limits::kSegmentBufferBytes; }
 
 // Longer than anybody waits between the end of an object and its sync.
 constexpr absl::Duration kUntoldPatience = absl::Seconds(30);
@@ -169,11 +170,11 @@ absl::Status SegmentLog::SealLocked(RecordHead& head, std::vector<SlabPiece> pie
 
 absl::Status SegmentLog::PushBack() {
   absl::MutexLock lock(&mutex_);
-  if (pending_bytes_ >= kWriteBehindBytes && !queued_ && core_->options.writer_threads > 0) {
+  if (pending_bytes_ >= WriteBehindBytes() && !queued_ && core_->options.writer_threads > 0) {
     queued_ = true;
     core_->QueueWrite(weak_from_this());
   }
-  while (pending_bytes_ >= kPendingMaxBytes) {
+  while (pending_bytes_ >= PendingMaxBytes()) {
     if (writing_) {
       progress_.Wait(&mutex_);
     } else {
@@ -186,7 +187,7 @@ absl::Status SegmentLog::PushBack() {
 void SegmentLog::WriteBehind() {
   absl::MutexLock lock(&mutex_);
   queued_ = false;
-  while (!writing_ && pending_bytes_ >= kWriteBehindBytes) WriteRun();
+  while (!writing_ && pending_bytes_ >= WriteBehindBytes()) WriteRun();
 }
 
 absl::Status SegmentLog::WriteAll() {

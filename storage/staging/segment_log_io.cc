@@ -8,15 +8,16 @@
 
 #include "base/crc32c.h"
 #include "base/error.h"
+#include "base/limits_storage.h"
 #include "base/status.h"
 #include "storage/staging/segment_log.h"
 
 namespace narthex::staging {
 namespace {
 
-constexpr size_t kRunMaxPieces = 512;               // the kernel takes 1024 at once
-constexpr uint64_t kPreallocateMinBytes = 1 << 20;  // sessions below preallocate nothing
-constexpr uint64_t kPreallocateMaxBytes = 64 << 20;
+constexpr size_t kRunMaxPieces = 512;                // fixed: the kernel takes 1024 at once
+constexpr uint64_t kPreallocateMinBytes = 1 << 20;   // sessions below preallocate nothing
+constexpr uint64_t kPreallocateMaxBytes = 64 << 20;  // fixed: space that is given back
 constexpr size_t kReadPieceBytes = 1 << 20;
 constexpr uint32_t kReadDirectMinBytes = 128 << 10;  // below, the kernel's reading ahead gains more
 

@@ -8,13 +8,13 @@
 
 #include "base/crc32c.h"
 #include "base/error.h"
+#include "base/limits_storage.h"
 #include "base/status.h"
 
 namespace narthex::staging {
 namespace {
 
 constexpr size_t kSearchBytes = 1 << 20;
-constexpr size_t kReportedDamagesMax = 1000;
 
 }  // namespace
 
@@ -74,7 +74,7 @@ absl::Status SegmentReader::Verify(SessionReport& report) {
   report.segment_count = segments_.size();
   const auto damage = [&report](uint32_t segment, uint64_t offset, std::string what) {
     ++report.damage_count;
-    if (report.damages.size() < kReportedDamagesMax)
+    if (report.damages.size() < limits::kDamagesListedMax)
       report.damages.push_back({segment, offset, std::move(what)});
   };
   struct Unfinished {

@@ -19,7 +19,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 
-#include "base/limits.h"
+#include "base/limits_storage.h"
 #include "storage/fs/file_system.h"
 
 namespace narthex::staging {
@@ -128,13 +128,13 @@ struct SessionReport {
 class StagingStore {
  public:
   struct Options {
-    std::string directory;                       // created if missing
-    uint64_t free_space_min_bytes = 1ull << 30;  // watermark
+    std::string directory;                                       // created if missing
+    uint64_t free_space_min_bytes = limits::kFreeSpaceMinBytes;  // watermark
     bool direct_io = true;  // falls back by itself where the file system refuses O_DIRECT
     uint64_t segment_max_bytes = limits::kSegmentMaxBytes;
     size_t buffer_pool_bytes =
-        64 << 20;            // shared by all sessions, at least 4 MiB; memory is touched as needed
-    int writer_threads = 2;  // write full buffers while more is received; 0: the callers do it
+        limits::kSegmentPoolBytes;  // shared by all sessions, at least 4 MiB; memory is touched as needed
+    int writer_threads = 2;         // write full buffers while more is received; 0: the callers do it
   };
 
   virtual ~StagingStore() = default;

@@ -13,6 +13,7 @@
 #include <gtest/gtest.h>
 
 #include "base/crc32c.h"
+#include "base/limits_storage.h"
 #include "storage/fs/memory.h"
 #include "storage/staging/segment_format.h"
 #include "storage/staging/staging_test_base.h"

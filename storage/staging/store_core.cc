@@ -6,6 +6,7 @@
 #include "absl/time/clock.h"
 
 #include "base/error.h"
+#include "base/limits_storage.h"
 #include "base/log.h"
 #include "base/status.h"
 #include "storage/staging/segment_log.h"
@@ -14,8 +15,7 @@ namespace narthex::staging {
 namespace {
 
 constexpr int64_t kFreeSpaceRefreshNs = 250'000'000;
-constexpr uint64_t kRoomAgainBytes = 16 << 20;  // after a write that found no space
-constexpr size_t kOpenFilesMax = 256;
+constexpr uint64_t kRoomAgainBytes = 16 << 20;                    // after a write that found no space
 constexpr size_t kPoolMinBytes = 4 << 20;                         // the largest record takes 3 MiB
 constexpr absl::Duration kSlabPatience = absl::Milliseconds(20);  // then other logs are looked at again
 
@@ -105,7 +105,7 @@ StoreCore::StoreCore(const StagingStore::Options& options, fs::FileSystem& files
       files(files),
       slabs(std::max(options.buffer_pool_bytes, kPoolMinBytes)),
       free_space(files, options.directory, options.free_space_min_bytes),
-      file_cache(kOpenFilesMax) {}
+      file_cache(limits::kOpenSegmentsMax) {}
 
 std::vector<Slab> StoreCore::TakeSlabs(size_t count, SegmentLog& log) {
   std::vector<Slab> taken;

@@ -14,7 +14,7 @@
 #include "absl/strings/str_cat.h"
 
 #include "base/digest.h"
-#include "base/limits.h"
+#include "base/limits_storage.h"
 #include "base/status.h"
 #include "storage/archive/catalog.h"
 #include "storage/archive/layout.h"

@@ -2,6 +2,7 @@
 
 #include "absl/strings/str_cat.h"
 
+#include "base/limits_storage.h"
 #include "storage/metadata/json.h"
 
 namespace narthex::verify {
@@ -19,7 +20,7 @@ std::string ListToJson(const std::vector<Report::Finding>& findings) {
 
 void Add(std::vector<Report::Finding>& list, uint64_t& count, absl::string_view kind, absl::string_view where,
          absl::string_view what) {
-  if (++count > Report::kListedMax) return;
+  if (++count > limits::kFindingsListedMax) return;
   list.push_back({std::string(kind), std::string(where), std::string(what)});
 }
 

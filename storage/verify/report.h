@@ -17,7 +17,7 @@ struct Report {
     std::string what;   // for people
   };
 
-  // Something that must not be. The first kListedMax are kept, all are counted.
+  // Something that must not be. The first limits::kFindingsListedMax are kept, all are counted.
   void Find(absl::string_view kind, absl::string_view where, absl::string_view what);
   // Work that a stop or a crash interrupted, and that the next start of the server finishes or removes by
   // itself.
@@ -26,8 +26,6 @@ struct Report {
   bool clean() const { return finding_count == 0; }
   // {"clean": true, "findings": [...], "unfinished": [...], "stagedObjectCount": 0, ...}
   std::string ToJson() const;
-
-  static constexpr size_t kListedMax = 10'000;
 
   std::vector<Finding> findings;
   std::vector<Finding> unfinished;
