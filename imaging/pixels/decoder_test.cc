@@ -2,6 +2,7 @@
 #include <unistd.h>
 
 #include <cstdint>
+#include <filesystem>
 #include <fstream>
 #include <string>
 #include <vector>
@@ -84,11 +85,15 @@ TEST(DecoderProcessTest, SurvivesDecodersThatCrashLieOrHang) {
     const char* program;
     const char* message;
   };
+  const std::string script = absl::StrCat(::testing::TempDir(), "/no_decoder_", getpid());
   for (const Case& decoder :
        {Case{"/bin/true", "crashed"}, Case{"/bin/cat", "no sensible answer"},
         Case{"/usr/bin/yes", "no sensible answer"}, Case{"/usr/bin/tail", "too long"}}) {
+    // Without the arguments that a decoder gets.
+    std::ofstream(script) << "#!/bin/sh\nexec " << decoder.program << "\n";
+    std::filesystem::permissions(script, std::filesystem::perms::owner_all);
     DecoderOptions options;
-    options.program = decoder.program;
+    options.program = script;
     options.frame_timeout = absl::Milliseconds(300);
     const auto out = Edited(EncapsulatedObject(Compressed(kRle), {std::string(200, 'x')}),
                             {PixelEdit{0, 0, 1, 1, 0, 1}}, 1000, nullptr, options);
@@ -96,6 +101,7 @@ TEST(DecoderProcessTest, SurvivesDecodersThatCrashLieOrHang) {
     EXPECT_EQ(ErrorReason(out.status()), "PIXEL_DECODING_FAILED") << decoder.program;
     EXPECT_THAT(std::string(out.status().message()), HasSubstr(decoder.message)) << decoder.program;
   }
+  std::filesystem::remove(script);
 }
 
 TEST(DecoderProcessTest, RunsInASandbox) {
