@@ -128,6 +128,8 @@ class Anonymize(unittest.TestCase):
             self.expect_gone(uids | {f"Refusovsky{number}"})
 
     def test_preambles_are_kept_as_sent_or_cleared_by_any_script(self):
+        self.server.narthex("anon", "disable")  # what former tests left in force
+        self.server.narthex("project", "create", "PREAMBLES")  # without a script of its own
         polyglot = b"MZ\x90\0#!/bin/sh\necho run\n".ljust(128, b"\0")
         kept = {}
         for number, script in enumerate((None, "// clears preambles\n")):
@@ -136,8 +138,8 @@ class Anonymize(unittest.TestCase):
             image.write_bytes(polyglot + image.read_bytes()[128:])
             if script:
                 self.site(script, "--profile", "none")
-            self.server.narthex("upload", image, "--project", "P3", "--subject", "S", "--session", label, "--archive")
-            archived = next((self.server.data_dir / "d/archive/P3").rglob(f"{label}/**/*.dcm"))
+            self.server.narthex("upload", image, "--project", "PREAMBLES", "--subject", "S", "--session", label, "--archive")
+            archived = next((self.server.data_dir / "d/archive/PREAMBLES").rglob(f"{label}/**/*.dcm"))
             self.assertEqual(archived.stat().st_mode & 0o111, 0, "an archived file can be executed")
             kept[script] = archived.read_bytes()[:132]
             self.assertEqual(archived.read_bytes() == image.read_bytes(), script is None)
