@@ -16,7 +16,8 @@ PATIENT_NAME, PATIENT_ID = "Markmann^Mia", "QMRN0815"
 # Those, what narthex-phantom writes into every study (the PatientBirthDate as PostgreSQL and DICOM write it, too), and
 # whatever a test marks with QQ. Nothing of it takes part in routing.
 MARKS = re.compile(rb"Markmann|QMRN0815|Sliceville|Referrer\^Rita|Performer\^Paul|Operator\^Olga"
-                   rb"|(?<![\d.])19[4-8]\d-?06-?15(?![\d.])|QQ[A-Z]{3}|1917-?03-?17")
+                   # Not within a number or a hexadecimal digest.
+                   rb"|(?<![\da-f.])(?:19[4-8]\d-?06-?15|1917-?03-?17)(?![\da-f.])|QQ[A-Z]{3}")
 SESSION_OF_ROCKSDB = re.compile(rb"(?<![0-9A-Z])[0-9A-Z]{20}(?![0-9A-Z])")
 # Of an institution, not of a patient: a session's acquisition site is a field, whose former values are kept.
 SITES = re.compile(rb"Phantom General Hospital|QQMARKHOSPITAL")
