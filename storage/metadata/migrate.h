@@ -24,7 +24,8 @@ inline constexpr char kSchemaLock[] = "SELECT pg_advisory_lock(7310579023)";
 inline constexpr char kSchemaUnlock[] = "SELECT pg_advisory_unlock(7310579023)";
 
 // Applies what is missing, each migration in one transaction with its row in schema_migrations. Several
-// processes may do it at once. FAILED_PRECONDITION (DATABASE_TOO_NEW, DATABASE_MIGRATION_CHANGED).
+// processes may do it at once. Marks the functions that searches need to be LEAKPROOF where the role may, and
+// they are not. FAILED_PRECONDITION (DATABASE_TOO_NEW, DATABASE_MIGRATION_CHANGED).
 absl::Status Migrate(Connection& connection, const std::vector<Migration>& migrations);
 
 }  // namespace narthex::metadata
