@@ -8,6 +8,7 @@
 
 #include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
+#include <sys/stat.h>
 
 #include "base/error.h"
 #include "base/limits_server.h"
@@ -55,9 +56,13 @@ absl::StatusOr<std::string> ResolveInbox(const std::string& root, const std::str
 }
 
 absl::Status ImportFile(const std::string& path, ingest::ObjectStream& objects, int64_t* sequence) {
-  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
   if (fd < 0) return InboxPath(path, "it cannot be read");
   const absl::Cleanup close = [fd] { ::close(fd); };
+  struct stat about = {};
+  if (::fstat(fd, &about) != 0 || !S_ISREG(about.st_mode)) {
+    return InboxPath(path, "it is no file");  // a pipe would be waited for
+  }
   std::string buffer(kPieceBytes, '\0');
   std::string head(512, '\0');
   const ssize_t head_size = ::pread(fd, head.data(), head.size(), 0);

@@ -109,6 +109,13 @@ class Import(unittest.TestCase):
         self.server.narthex("inbox", "import", f"{self.project}/incoming", "--project", self.project, "--delete-after", code=None)
         self.assertEqual(len(list(folder.iterdir())), 2, "one was not kept, so that none goes")
 
+    def test_a_pipe_is_refused_and_not_waited_for(self):
+        (self.inbox / self.project).mkdir(parents=True)
+        os.mkfifo(self.inbox / self.project / "pipe.dcm")
+        answer = self.server.run("inbox", "import", f"{self.project}/pipe.dcm", "--project", self.project)
+        self.assertEqual(answer.returncode, 1, answer.stdout)
+        self.assertIn("it is no file", answer.stdout + answer.stderr)
+
     def test_users_take_from_the_inbox_of_their_project(self):
         for name in (self.project, "OTHERS"):
             (self.inbox / name).mkdir(parents=True)
