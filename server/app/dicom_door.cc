@@ -84,6 +84,14 @@ std::vector<rpc::SettingSpec> DicomDoor::Settings() {
                         receivers_->Reapply();
                         return absl::OkStatus();
                       }});
+  settings.push_back(
+      {"prearchive.preambles",
+       "what becomes of the 128 bytes before the header of an uploaded DICOM file, with which it may be a "
+       "program, too: keep, or clear to zeros",
+       "keep", [this](const std::string& value) -> absl::Status {
+         if (value != "keep" && value != "clear") return rpc::InvalidField("value", "expected keep or clear");
+         return policy_.SetClearsPreambles(value == "clear");
+       }});
   const auto rule = [this](std::string key, std::string what, std::string identify::RoutingConfig::*field) {
     return rpc::SettingSpec{
         std::move(key),

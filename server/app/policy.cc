@@ -26,6 +26,10 @@ absl::Status LivePolicy::SetFilter(absl::string_view project, identify::FilterMo
   });
 }
 
+absl::Status LivePolicy::SetClearsPreambles(bool clears) {
+  return Change([&](Sources& sources) { sources.clears_preambles = clears; });
+}
+
 absl::Status LivePolicy::Change(const std::function<void(Sources&)>& change) {
   absl::MutexLock one_at_a_time(&change_mutex_);
   Sources changed;
@@ -74,6 +78,7 @@ absl::StatusOr<std::shared_ptr<const ingest::Policy>> LivePolicy::Build(const So
   policy->attributes = std::make_shared<dicom::AttributeSet>(dicom::AttributeSet::Default().With(wanted));
   policy->studies = studies_;
   policy->object_max_bytes = limits::kObjectMaxBytes;
+  policy->clears_preambles = sources.clears_preambles;
   return std::shared_ptr<const ingest::Policy>(std::move(policy));
 }
 

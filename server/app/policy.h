@@ -40,6 +40,7 @@ class LivePolicy : public ingest::PolicySource {
   absl::Status SetReceivers(std::vector<ReceiverRules> receivers);
   // Of the site ("") or a project; an empty text takes the filter away.
   absl::Status SetFilter(absl::string_view project, identify::FilterMode mode, absl::string_view text);
+  absl::Status SetClearsPreambles(bool clears);
 
   std::shared_ptr<const ingest::Policy> Current() const override;
   identify::RoutingConfig routing() const;
@@ -56,6 +57,7 @@ class LivePolicy : public ingest::PolicySource {
     identify::RoutingConfig routing;
     std::vector<ReceiverRules> receivers;
     std::map<std::string, FilterText> filters;  // by project
+    bool clears_preambles = false;
   };
 
   // Changes the sources and builds the policy; nothing has changed if that fails.

@@ -58,12 +58,13 @@ class FailingIndex : public staging::Index {
 // Policies with the default attributes and a router without rules.
 class FixedPolicy : public PolicySource {
  public:
-  explicit FixedPolicy(uint64_t object_max_bytes = limits::kObjectMaxBytes) {
+  explicit FixedPolicy(uint64_t object_max_bytes = limits::kObjectMaxBytes, bool clears_preambles = false) {
     auto policy = std::make_shared<Policy>();
     policy->attributes = std::make_shared<dicom::AttributeSet>(dicom::AttributeSet::Default());
     auto router = identify::Router::Create({});
     policy->router = std::make_shared<identify::Router>(*std::move(router));
     policy->object_max_bytes = object_max_bytes;
+    policy->clears_preambles = clears_preambles;
     policy_ = std::move(policy);
   }
   std::shared_ptr<const Policy> Current() const override { return policy_; }

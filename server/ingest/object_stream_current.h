@@ -57,9 +57,10 @@ struct ObjectStream::Current {
   uint64_t received = 0;
   Xxh3Hasher xxh3;
   // Of a streamed object:
-  Xxh3Hasher data_set;  // what stands behind its meta group
-  Xxh3Hasher bulk;      // from its bulk data on
-  std::string head;     // as it is stored: its header, and a little more
+  Xxh3Hasher data_set;                // what stands behind its meta group
+  Xxh3Hasher bulk;                    // from its bulk data on
+  std::string head;                   // as it is stored: its header, and a little more
+  std::optional<Xxh3Hasher> cleared;  // all of it behind a preamble that is not kept as it came
   std::optional<CryptoHasher> sha256;
   bool streaming = false;  // bytes go through `stage`, if there is one, to `reception`
   prearchive::ArrivingObject object;

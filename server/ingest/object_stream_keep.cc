@@ -20,20 +20,34 @@ using prearchive::Outcome;
 using prearchive::OutcomeRow;
 using prearchive::Reception;
 
+constexpr size_t kPreambleBytes = 128;
+
 // Where the data set begins in a Part 10 file whose meta group says its length (PS3.10 7.1); else 0.
 size_t DataSetOffset(absl::string_view bytes) {
   static constexpr size_t kGroupLengthEnd = 144;  // preamble, "DICM", (0002,0000) UL
-  if (bytes.size() < kGroupLengthEnd || bytes.substr(128, 12) != absl::string_view("DICM\2\0\0\0UL\4\0", 12))
+  if (bytes.size() < kGroupLengthEnd ||
+      bytes.substr(kPreambleBytes, 12) != absl::string_view("DICM\2\0\0\0UL\4\0", 12))
     return 0;
   uint32_t length = 0;
   for (int i = 3; i >= 0; --i) length = length << 8 | static_cast<unsigned char>(bytes[140 + i]);
   return length <= bytes.size() - kGroupLengthEnd ? kGroupLengthEnd + length : 0;
 }
 
-// What is stored of an object: `row` tells what was received, and its facts.
-void DescribeStored(const SiteStage* stage, prearchive::ObjectRow& row) {
+// Whether what is kept of an object begins with another preamble than `bytes`, its beginning.
+bool ClearsPreamble(const Policy& policy, const dicom::HeaderFacts& facts, absl::string_view bytes) {
+  return policy.clears_preambles && facts.has_preamble() &&
+         bytes.substr(0, kPreambleBytes).find_first_not_of('\0') != absl::string_view::npos;
+}
+
+std::string WithClearPreamble(absl::string_view bytes) {
+  return absl::StrCat(std::string(kPreambleBytes, '\0'), bytes.substr(kPreambleBytes));
+}
+
+// What is stored of an object: `row` tells what was received, and its facts. `cleared_xxh3` is of the object
+// behind a cleared preamble; "": that is as it came.
+void DescribeStored(const SiteStage* stage, std::string cleared_xxh3, prearchive::ObjectRow& row) {
   if (stage == nullptr) {
-    row.set_stored_xxh3(row.received_xxh3());
+    row.set_stored_xxh3(cleared_xxh3.empty() ? row.received_xxh3() : std::move(cleared_xxh3));
     row.set_size_bytes(row.received_size_bytes());
     return;
   }
@@ -93,9 +107,12 @@ absl::Status ObjectStream::WholeChecked(int64_t sequence, absl::string_view data
   const absl::Status kept = [&]() -> absl::Status {
     NX_ASSIGN_OR_RETURN(prearchive::ArrivingObject object, Receive(*facts, sequence, arrived.outcome));
     NX_ASSIGN_OR_RETURN(const std::unique_ptr<SiteStage> stage, NewStage(object, transfer_syntax_uid));
+    std::string cleared;
+    if (ClearsPreamble(*policy_, *facts, data)) cleared = WithClearPreamble(data);
+    const absl::string_view kept = cleared.empty() ? data : cleared;
     if (stage != nullptr) {
-      stage->Borrow(data);
-      NX_RETURN_IF_ERROR(stage->Add(data));
+      stage->Borrow(kept);
+      NX_RETURN_IF_ERROR(stage->Add(kept));
       NX_RETURN_IF_ERROR(stage->Finish());
     }
     NX_ASSIGN_OR_RETURN(arrived.reception,
@@ -107,8 +124,8 @@ absl::Status ObjectStream::WholeChecked(int64_t sequence, absl::string_view data
     row.set_data_set_xxh3(Xxh3(data.substr(DataSetOffset(data))));
     row.set_received_size_bytes(data.size());
     row.set_bulk_xxh3(Xxh3(data.substr(std::min<uint64_t>(facts->header_bytes(), data.size()))));
-    DescribeStored(stage.get(), row);
-    if (stage == nullptr) return Conclude(arrived, std::move(row), {data}, HeadOf(*facts, data));
+    DescribeStored(stage.get(), cleared.empty() ? "" : Xxh3(cleared), row);
+    if (stage == nullptr) return Conclude(arrived, std::move(row), {kept}, HeadOf(*facts, kept));
     return Conclude(arrived, std::move(row), stage->pieces(), stage->Front(HeadBytes(stage->facts())));
   }();
   if (!kept.ok()) {
@@ -184,9 +201,14 @@ absl::Status ObjectStream::BeginStreaming() {
     NX_ASSIGN_OR_RETURN(current_->reception, Join(std::move(current_->object), facts, current_->outcome));
   }
   current_->streaming = true;
-  const absl::string_view held = current_->held;
+  absl::string_view held = current_->held;
   current_->data_set.Update(held.substr(DataSetOffset(held)));
   current_->bulk.Update(held.substr(std::min<uint64_t>(facts.header_bytes(), held.size())));
+  if (ClearsPreamble(*policy_, facts, held)) {
+    current_->held = WithClearPreamble(held);
+    current_->cleared.emplace();
+    held = current_->held;
+  }
   if (current_->stage == nullptr) current_->head = std::string(HeadOf(facts, held));
   NX_RETURN_IF_ERROR(Stream(current_->held));
   std::string().swap(current_->held);
@@ -195,6 +217,7 @@ absl::Status ObjectStream::BeginStreaming() {
 
 // More bytes of an object whose header was there.
 absl::Status ObjectStream::Stream(absl::string_view data) {
+  if (current_->cleared) current_->cleared->Update(data);
   if (current_->stage == nullptr) return current_->reception->Append(data);
   NX_RETURN_IF_ERROR(current_->stage->Add(data));
   if (current_->reception != nullptr || !current_->stage->header_done()) return absl::OkStatus();
@@ -249,7 +272,7 @@ absl::Status ObjectStream::FinishChunked(const Chunk& chunk) {
   row.set_data_set_xxh3(current->data_set.Finish());
   row.set_bulk_xxh3(current->bulk.Finish());
   row.set_received_size_bytes(current->received);
-  DescribeStored(current->stage.get(), row);
+  DescribeStored(current->stage.get(), current->cleared ? current->cleared->Finish() : "", row);
   arrived.reception = std::move(current->reception);
   if (absl::Status kept = Conclude(arrived, std::move(row), {}, current->head); !kept.ok()) {
     arrived.reception.reset();

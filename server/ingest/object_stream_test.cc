@@ -330,6 +330,36 @@ TEST_F(ObjectStreamTest, CopiesOfASmallObjectAreNotStored) {
   EXPECT_EQ(Sessions()[0].object_count(), 1u);
 }
 
+// ---- preambles --------------------------------------------------------------------------------------------
+
+TEST_F(ObjectStreamTest, PreamblesAreClearedWhereThePolicySaysSo) {
+  policies_ = std::make_unique<FixedPolicy>(limits::kObjectMaxBytes, /*clears_preambles=*/true);
+  std::string small = Study(1).Instance(0, 0);
+  std::string large = LargeObject();
+  const std::string bare = Study(3).Instance(0, 1).substr(132);  // has none
+  const std::string kept[] = {small, large, bare};
+  for (std::string* bytes : {&small, &large}) bytes->replace(0, 2, "MZ");
+  auto stream = NewStream(NewUpload());
+  ASSERT_TRUE(SendWhole(*stream, 0, small).ok());
+  ASSERT_TRUE(SendChunks(*stream, 1, large, 1 << 20).ok());
+  ASSERT_TRUE(SendWhole(*stream, 2, bare).ok());
+  ASSERT_TRUE(SendWhole(*stream, 3, small).ok());
+  ASSERT_TRUE(SendChunks(*stream, 4, large, 1 << 20).ok());
+  ASSERT_TRUE(stream->Finish().ok());
+
+  EXPECT_EQ(Told(), "0:STORED 1:STORED 2:STORED 3:DUPLICATE/SAME_BYTES 4:DUPLICATE/SAME_BYTES");
+  const std::string received[] = {small, large, bare};
+  for (int i = 0; i < 3; ++i) {
+    SCOPED_TRACE(i);
+    EXPECT_EQ(outcomes_[i].digest(), Xxh3(received[i]));  // what the sender compares
+    EXPECT_EQ(BytesOf(outcomes_[i].session(), outcomes_[i].sop_instance_uid()), kept[i]);
+    const auto row = RowOf(outcomes_[i]);
+    EXPECT_EQ(row.stored_xxh3(), Xxh3(kept[i]));
+    EXPECT_EQ(row.received_xxh3(), Xxh3(received[i]));
+    EXPECT_FALSE(row.anonymized());
+  }
+}
+
 TEST_F(ObjectStreamTest, AResumedUploadAnswersWhatIsSettledWithoutStoringItAgain) {
   const phantom::Study study = Study(3);
   const UploadRow upload = NewUpload();

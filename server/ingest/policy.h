@@ -42,6 +42,9 @@ struct Policy {
   std::shared_ptr<const identify::FilterSet> filters;            // null: everything is wanted
   const identify::StudyRoutingTable* studies = nullptr;          // borrowed; null: none
   uint64_t object_max_bytes = 0;
+  // The 128 bytes before "DICM" of a Part 10 file (PS3.10 7.1) are kept as zeros whatever came: with them a
+  // file may be a program, too. Digests are told of what came all the same.
+  bool clears_preambles = false;
 
   // Null: there is no receiver of this AE title.
   const ReceiverPolicy* FindReceiver(absl::string_view ae_title) const {

@@ -127,23 +127,32 @@ class Anonymize(unittest.TestCase):
             uids = {str(pydicom.dcmread(f).SOPInstanceUID) for f in files}
             self.expect_gone(uids | {f"Refusovsky{number}"})
 
-    def test_preambles_are_kept_as_sent_or_cleared_by_any_script(self):
+    def test_preambles_are_kept_as_sent_or_cleared_by_setting_and_by_any_script(self):
         self.server.narthex("anon", "disable")  # what former tests left in force
         self.server.narthex("project", "create", "PREAMBLES")  # without a script of its own
+        self.addCleanup(self.server.narthex, "settings", "set", "prearchive.preambles", "keep")
         polyglot = b"MZ\x90\0#!/bin/sh\necho run\n".ljust(128, b"\0")
-        kept = {}
-        for number, script in enumerate((None, "// clears preambles\n")):
-            label = f"PREAMBLE{number}"
-            image = phantom(self.folder / label, series=1, slices=1, session=label, seed=300 + number)[0]
-            image.write_bytes(polyglot + image.read_bytes()[128:])
-            if script:
-                self.site(script, "--profile", "none")
-            self.server.narthex("upload", image, "--project", "PREAMBLES", "--subject", "S", "--session", label, "--archive")
-            archived = next((self.server.data_dir / "d/archive/PREAMBLES").rglob(f"{label}/**/*.dcm"))
-            self.assertEqual(archived.stat().st_mode & 0o111, 0, "an archived file can be executed")
-            kept[script] = archived.read_bytes()[:132]
-            self.assertEqual(archived.read_bytes() == image.read_bytes(), script is None)
-        self.assertEqual(kept, {None: polyglot + b"DICM", "// clears preambles\n": bytes(128) + b"DICM"})
+        for number, (setting, script, preamble, size) in enumerate([
+                ("keep", None, polyglot, 32), ("clear", None, bytes(128), 32), ("clear", None, bytes(128), 256),
+                ("keep", "// a comment\n", bytes(128), 32)]):
+            with self.subTest(setting=setting, script=script, size=size):
+                label = f"PREAMBLE{number}"
+                self.server.narthex("settings", "set", "prearchive.preambles", setting)
+                if script:
+                    self.site(script, "--profile", "none")
+                image = phantom(self.folder / label, series=1, slices=1, session=label, seed=300 + number, size=size)[0]
+                sent = polyglot + image.read_bytes()[128:]
+                image.write_bytes(sent)
+                told = self.server.narthex("upload", image, "--project", "PREAMBLES", "--subject", "S", "--session", label,
+                                           "--archive")
+                archived = next((self.server.data_dir / "d/archive/PREAMBLES").rglob(f"{label}/**/*.dcm"))
+                kept = archived.read_bytes()
+                self.assertEqual(archived.stat().st_mode & 0o111, 0, "an archived file can be executed")
+                self.assertEqual(kept[:132], preamble + b"DICM")
+                self.assertEqual(kept[132:] == sent[132:], script is None)
+                self.assertEqual([o["outcome"] for o in told["outcomes"]], ["STORED"])
+                self.assertEqual(self.server.narthex("session", "check", f"PREAMBLES/{label}").get("findings", []), [])
+        self.server.narthex("settings", "set", "prearchive.preambles", "burn", code=1)
 
     def test_c_scripts_with_errors_are_not_put_in_force(self):
         bad = self.script('version "6.1"\n(0010,0010) := nosuch[subject]\n')
