@@ -140,6 +140,7 @@ absl::Status Transfer::SendFiles(const std::vector<client::LocalFile>& files) {
   NX_RETURN_IF_ERROR(sent.status());
   report_.resumed_count = sent->resumed_count;
   for (client::FileOutcome& outcome : sent->outcomes) report_.outcomes.push_back(std::move(outcome));
+  report_.broken_off = sent->broken_off;
   Touch(sent->upload, sent->build_operations);
   return absl::OkStatus();
 }
@@ -193,7 +194,7 @@ absl::Status Transfer::SendAnonymized(const client::FileSet& found) {
     if (sequence >= 0 && static_cast<size_t>(sequence) < copies.originals.size())
       report_.outcomes[i].path = copies.originals[static_cast<size_t>(sequence)];
   }
-  local->Remove();
+  if (report_.broken_off.ok()) local->Remove();
   return absl::OkStatus();
 }
 
@@ -337,7 +338,8 @@ void NoteLeftOut(Program& program, const client::FileSet& files) {
 
 absl::StatusOr<ExitCode> Finish(Program& program, Transfer& transfer) {
   // What became of the objects is known, even if the server cannot be reached any more.
-  const absl::Status settled = transfer.Settle();
+  const absl::Status broken_off = transfer.report().broken_off;
+  const absl::Status settled = broken_off.ok() ? transfer.Settle() : broken_off;
   const ExitCode printed = PrintReport(program, transfer.report());
   return settled.ok() ? printed : program.Tell(settled);
 }
@@ -366,7 +368,7 @@ absl::StatusOr<ExitCode> Upload(Program& program, const UploadFlags& flags) {
     return Finish(program, transfer);
   }
   if (!found->files.empty()) NX_RETURN_IF_ERROR(transfer.SendFiles(found->files));
-  NX_RETURN_IF_ERROR(transfer.SendArchives(found->archives));
+  if (transfer.report().broken_off.ok()) NX_RETURN_IF_ERROR(transfer.SendArchives(found->archives));
   return Finish(program, transfer);
 }
 

@@ -20,6 +20,10 @@ bool IsRefused(const ObjectOutcome& outcome) {
   return outcome.outcome() == ObjectOutcome::REJECTED || outcome.outcome() == ObjectOutcome::CONFLICT;
 }
 
+bool IsUnanswered(const ObjectOutcome& outcome) {
+  return outcome.outcome() == ObjectOutcome::OUTCOME_UNSPECIFIED;
+}
+
 bool IsKept(const ObjectOutcome& outcome) {
   return outcome.outcome() == ObjectOutcome::STORED || outcome.outcome() == ObjectOutcome::DUPLICATE;
 }
@@ -44,9 +48,13 @@ std::string OutcomesJson(const std::vector<client::FileOutcome>& outcomes) {
                       "]");
 }
 
+std::string NameOf(const ObjectOutcome& outcome) {
+  return IsUnanswered(outcome) ? "UNANSWERED" : ObjectOutcome::Outcome_Name(outcome.outcome());
+}
+
 std::map<std::string, int64_t> Counts(const TransferReport& report) {
   std::map<std::string, int64_t> counts;
-  for (const auto& file : report.outcomes) ++counts[ObjectOutcome::Outcome_Name(file.outcome.outcome())];
+  for (const auto& file : report.outcomes) ++counts[NameOf(file.outcome)];
   return counts;
 }
 
@@ -93,6 +101,7 @@ void PrintLocal(std::ostream& out, const LocalSummary& local) {
 }
 
 void PrintReportJson(Program& program, const TransferReport& report) {
+  const std::string broken = report.broken_off.ok() ? "" : ErrorJson(report.broken_off);
   const std::string counts = absl::StrJoin(Counts(report), ", ", [](std::string* out, const auto& count) {
     absl::StrAppend(out, JsonString(count.first), ": ", count.second);
   });
@@ -101,16 +110,16 @@ void PrintReportJson(Program& program, const TransferReport& report) {
       ",\n \"uploads\": ", JsonList(report.uploads), ",\n \"outcomeCounts\": {", counts,
       "},\n \"outcomes\": ", OutcomesJson(report.outcomes), ",\n \"prearchiveSessions\": ",
       JsonList(report.prearchive_sessions), ",\n \"sessions\": ", JsonList(report.sessions),
-      ",\n \"failures\": ", FailuresJson(report), report.local ? LocalJson(*report.local) : "", "}"));
+      ",\n \"failures\": ", FailuresJson(report), report.local ? LocalJson(*report.local) : "",
+      broken.empty() ? "" : absl::StrCat(",\n ", absl::string_view(broken).substr(1, broken.size() - 2)), "}"));
 }
 
 void PrintProblems(std::ostream& out, const TransferReport& report) {
   Table table({"OUTCOME", "REASON", "FILE", "DETAIL"});
   size_t count = 0;
   for (const auto& [path, outcome] : report.outcomes) {
-    if (IsKept(outcome) || ++count > kListedMax) continue;
-    table.Add(
-        {Lower(ObjectOutcome::Outcome_Name(outcome.outcome())), outcome.reason(), path, outcome.detail()});
+    if (IsKept(outcome) || IsUnanswered(outcome) || ++count > kListedMax) continue;
+    table.Add({Lower(NameOf(outcome)), outcome.reason(), path, outcome.detail()});
   }
   if (count == 0) return;
   out << "\n";
@@ -124,7 +133,7 @@ void PrintReportTable(Program& program, const TransferReport& report) {
   Table counts({"OUTCOME", ">OBJECTS", ">SIZE"});
   std::map<std::string, int64_t> sizes;
   for (const auto& file : report.outcomes) {
-    sizes[ObjectOutcome::Outcome_Name(file.outcome.outcome())] += file.outcome.size_bytes();
+    sizes[NameOf(file.outcome)] += file.outcome.size_bytes();
   }
   for (const auto& [name, count] : Counts(report)) {
     counts.Add({Lower(name), absl::StrCat(count), HumanSize(sizes[name])});
@@ -132,6 +141,10 @@ void PrintReportTable(Program& program, const TransferReport& report) {
   counts.Print(out);
   if (report.resumed_count > 0) out << report.resumed_count << " were acknowledged in a former run\n";
   PrintProblems(out, report);
+  if (!report.broken_off.ok()) {
+    out << "\nthe upload broke off; objects without an answer may have been kept or not. The "
+           "same command again is safe: what is there is not stored twice (--resume FILE sends only the rest)\n";
+  }
   if (!report.prearchive_sessions.empty()) {
     out << "\nin the prearchive:\n";
     PrearchiveTable(report.prearchive_sessions).Print(out);

@@ -20,6 +20,8 @@ struct TransferReport {
   // Builds and archivings that failed, with the session's name.
   std::vector<std::pair<std::string, absl::Status>> failures;
   int64_t resumed_count = 0;
+  // Why not everything was sent. Then outcomes may be OUTCOME_UNSPECIFIED: of objects without an answer.
+  absl::Status broken_off;
   std::optional<LocalSummary> local;  // of --local-anonymize
 };
 

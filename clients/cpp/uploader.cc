@@ -72,7 +72,9 @@ class Run {
   void RunJobs();
   void SaveState();
   absl::Status FetchOutcomes();
-  absl::StatusOr<UploadReport> Report();
+  // Each fills in what the server said.
+  absl::Status Commit(UploadReport& report);
+  absl::Status Look(UploadReport& report);
 
   const std::shared_ptr<Connection> connection_;
   const UploaderOptions& options_;
@@ -90,9 +92,14 @@ absl::StatusOr<UploadReport> Run::Upload(const std::vector<LocalFile>& files) {
   NX_RETURN_IF_ERROR(save_status_);
   if (upload_.state() != v1::Upload::COMMITTED) RunJobs();
   SaveState();
-  NX_RETURN_IF_ERROR(ledger_->status());
-  if (ledger_->outcomes_missing()) NX_RETURN_IF_ERROR(FetchOutcomes());
-  return Report();
+  UploadReport report;
+  report.upload = upload_;
+  report.resumed_count = resumed_count_;
+  report.broken_off = ledger_->status();
+  if (report.broken_off.ok() && ledger_->outcomes_missing()) report.broken_off = FetchOutcomes();
+  report.outcomes = ledger_->outcomes();
+  if (report.broken_off.ok()) report.broken_off = options_.commit ? Commit(report) : Look(report);
+  return report;
 }
 
 // The upload that the resume file names, if it is of this destination and the server still has it.
@@ -233,30 +240,28 @@ absl::Status Run::FetchOutcomes() {
   return absl::OkStatus();
 }
 
-absl::StatusOr<UploadReport> Run::Report() {
-  UploadReport report;
-  report.resumed_count = resumed_count_;
-  report.outcomes = ledger_->outcomes();
-  if (options_.commit) {
-    v1::CommitUploadRequest request;
-    request.set_name(upload_.name());
-    request.set_expected_count(ledger_->acknowledged_count() + stale_count_);
-    request.set_request_id(NewUuid());
-    NX_ASSIGN_OR_RETURN(
-        v1::CommitUploadResponse response,
-        connection_->Call(connection_->uploads(), &v1::UploadService::StubInterface::CommitUpload, request));
-    report.upload = response.upload();
-    report.build_operations.assign(response.build_operations().begin(), response.build_operations().end());
-    report.committed = true;
-    if (!options_.resume_path.empty()) ::unlink(options_.resume_path.c_str());
-    return report;
-  }
+absl::Status Run::Commit(UploadReport& report) {
+  v1::CommitUploadRequest request;
+  request.set_name(upload_.name());
+  request.set_expected_count(ledger_->acknowledged_count() + stale_count_);
+  request.set_request_id(NewUuid());
+  NX_ASSIGN_OR_RETURN(
+      v1::CommitUploadResponse response,
+      connection_->Call(connection_->uploads(), &v1::UploadService::StubInterface::CommitUpload, request));
+  report.upload = response.upload();
+  report.build_operations.assign(response.build_operations().begin(), response.build_operations().end());
+  report.committed = true;
+  if (!options_.resume_path.empty()) ::unlink(options_.resume_path.c_str());
+  return absl::OkStatus();
+}
+
+absl::Status Run::Look(UploadReport& report) {
   v1::GetUploadRequest request;
   request.set_name(upload_.name());
   NX_ASSIGN_OR_RETURN(
       report.upload,
       connection_->Call(connection_->uploads(), &v1::UploadService::StubInterface::GetUpload, request));
-  return report;
+  return absl::OkStatus();
 }
 
 }  // namespace

@@ -65,12 +65,16 @@ struct UploadReport {
   // Of the commit.
   std::vector<std::string> build_operations;
   bool committed = false;
+  // The first error that could not be overcome by reconnecting. The outcomes tell what is known; files without
+  // one (OUTCOME_UNSPECIFIED) may have been kept or not, and the same with the resume file sends only what was
+  // not. Nothing was committed, unless the answer to that was lost.
+  absl::Status broken_off;
   // Of files that were acknowledged in a former run.
   int64_t resumed_count = 0;
 };
 
-// Uploads `files` in their order; blocks. The error is the first that could not be overcome by reconnecting;
-// what was acknowledged until then stays with the server and in the resume file.
+// Uploads `files` in their order; blocks. An error: no upload was begun. One that breaks off later gives a
+// report, too; what was acknowledged until then stays with the server and in the resume file.
 absl::StatusOr<UploadReport> UploadFiles(std::shared_ptr<Connection> connection,
                                          const std::vector<LocalFile>& files, const UploaderOptions& options);
 

@@ -96,6 +96,34 @@ TEST_F(UploaderTest, GoesOnAfterABrokenStream) {
   }
 }
 
+TEST_F(UploaderTest, SaysWhatIsKnownWhenItBreaksOffForGood) {
+  server_.SetFaults({.break_stream_after_outcomes = 17});
+  options_.jobs = 1;
+  options_.reconnect_timeout = absl::ZeroDuration();
+  options_.resume_path = folder_ + "/resume";
+  const std::vector<LocalFile> files = WriteFiles(60);
+  auto report = UploadFiles(connection_, files, options_);
+
+  ASSERT_TRUE(report.ok()) << report.status();
+  EXPECT_TRUE(absl::IsUnavailable(report->broken_off)) << report->broken_off;
+  EXPECT_FALSE(report->committed);
+  ASSERT_EQ(report->outcomes.size(), 60u);
+  int stored = 0;
+  for (const FileOutcome& file : report->outcomes) {
+    EXPECT_FALSE(file.path.empty());
+    if (file.outcome.outcome() == v1::ObjectOutcome::STORED) ++stored;
+  }
+  EXPECT_EQ(stored, 17);
+
+  options_.reconnect_timeout = absl::Minutes(1);
+  report = UploadFiles(connection_, files, options_);
+  ASSERT_TRUE(report.ok()) << report.status();
+  EXPECT_TRUE(report->broken_off.ok()) << report->broken_off;
+  EXPECT_TRUE(report->committed);
+  EXPECT_GE(report->resumed_count, 17);
+  EXPECT_EQ(Received(report->upload.name()), expected_);
+}
+
 TEST_F(UploaderTest, SendsOnlyTheRestAfterItsDeath) {
   const std::vector<LocalFile> files = WriteFiles(40);
   options_.resume_path = folder_ + "/resume";
