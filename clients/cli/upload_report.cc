@@ -48,13 +48,15 @@ std::string OutcomesJson(const std::vector<client::FileOutcome>& outcomes) {
                       "]");
 }
 
-std::string NameOf(const ObjectOutcome& outcome) {
-  return IsUnanswered(outcome) ? "UNANSWERED" : ObjectOutcome::Outcome_Name(outcome.outcome());
+// As people read it.
+std::string Shown(ObjectOutcome::Outcome outcome) {
+  return outcome == ObjectOutcome::OUTCOME_UNSPECIFIED ? "unanswered"
+                                                       : Lower(ObjectOutcome::Outcome_Name(outcome));
 }
 
-std::map<std::string, int64_t> Counts(const TransferReport& report) {
-  std::map<std::string, int64_t> counts;
-  for (const auto& file : report.outcomes) ++counts[NameOf(file.outcome)];
+std::map<ObjectOutcome::Outcome, int64_t> Counts(const TransferReport& report) {
+  std::map<ObjectOutcome::Outcome, int64_t> counts;
+  for (const auto& file : report.outcomes) ++counts[file.outcome.outcome()];
   return counts;
 }
 
@@ -103,7 +105,7 @@ void PrintLocal(std::ostream& out, const LocalSummary& local) {
 void PrintReportJson(Program& program, const TransferReport& report) {
   const std::string broken = report.broken_off.ok() ? "" : ErrorJson(report.broken_off);
   const std::string counts = absl::StrJoin(Counts(report), ", ", [](std::string* out, const auto& count) {
-    absl::StrAppend(out, JsonString(count.first), ": ", count.second);
+    absl::StrAppend(out, JsonString(ObjectOutcome::Outcome_Name(count.first)), ": ", count.second);
   });
   program.PrintJson(absl::StrCat(
       "{\"upload\": ", report.uploads.empty() ? "null" : ToJson(report.uploads.front(), true),
@@ -111,7 +113,8 @@ void PrintReportJson(Program& program, const TransferReport& report) {
       "},\n \"outcomes\": ", OutcomesJson(report.outcomes), ",\n \"prearchiveSessions\": ",
       JsonList(report.prearchive_sessions), ",\n \"sessions\": ", JsonList(report.sessions),
       ",\n \"failures\": ", FailuresJson(report), report.local ? LocalJson(*report.local) : "",
-      broken.empty() ? "" : absl::StrCat(",\n ", absl::string_view(broken).substr(1, broken.size() - 2)), "}"));
+      broken.empty() ? "" : absl::StrCat(",\n ", absl::string_view(broken).substr(1, broken.size() - 2)),
+      "}"));
 }
 
 void PrintProblems(std::ostream& out, const TransferReport& report) {
@@ -119,7 +122,7 @@ void PrintProblems(std::ostream& out, const TransferReport& report) {
   size_t count = 0;
   for (const auto& [path, outcome] : report.outcomes) {
     if (IsKept(outcome) || IsUnanswered(outcome) || ++count > kListedMax) continue;
-    table.Add({Lower(NameOf(outcome)), outcome.reason(), path, outcome.detail()});
+    table.Add({Shown(outcome.outcome()), outcome.reason(), path, outcome.detail()});
   }
   if (count == 0) return;
   out << "\n";
@@ -131,19 +134,18 @@ void PrintReportTable(Program& program, const TransferReport& report) {
   std::ostream& out = program.out();
   if (report.local) PrintLocal(out, *report.local);
   Table counts({"OUTCOME", ">OBJECTS", ">SIZE"});
-  std::map<std::string, int64_t> sizes;
-  for (const auto& file : report.outcomes) {
-    sizes[NameOf(file.outcome)] += file.outcome.size_bytes();
-  }
-  for (const auto& [name, count] : Counts(report)) {
-    counts.Add({Lower(name), absl::StrCat(count), HumanSize(sizes[name])});
+  std::map<ObjectOutcome::Outcome, int64_t> sizes;
+  for (const auto& file : report.outcomes) sizes[file.outcome.outcome()] += file.outcome.size_bytes();
+  for (const auto& [outcome, count] : Counts(report)) {
+    counts.Add({Shown(outcome), absl::StrCat(count), HumanSize(sizes[outcome])});
   }
   counts.Print(out);
   if (report.resumed_count > 0) out << report.resumed_count << " were acknowledged in a former run\n";
   PrintProblems(out, report);
   if (!report.broken_off.ok()) {
     out << "\nthe upload broke off; objects without an answer may have been kept or not. The "
-           "same command again is safe: what is there is not stored twice (--resume FILE sends only the rest)\n";
+           "same command again is safe: what is there is not stored twice (--resume FILE sends only the "
+           "rest)\n";
   }
   if (!report.prearchive_sessions.empty()) {
     out << "\nin the prearchive:\n";

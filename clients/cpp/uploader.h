@@ -65,9 +65,9 @@ struct UploadReport {
   // Of the commit.
   std::vector<std::string> build_operations;
   bool committed = false;
-  // The first error that could not be overcome by reconnecting. The outcomes tell what is known; files without
-  // one (OUTCOME_UNSPECIFIED) may have been kept or not, and the same with the resume file sends only what was
-  // not. Nothing was committed, unless the answer to that was lost.
+  // The first error that could not be overcome by reconnecting. The outcomes tell what is known; files
+  // without one (OUTCOME_UNSPECIFIED) may have been kept or not, and the same with the resume file sends only
+  // what was not. Nothing was committed, unless the answer to that was lost.
   absl::Status broken_off;
   // Of files that were acknowledged in a former run.
   int64_t resumed_count = 0;
