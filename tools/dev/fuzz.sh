@@ -38,6 +38,7 @@ for name in "${names[@]}"; do
   say "fuzzing $name for $seconds s"
   corpora=("build/fuzz/corpus/$name")
   mkdir -p "${corpora[0]}"
+  [[ $name != type_file ]] || corpora+=(imaging/session/types)
   for folder in "tests/fuzz/corpus/$name" "build/fuzz/seeds/$name"; do
     [[ ! -d $folder ]] || corpora+=("$folder")
   done
