@@ -152,6 +152,8 @@ class IoCampaign(sql_faults.Campaign):
             self.attend()
 
     def mended(self, row):
+        if row["state"] == "ARCHIVING":
+            self.attend()  # nobody may be told: its operation's end could not be written either
         if row["state"] != "ERROR":
             return row
         check(self.faults.struck and row["error"], f"in ERROR: {row}")
