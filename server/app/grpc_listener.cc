@@ -21,6 +21,8 @@
 namespace narthex::app {
 namespace {
 
+constexpr char kFlag[] = "--grpc-listen";
+
 // While descriptors or memory are short.
 constexpr absl::Duration kPause = absl::Milliseconds(100);
 
@@ -33,8 +35,8 @@ void CountRefused(const char* limit) {
 
 absl::StatusOr<std::unique_ptr<GrpcListener>> GrpcListener::Open(const std::string& address) {
   std::unique_ptr<GrpcListener> listener(new GrpcListener());
-  NX_ASSIGN_OR_RETURN(const gateway::ListenAddress to, gateway::ParseListenAddress(address));
-  NX_ASSIGN_OR_RETURN(listener->fd_, gateway::Listen(to));
+  NX_ASSIGN_OR_RETURN(const gateway::ListenAddress to, gateway::ParseListenAddress(address, kFlag));
+  NX_ASSIGN_OR_RETURN(listener->fd_, gateway::Listen(to, kFlag));
   // Between poll and accept a connection may be gone again: that must not block.
   const int flags = ::fcntl(listener->fd_.get(), F_GETFL);
   ::fcntl(listener->fd_.get(), F_SETFL, flags | O_NONBLOCK);

@@ -144,7 +144,8 @@ absl::Status SendCommitmentReport(const v1::CommitmentReport& report, const Repo
   if (report.address().empty()) {
     return absl::FailedPreconditionError("the receiver's settings do not say where the requester listens");
   }
-  NX_ASSIGN_OR_RETURN(const ListenAddress address, ParseListenAddress(report.address()));
+  NX_ASSIGN_OR_RETURN(const ListenAddress address,
+                      ParseListenAddress(report.address(), "receiver of reports"));
   if (report.tls() && (transport.tls == nullptr || !transport.tls->knows_authorities())) {
     return absl::FailedPreconditionError(
         "the receiver is one with TLS; give --dicom-tls-cert and --dicom-tls-client-ca");

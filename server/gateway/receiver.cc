@@ -52,9 +52,10 @@ bool IsAeTitle(absl::string_view title) {
   return std::all_of(title.begin(), title.end(), [](char c) { return c >= ' ' && c <= '~' && c != '\\'; });
 }
 
-absl::StatusOr<ListenAddress> ParseListenAddress(absl::string_view text) {
+absl::StatusOr<ListenAddress> ParseListenAddress(absl::string_view text, absl::string_view from) {
   const absl::Status bad = BadField(
-      "dicom_listen", "a DICOM address is ADDRESS:PORT with a port from 0 to 65535, such as 127.0.0.1:8104");
+      "address",
+      absl::StrCat(from, ": an address is ADDRESS:PORT with a port from 0 to 65535, such as 127.0.0.1:8104"));
   const size_t colon = text.rfind(':');
   if (colon == absl::string_view::npos) return bad;
   absl::string_view host = text.substr(0, colon);

@@ -41,8 +41,9 @@ struct ListenAddress {
 };
 
 // "127.0.0.1:8104", "[::1]:8104", "localhost:0", ":8104", "*:8104". INVALID_ARGUMENT (INVALID_FIELD)
-// otherwise.
-absl::StatusOr<ListenAddress> ParseListenAddress(absl::string_view text);
+// otherwise; `from` says in it where the text was given.
+absl::StatusOr<ListenAddress> ParseListenAddress(absl::string_view text,
+                                                 absl::string_view from = "--dicom-listen");
 
 // Whether `title` (without padding) is an AE title.
 bool IsAeTitle(absl::string_view title);

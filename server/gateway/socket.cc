@@ -66,14 +66,13 @@ absl::Status Resolve(const ListenAddress& address, int flags, AddressList& list)
   const int error = getaddrinfo(any ? nullptr : address.host.c_str(), absl::StrCat(address.port).c_str(),
                                 &hints, &list.first);
   if (error == 0) return absl::OkStatus();
-  return InvalidArgument("INVALID_FIELD",
-                         absl::StrCat("DICOM address ", address.host, ": ", gai_strerror(error)),
-                         {{"field", "dicom_listen"}, {"host", address.host}});
+  return InvalidArgument("INVALID_FIELD", absl::StrCat("address ", address.host, ": ", gai_strerror(error)),
+                         {{"field", "address"}, {"host", address.host}});
 }
 
-absl::StatusOr<UniqueFd> ListenOn(const addrinfo& where, uint16_t port) {
+absl::StatusOr<UniqueFd> ListenOn(const addrinfo& where, uint16_t port, absl::string_view flag) {
   UniqueFd fd(socket(where.ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-  const std::string what = absl::StrCat("listening for DICOM on port ", port);
+  const std::string what = absl::StrCat(flag, ": listening on port ", port);
   if (!fd.valid())
     return absl::UnavailableError(absl::StrCat(what, ": ", absl::ErrnoToStatus(errno, "socket").message()));
   SetOption(fd.get(), SOL_SOCKET, SO_REUSEADDR, 1);
@@ -82,7 +81,7 @@ absl::StatusOr<UniqueFd> ListenOn(const addrinfo& where, uint16_t port) {
     const absl::Status cause = absl::ErrnoToStatus(errno, what);
     const bool denied = absl::IsPermissionDenied(cause);
     return absl::Status(denied ? absl::StatusCode::kPermissionDenied : absl::StatusCode::kUnavailable,
-                        absl::StrCat(cause.message(), "; choose another address with --dicom-listen"));
+                        absl::StrCat(cause.message(), "; choose another address"));
   }
   return fd;
 }
@@ -203,17 +202,18 @@ std::string Socket::PeerAddress() const {
   return text;
 }
 
-absl::StatusOr<UniqueFd> Listen(const ListenAddress& address) {
+absl::StatusOr<UniqueFd> Listen(const ListenAddress& address, absl::string_view flag) {
   AddressList list;
-  NX_RETURN_IF_ERROR(Resolve(address, AI_PASSIVE, list));
+  if (absl::Status resolved = Resolve(address, AI_PASSIVE, list); !resolved.ok())
+    return Annotate(resolved, flag);
   const bool any = address.host.empty() || address.host == "*";
   // Of "any", IPv6 is tried first: with IPV6_V6ONLY off it takes IPv4, too.
   for (const addrinfo* where = list.first; any && where != nullptr; where = where->ai_next) {
     if (where->ai_family != AF_INET6) continue;
-    absl::StatusOr<UniqueFd> both = ListenOn(*where, address.port);
+    absl::StatusOr<UniqueFd> both = ListenOn(*where, address.port, flag);
     if (both.ok()) return both;
   }
-  return ListenOn(*list.first, address.port);
+  return ListenOn(*list.first, address.port, flag);
 }
 
 uint16_t LocalPort(int fd) {

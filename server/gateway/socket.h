@@ -106,9 +106,9 @@ class Socket {
 };
 
 // A listening socket of `address`, with the port that the system picked if it was 0. Host "" and "*" are IPv6
-// and IPv4. INVALID_ARGUMENT: no such host. UNAVAILABLE: the port is in use. PERMISSION_DENIED: not for this
-// user.
-absl::StatusOr<UniqueFd> Listen(const ListenAddress& address);
+// and IPv4. `flag` is where an operator gave it; errors name it. INVALID_ARGUMENT: no such host. UNAVAILABLE:
+// the port is in use. PERMISSION_DENIED: not for this user.
+absl::StatusOr<UniqueFd> Listen(const ListenAddress& address, absl::string_view flag = "--dicom-listen");
 
 // The port that a socket is bound to; 0 if none.
 uint16_t LocalPort(int fd);

@@ -1,5 +1,6 @@
 #include "server/gateway/socket.h"
 
+#include "absl/strings/match.h"
 #include "absl/time/clock.h"
 #include "gtest/gtest.h"
 #include <netinet/in.h>
@@ -123,7 +124,9 @@ TEST(WireReaderTest, WantsProgress) {
 
 TEST(ListenTest, SaysWhyItCannot) {
   const UniqueFd taken = Listen({"127.0.0.1", 0}).value();
-  EXPECT_TRUE(absl::IsUnavailable(Listen({"127.0.0.1", LocalPort(taken.get())}).status()));
+  const absl::Status in_use = Listen({"127.0.0.1", LocalPort(taken.get())}, "--grpc-listen").status();
+  EXPECT_TRUE(absl::IsUnavailable(in_use)) << in_use;
+  EXPECT_TRUE(absl::StartsWith(in_use.message(), "--grpc-listen: ")) << in_use;
   EXPECT_TRUE(absl::IsInvalidArgument(Listen({"no such host", 1}).status()));
 }
 
