@@ -4,7 +4,9 @@
 #include <optional>
 #include <utility>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include <cjose/cjose.h>
 #include <google/protobuf/struct.pb.h>
 #include <google/protobuf/util/json_util.h>
@@ -55,6 +57,14 @@ std::string Text(const Struct& from, const std::string& name) {
   return it == from.fields().end() ? "" : it->second.string_value();
 }
 
+// Whether `text` is base64url without padding (RFC 7515 2). libcjose ends the process at some that are not:
+// "a=".
+bool IsBase64Url(absl::string_view text) {
+  return text.size() % 4 != 1 && std::all_of(text.begin(), text.end(), [](char c) {
+           return absl::ascii_isalnum(static_cast<unsigned char>(c)) || c == '-' || c == '_';
+         });
+}
+
 // Null: not a key that serves.
 std::shared_ptr<const KeySet::Key> MakeKey(const Struct& from) {
   const std::string kind = Text(from, "kty"), use = Text(from, "use");
@@ -62,7 +72,11 @@ std::shared_ptr<const KeySet::Key> MakeKey(const Struct& from) {
   // What signs has no place in a set of public keys; only what checks is taken.
   Struct open;
   for (const char* name : {"kty", "n", "e", "crv", "x", "y"}) {
-    const std::string value = Text(from, name);
+    std::string value = Text(from, name);
+    if (absl::string_view(name) != "kty" && absl::string_view(name) != "crv") {
+      value.resize(value.find_last_not_of('=') + 1);  // some issuers pad
+      if (!IsBase64Url(value)) return nullptr;
+    }
     if (!value.empty()) (*open.mutable_fields())[name].set_string_value(value);
   }
   std::string json;
@@ -102,6 +116,9 @@ bool HeaderHas(cjose_header_t* header, const char* name) {
 Jws ParseJws(absl::string_view token) {
   cjose_err error;
   if (!LooksLikeJwt(token)) return nullptr;
+  for (const absl::string_view part : absl::StrSplit(token, '.')) {
+    if (!IsBase64Url(part)) return nullptr;
+  }
   return Jws(cjose_jws_import(token.data(), token.size(), &error));
 }
 

@@ -113,6 +113,23 @@ TEST_F(JwtTest, ClaimsAreChecked) {
   ExpectRefused(token, "expired", 2060);
 }
 
+// libcjose ended the process.
+TEST_F(JwtTest, PaddingDoesNoHarm) {
+  for (const char* token : {"a=..", "aa=..", "aaaaa..", ".a=.", "..a=", "a=.a=.a="})
+    ExpectRefused(token, token);
+  const std::vector<std::string> parts = absl::StrSplit(Rsa().Token(Claims()), '.');
+  for (const char* end : {"=", "==", "a=", "+", "/", " "}) {
+    ExpectRefused(absl::StrCat(parts[0], end, ".", parts[1], ".", parts[2]), end);
+    ExpectRefused(absl::StrCat(parts[0], ".", parts[1], end, ".", parts[2]), end);
+    ExpectRefused(absl::StrCat(parts[0], ".", parts[1], ".", parts[2], end), end);
+  }
+  for (const char* key : {R"({"kty":"RSA","n":"a=","e":"AQAB"})", R"({"kty":"RSA","n":"AQAB","e":"a="})",
+                          R"({"kty":"EC","crv":"P-256","x":"a=","y":"b="})"}) {
+    EXPECT_EQ(ErrorReason(KeySet::Parse(absl::StrCat(R"({"keys":[)", key, "]}")).status()), "JWKS_INVALID")
+        << key;
+  }
+}
+
 TEST_F(JwtTest, BrokenTokensAreRefused) {
   const std::string token = Rsa().Token(Claims());
   const std::vector<std::string> parts = absl::StrSplit(token, '.');
