@@ -80,14 +80,17 @@ absl::string_view LocalName(const pugi::xml_node& node) {
   return colon == absl::string_view::npos ? name : name.substr(colon + 1);
 }
 
-std::string Get(const pugi::xml_node& node, const char* name) { return node.attribute(name).value(); }
+// As it can be written again: names that differ in what cannot are one name.
+std::string Get(const pugi::xml_node& node, const char* name) {
+  return XmlText(node.attribute(name).value());
+}
 
 std::map<std::string, std::string> ReadMetaFields(const pugi::xml_node& parent) {
   std::map<std::string, std::string> fields;
   for (const pugi::xml_node& list : parent.children()) {
     if (LocalName(list) != "metaFields") continue;
     for (const pugi::xml_node& field : list.children()) {
-      if (LocalName(field) == "metaField") fields[Get(field, "name")] = field.text().get();
+      if (LocalName(field) == "metaField") fields[Get(field, "name")] = XmlText(field.text().get());
     }
   }
   return fields;
