@@ -1,6 +1,6 @@
 """Breaks the N-th call of narthexd to the operating system on its files, while sessions are received, archived and merged.
 
-    tests/robustness/io_faults.py --every [--seed N] [--kind KIND]   every N of each way and each door (an hour a way)
+    tests/robustness/io_faults.py --every [--seed N] [--kind KIND]   every N of each way, each door and of starts (all ways at once: 45 minutes)
     tests/robustness/io_faults.py --every --kind KIND --from dicom:46   goes on with a run that was ended there
     tests/robustness/io_faults.py --cycles 100 [--seed N]            so many, spread over all N
     tests/robustness/io_faults.py                                    a few of them, as a unit test (CI)
