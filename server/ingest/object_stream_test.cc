@@ -358,6 +358,10 @@ TEST_F(ObjectStreamTest, PreamblesAreClearedWhereThePolicySaysSo) {
     EXPECT_EQ(row.received_xxh3(), Xxh3(received[i]));
     EXPECT_FALSE(row.anonymized());
   }
+
+  Open();  // as a crash leaves them
+  for (int i = 0; i < 3; ++i)
+    EXPECT_EQ(BytesOf(outcomes_[i].session(), outcomes_[i].sop_instance_uid()), kept[i]) << i;
 }
 
 TEST_F(ObjectStreamTest, AResumedUploadAnswersWhatIsSettledWithoutStoringItAgain) {

@@ -111,6 +111,10 @@ class Oidc(unittest.TestCase):
             with self.subTest(words):
                 self.refused(token, words)
 
+    def test_a_token_that_its_library_does_not_stand_ends_no_server(self):
+        for token in ("a=..", ".a=.", "..a="):
+            self.refused(token, "not a signed")
+
     def test_users_that_are_not_here_or_are_disabled_are_refused(self):
         self.refused(self.rsa.token(claims("nobody")), "not known here")
         self.refused(self.rsa.token(claims("guest")), "not possible")
